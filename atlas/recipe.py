@@ -1,0 +1,145 @@
+"""What changes pixels, and what only moves bits.
+
+    Recipe     every knob that changes what a picture shows; frozen, named presets
+    Numerics   what moves bits without changing meaning: widths, threads, dtype, device kind
+
+>>> Recipe.named("quick").steps
+64
+>>> Recipe.named("quick", steps=96).steps
+96
+"""
+
+from __future__ import annotations
+
+import typing
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from atlas.errors import AtlasError, UnknownName
+
+VARIANTS = ("positive", "negative")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How pictures are made. Defaults are those of the preset `standard`."""
+
+    name: str = "standard"
+    """For people; two recipes with the same knobs are the same whatever they are called."""
+    size: int = 160
+    """Side of the picture in pixels."""
+    steps: int = 128
+    """Steps of gradient ascent."""
+    variants: tuple[str, ...] = VARIANTS
+    """Pictures a unit gets: what raises it (`positive`), what lowers it (`negative`)."""
+    learning_rate: float = 0.05
+    beta1: float = 0.5
+    beta2: float = 0.99
+    """Adam's; the short memory of the gradient is worth as much as a higher rate."""
+    decay: float = 1.0
+    """Power of 1/frequency by which the spectrum is preconditioned."""
+    deviation: float = 0.01
+    """Standard deviation of the initial spectrum."""
+    jitter: float = 12.0
+    """Largest shift of the picture under the transforms, in pixels."""
+    zoom: tuple[float, float] = (0.9, 1.1)
+    """Smallest and largest scale under the transforms."""
+    turn: float = 10.0
+    """Largest rotation under the transforms, in degrees."""
+    redirected: int = 16
+    """First steps in which a rectifier that blocks every gradient lets it pass (Lucid's redirected ReLU)."""
+    draws: int = 8
+    """Held-out transform draws behind each number of a picture."""
+    level: int = 90
+    """JPEG quality of the stored picture."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in {"size": 16, "steps": 1, "draws": 1, "level": 1, "redirected": 0}.items():
+            if getattr(self, name) < least:
+                raise AtlasError(f"recipe: {name} must be at least {least}, not {getattr(self, name)}.")
+        if self.level > 100:
+            raise AtlasError(f"recipe: level is a JPEG quality from 1 to 100, not {self.level}.")
+        wrong = [variant for variant in self.variants if variant not in VARIANTS]
+        if wrong or not self.variants:
+            raise AtlasError(f"recipe: variants are some of {', '.join(VARIANTS)}; not {', '.join(wrong) or 'none'}.")
+        low, high = self.zoom
+        if not 0 < low <= high:
+            raise AtlasError(f"recipe: zoom must be two rising numbers above 0, not {low} and {high}.")
+
+    @classmethod
+    def named(cls, name: str, **changes: Any) -> Recipe:
+        """The preset `name`, with `changes` to its knobs. Raises `UnknownName` for either's unknown names."""
+        if name not in PRESETS:
+            raise UnknownName.among("recipe", name, PRESETS, hint=f"There are: {', '.join(PRESETS)}.")
+        known = [field.name for field in fields(cls)]
+        for knob in changes:
+            if knob not in known:
+                raise UnknownName.among("knob of a recipe", knob, known)
+        return replace(PRESETS[name], **changes)
+
+    @classmethod
+    def parse(cls, name: str, settings: typing.Iterable[str]) -> Recipe:
+        """The preset `name` changed by texts such as `steps=96`, `zoom=0.8,1.2`, `variants=positive`.
+
+        Raises `AtlasError` where a setting cannot be read, `UnknownName` for an unknown knob.
+        """
+        changes = {}
+        for setting in settings:
+            knob, _, text = setting.partition("=")
+            if not text:
+                raise AtlasError(f"--set {setting}: write KNOB=VALUE, as in steps=96.")
+            changes[knob] = _read(knob, text)
+        return cls.named(name, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"variants": list(self.variants), "zoom": list(self.zoom)}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Recipe:
+        return cls(**(data | {"variants": tuple(data["variants"]), "zoom": tuple(data["zoom"])}))
+
+
+def _read(knob: str, text: str) -> Any:
+    """The value that `text` means for `knob`, by the type of the knob."""
+    kinds = {field.name: field.type for field in fields(Recipe)}
+    kind = str(kinds.get(knob, "str"))
+    try:
+        if kind.startswith("tuple[float"):
+            low, high = map(float, text.split(","))
+            return (low, high)
+        if kind.startswith("tuple"):
+            return tuple(text.split(","))
+        return {"int": int, "float": float}.get(kind, str)(text)
+    except ValueError:
+        raise AtlasError(f"--set {knob}={text}: {knob} needs a value of the form {kind}.") from None
+
+
+PRESETS = {
+    "quick": Recipe(name="quick", size=128, steps=64, learning_rate=0.1),
+    "standard": Recipe(),
+    "fine": Recipe(name="fine", size=224, steps=512),
+}
+
+
+@dataclass(frozen=True)
+class Numerics:
+    """What moves bits without changing meaning. Part of every plan, never probed while running."""
+
+    batch: int = 4
+    """Pictures optimised side by side; a short batch is padded to this width."""
+    threads: int = 1
+    """Threads a task computes with."""
+    dtype: str = "float32"
+    memory_format: str = "channels_last"
+    device: str = "cpu"
+    """Kind of device: `cpu` or `cuda`."""
+    torch: str = ""
+    """MAJOR.MINOR of the torch that computes."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Numerics:
+        return cls(**data)

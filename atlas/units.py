@@ -1,0 +1,82 @@
+"""What a network is looked into by: its layers, and the units of a layer.
+
+    Layer   one named activation of a network
+    Unit    one thing with a page of its own: LAYER[/BASIS]:INDEX
+
+>>> Unit.parse("features.11:300")
+Unit(layer='features.11', index=300, basis='channel')
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+from urllib.parse import quote, unquote
+
+from atlas.errors import UnknownName
+
+Kind = Literal["conv", "tokens", "linear"]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One named activation, as found by a dry run of the network at its own input size."""
+
+    name: str
+    """Module path; `@2` from a module's second call on, `#i` for item i of a tuple output."""
+    kind: Kind
+    """`conv` [n,c,h,w] (or [n,h,w,c], see `channels_last`), `tokens` [n,t,c], `linear` [n,c]."""
+    channels: int
+    size: tuple[int, ...]
+    """Spatial size (h, w); the patch grid for tokens where it is known; () for linear layers."""
+    stride: float
+    """Input pixels a position, along the height; 0 where there are no positions."""
+    flops: int
+    """Floating point operations that one image costs from the input to here."""
+    channels_last: bool = False
+    prefix: int = 0
+    """Leading tokens that are no patches (class token, registers)."""
+
+    @property
+    def key(self) -> str:
+        """The layer's name as one path segment of a store or an address."""
+        return encode(self.name)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"size": list(self.size)}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Layer:
+        return cls(**(data | {"size": tuple(data["size"])}))
+
+
+@dataclass(frozen=True, order=True)
+class Unit:
+    """The address of one unit, the same in code, on the command line and in the page."""
+
+    layer: str
+    index: int
+    basis: str = "channel"
+
+    def __str__(self) -> str:
+        basis = "" if self.basis == "channel" else f"/{self.basis}"
+        return f"{self.layer}{basis}:{self.index}"
+
+    @classmethod
+    def parse(cls, text: str) -> Unit:
+        """The unit that `text` names. Raises `UnknownName` where it is no LAYER[/BASIS]:INDEX."""
+        match = re.fullmatch(r"(?P<layer>[^:/]+)(/(?P<basis>[a-z][a-z0-9_-]*))?:(?P<index>[0-9]+)", text)
+        if match is None:
+            raise UnknownName(f"{text!r} names no unit: write LAYER:INDEX, as in features.11:300.")
+        return cls(match["layer"], int(match["index"]), match["basis"] or "channel")
+
+
+def encode(name: str) -> str:
+    """`name` as one segment of a key: everything but letters, digits and `. _ -` percent-encoded."""
+    return quote(name, safe="").replace("~", "%7E")
+
+
+def decode(segment: str) -> str:
+    """The name that `encode` made `segment` of."""
+    return unquote(segment)
