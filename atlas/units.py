@@ -2,6 +2,7 @@
 
     Layer   one named activation of a network
     Unit    one thing with a page of its own: LAYER[/BASIS]:INDEX
+    Status  what became of a picture; a unit's failure is data
 
 >>> Unit.parse("features.11:300")
 Unit(layer='features.11', index=300, basis='channel')
@@ -11,12 +12,27 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass
+from enum import IntEnum
 from typing import Any, Literal
 from urllib.parse import quote, unquote
 
 from atlas.errors import UnknownName
 
 Kind = Literal["conv", "tokens", "linear"]
+
+
+class Status(IntEnum):
+    """What became of one picture of a unit, as it is stored (uint8)."""
+
+    OK = 0
+    UNSTARTED = 1
+    """No gradient was found: nothing moved the unit."""
+    NAN = 2
+    """The network answered with NaN or infinity."""
+    RECTIFIED = 3
+    """No negative exists: the value is never below zero, and what came before the rectifier is out of reach."""
+    ABSENT = 255
+    """Not rendered (yet)."""
 
 
 @dataclass(frozen=True)
