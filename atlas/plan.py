@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from atlas.recipe import Numerics, Recipe
@@ -96,9 +96,18 @@ class Plan:
         cls, stage: str, identity: Identity, layer: Layer, recipe: Recipe, numerics: Numerics, units: Iterable[int] = ()
     ) -> Plan:
         """The plan of `layer` for the shards that hold `units` (all where none are named)."""
-        every = range(-(-layer.channels // SHARD))
-        wanted = sorted({unit // SHARD for unit in units}) or every
-        return cls(stage, identity, layer, recipe, numerics, tuple(wanted))
+        wanted = tuple(sorted({unit // SHARD for unit in units}))
+        plan = cls(stage, identity, layer, recipe, numerics, wanted)
+        return plan if wanted else plan.complete
+
+    def asking(self, more: Iterable[int]) -> Plan:
+        """This plan, asking for the shards `more` as well."""
+        return replace(self, wanted=tuple(sorted({*self.wanted, *more})))
+
+    @property
+    def complete(self) -> Plan:
+        """This plan, asking for the whole layer."""
+        return self.asking(range(-(-self.layer.channels // SHARD)))
 
     @property
     def content(self) -> dict[str, Any]:

@@ -1,0 +1,198 @@
+"""Where a store's objects lie: the seam every place fulfils.
+
+    key -> bytes, whole or in ranges
+
+A key is a path of segments joined by `/`. `put` is atomic and durable: after it returns, the object
+survives a power cut; before, none of it can be seen. Readers never see half an object.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+import time
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from atlas.errors import CannotWrite, NotAStore, StoreFull
+
+PARTIAL = ".partial"
+"""Folder of a local store where objects are written before they get their name."""
+
+
+class Backend(ABC):
+    """A place for objects. Subclasses are cheap to pickle: workers get a copy."""
+
+    @abstractmethod
+    def get(self, key: str) -> bytes | None:
+        """The object at `key`; None where there is none."""
+
+    @abstractmethod
+    def range(self, key: str, start: int, stop: int | None = None) -> bytes | None:
+        """Bytes `start:stop` of the object, as in a slice (a negative start counts from the end)."""
+
+    @abstractmethod
+    def put(self, key: str, value: bytes) -> None:
+        """Write an object, replacing one that is there. Raises `StoreFull` or `CannotWrite`."""
+
+    @abstractmethod
+    def put_new(self, key: str, value: bytes) -> bool:
+        """Write an object unless one is there; say whether it was written. One of many writers wins."""
+
+    @abstractmethod
+    def delete(self, key: str) -> None:
+        """Remove an object; no error where there is none."""
+
+    @abstractmethod
+    def list(self, prefix: str = "") -> Iterator[str]:
+        """Every key that starts with `prefix`, sorted."""
+
+    def sweep(self) -> int:
+        """Remove what writers that died left behind; say how many pieces. Nothing that lives is touched."""
+        return 0
+
+
+class LocalBackend(Backend):
+    """A folder. Objects are files whose paths are their keys."""
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root).absolute()
+
+    def __str__(self) -> str:
+        return str(self.root)
+
+    def get(self, key: str) -> bytes | None:
+        with suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return self._path(key).read_bytes()
+        return None
+
+    def range(self, key: str, start: int, stop: int | None = None) -> bytes | None:
+        with suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError), self._path(key).open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            begin, end, _ = slice(start, stop).indices(size)
+            file.seek(begin)
+            return file.read(max(0, end - begin))
+        return None
+
+    def put(self, key: str, value: bytes) -> None:
+        with self._writing(key, value) as (partial, path):
+            partial.replace(path)
+
+    def put_new(self, key: str, value: bytes) -> bool:
+        if self._path(key).exists():
+            return False
+        try:
+            with self._writing(key, value) as (partial, path):
+                os.link(partial, path)
+        except FileExistsError:
+            return False
+        return True
+
+    def delete(self, key: str) -> None:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            self._path(key).unlink()
+
+    def list(self, prefix: str = "") -> Iterator[str]:
+        folder = self.root / prefix.rpartition("/")[0]
+        for here, folders, files in os.walk(folder):
+            folders[:] = sorted(name for name in folders if name != PARTIAL)
+            base = Path(here).relative_to(self.root).as_posix()
+            for name in sorted(files):
+                key = name if base == "." else f"{base}/{name}"
+                if key.startswith(prefix):
+                    yield key
+
+    def sweep(self) -> int:
+        """Remove partial files older than an hour: no live writer takes that long for one object."""
+        old = [path for path in (self.root / PARTIAL).glob("*") if path.stat().st_mtime < time.time() - 3600]
+        for path in old:
+            path.unlink(missing_ok=True)
+        return len(old)
+
+    def _path(self, key: str) -> Path:
+        return self.root / key
+
+    @contextmanager
+    def _writing(self, key: str, value: bytes) -> Iterator[tuple[Path, Path]]:
+        """A synced file that holds `value`, to be given its name inside the block."""
+        path, partial = self._path(key), self.root / PARTIAL / uuid.uuid4().hex
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial.parent.mkdir(exist_ok=True)
+            with partial.open("xb") as file:
+                file.write(value)
+                file.flush()
+                os.fsync(file.fileno())
+            yield partial, path
+            _sync_folder(path.parent)
+        except FileExistsError:
+            raise
+        except OSError as error:
+            raise _explained(error, path) from error
+        finally:
+            with suppress(OSError):
+                partial.unlink()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a new name in `folder` survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _explained(error: OSError, path: Path) -> StoreFull | CannotWrite:
+    """The user's error for an operating system's."""
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return StoreFull(f"No space is left where {path} is being written. Make room, then run the command again.")
+    return CannotWrite(f"{path} cannot be written: {error.strerror or error}. Name another folder.")
+
+
+class MemoryBackend(Backend):
+    """A dictionary: for tests and notebooks. It lives and dies with its process."""
+
+    def __init__(self) -> None:
+        self._objects: dict[str, bytes] = {}
+        self._lock = threading.Lock()
+
+    def __str__(self) -> str:
+        return "memory"
+
+    def get(self, key: str) -> bytes | None:
+        return self._objects.get(key)
+
+    def range(self, key: str, start: int, stop: int | None = None) -> bytes | None:
+        value = self._objects.get(key)
+        return None if value is None else value[start:stop]
+
+    def put(self, key: str, value: bytes) -> None:
+        self._objects[key] = bytes(value)
+
+    def put_new(self, key: str, value: bytes) -> bool:
+        with self._lock:
+            if key in self._objects:
+                return False
+            self._objects[key] = bytes(value)
+            return True
+
+    def delete(self, key: str) -> None:
+        self._objects.pop(key, None)
+
+    def list(self, prefix: str = "") -> Iterator[str]:
+        return iter(sorted(key for key in self._objects if key.startswith(prefix)))
+
+
+def backend_at(place: str | Path | Backend) -> Backend:
+    """The backend that `place` names: a folder's path, or a backend already made."""
+    if isinstance(place, Backend):
+        return place
+    scheme, mark, _ = str(place).partition("://")
+    if mark and scheme != "file":
+        raise NotAStore(f"{place}: stores lie in local folders; {scheme}:// is not supported yet.")
+    return LocalBackend(str(place).removeprefix("file://"))
