@@ -4,16 +4,21 @@ from atlas.store.backends import Backend, LocalBackend, MemoryBackend, backend_a
 from atlas.store.codec import as_stored
 from atlas.store.receipts import Receipt, Stored, digest_of
 from atlas.store.store import Store, check_version
+from atlas.store.verify import Finding, Verified, repair, verify
 
 __all__ = [
     "Backend",
+    "Finding",
     "LocalBackend",
     "MemoryBackend",
     "Receipt",
     "Store",
     "Stored",
+    "Verified",
     "as_stored",
     "backend_at",
     "check_version",
     "digest_of",
+    "repair",
+    "verify",
 ]

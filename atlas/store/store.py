@@ -222,6 +222,15 @@ class Store:
             self.backend.delete(key)
         return True
 
+    def forget(self, plan: Plan, indices: set[int]) -> None:
+        """Drop the receipts of the shards `indices` of `plan`, so that the next build makes them again."""
+        kept = [receipt for receipt in self.receipts(plan).values() if receipt.shard not in indices]
+        for receipt in kept:
+            self.put_receipt(plan, plan.shard(receipt.shard), receipt)
+        self.backend.delete(schema.manifest_key(plan))
+        for index in indices:
+            self.backend.delete(f"receipts/{plan.shard(index).key}")
+
     # -- records ---------------------------------------------------------------------------------------------------
 
     def put_json(self, key: str, value: Any) -> None:

@@ -1,0 +1,221 @@
+"""A catalogue: what a person opens.
+
+    place -> Catalogue -> LayerView -> UnitView -> picture, numbers
+
+>>> cat = atlas.open("demo.atlas")          # doctest: +SKIP
+>>> cat["features.11:300"].image            # doctest: +SKIP
+
+Reading needs neither torch nor ray. Nothing is loaded before it is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from PIL import Image
+
+from atlas.catalogue import show
+from atlas.catalogue.door import DOOR, write_door
+from atlas.errors import UnknownName
+from atlas.store import Backend, Store, check_version
+from atlas.store.schema import features_key
+from atlas.units import Layer, Status, Unit
+
+
+class Catalogue:
+    """Everything a store knows of one network. Made by `atlas.open`."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.door: dict[str, Any] = store.get_json(DOOR) or write_door(store)
+        check_version(self.door, where=f"{store}/{DOOR}")
+
+    @property
+    def model(self) -> dict[str, Any]:
+        """The network: spec, title, input size, hash of its weights, whether they are random."""
+        model: dict[str, Any] = self.door["model"]
+        return model
+
+    @cached_property
+    def layers(self) -> dict[str, LayerView]:
+        """The layers that have pictures, by name, in the order the network computes them."""
+        return {row["name"]: LayerView(self, row) for row in self.door["layers"]}
+
+    def __getitem__(self, name: str) -> Any:
+        """The layer `features.11`, or the unit `features.11:300`. Raises `UnknownName`, offering the nearest."""
+        if ":" not in name:
+            return self._layer(name)
+        unit = Unit.parse(name)
+        return self._layer(unit.layer)[unit.index]
+
+    def __iter__(self) -> Iterator[LayerView]:
+        return iter(self.layers.values())
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.layers
+
+    def __repr__(self) -> str:
+        units = sum(layer.done for layer in self)
+        return f"<Catalogue of {self.model['title']}: {len(self)} layers, {units:,} units, in {self.store}>"
+
+    def _repr_html_(self) -> str:
+        return show.catalogue(self)
+
+    def _layer(self, name: str) -> LayerView:
+        if name not in self.layers:
+            raise UnknownName.among("layer", name, self.layers, hint=f"{self.store} has {len(self)} of them.")
+        return self.layers[name]
+
+
+class LayerView:
+    """One layer of a catalogue, and the units it has."""
+
+    def __init__(self, catalogue: Catalogue, row: dict[str, Any]) -> None:
+        self.catalogue = catalogue
+        self.name: str = row["name"]
+        self.channels: int = row["channels"]
+        self.done: int = row["features"]["done"]
+        """Units that have been rendered."""
+        self.variants: tuple[str, ...] = tuple(row["features"]["variants"])
+        self._row = row
+
+    @cached_property
+    def group(self) -> zarr.Group:
+        """The layer's Zarr group `features`: image, thumb, mean, peak, status."""
+        return self.catalogue.store.group(features_key(self.layer))
+
+    @cached_property
+    def layer(self) -> Layer:
+        """Kind, channels, spatial size, stride and cost."""
+        names = ("name", "kind", "channels", "stride", "flops")
+        return Layer(**{name: self._row[name] for name in names}, size=tuple(self._row["size"]))
+
+    @cached_property
+    def mean(self) -> np.ndarray[Any, Any]:
+        """The objective each picture reaches on held-out transforms, float32 [channels,variants]; NaN where none."""
+        return self._column("mean")
+
+    @cached_property
+    def peak(self) -> np.ndarray[Any, Any]:
+        """The strongest position of each picture, float32 [channels,variants]; NaN where none."""
+        return self._column("peak")
+
+    @cached_property
+    def status(self) -> np.ndarray[Any, Any]:
+        """Status codes (`atlas.units.Status`), uint8 [channels,variants]."""
+        return self._column("status")
+
+    @property
+    def units(self) -> list[UnitView]:
+        """The units that have been rendered."""
+        return [self[int(index)] for index in np.flatnonzero((self.status != Status.ABSENT).any(axis=1))]
+
+    def sheet(self, variant: str = "positive", *, columns: int = 16) -> Image.Image:
+        """A contact sheet of the layer's thumbnails."""
+        return show.sheet(self, variant, columns)
+
+    def thumbs(self, variant: str = "positive") -> np.ndarray[Any, Any]:
+        """Thumbnails of every channel, uint8 [channels,64,64,3]; black where there is none."""
+        return np.asarray(self.array("thumb")[:, self.variant(variant)])
+
+    def variant(self, name: str) -> int:
+        """The index of a variant. Raises `UnknownName`."""
+        if name not in self.variants:
+            raise UnknownName.among("variant", name, self.variants, hint=f"{self.name} has {', '.join(self.variants)}.")
+        return self.variants.index(name)
+
+    def array(self, name: str) -> zarr.Array[Any]:
+        """One of the layer's arrays, unread."""
+        array = self.group[name]
+        if not isinstance(array, zarr.Array):
+            raise UnknownName.among("array", name, self.group.array_keys())
+        return array
+
+    def __getitem__(self, index: int) -> UnitView:
+        if not 0 <= index < self.channels:
+            raise UnknownName(
+                f"There is no unit '{self.name}:{index}': {self.name} has the units 0 to {self.channels - 1}."
+            )
+        return UnitView(self, index)
+
+    def __len__(self) -> int:
+        return self.channels
+
+    def __iter__(self) -> Iterator[UnitView]:
+        return (UnitView(self, index) for index in range(self.channels))
+
+    def __repr__(self) -> str:
+        return f"<{self.name}: {self.layer.kind}, {self.done} of {self.channels} units rendered>"
+
+    def _repr_html_(self) -> str:
+        return show.layer(self)
+
+    def _column(self, name: str) -> np.ndarray[Any, Any]:
+        return np.asarray(self.array(name)[:])
+
+
+class UnitView:
+    """One unit of a catalogue: its pictures and their numbers."""
+
+    def __init__(self, layer: LayerView, index: int) -> None:
+        self.layer = layer
+        self.index = index
+        self.unit = Unit(layer.name, index)
+
+    @property
+    def image(self) -> Image.Image:
+        """What raises the unit: its feature visualization."""
+        return self.picture("positive")
+
+    @property
+    def negative(self) -> Image.Image:
+        """What lowers it, before the rectifier where there is one."""
+        return self.picture("negative")
+
+    @property
+    def mean(self) -> float:
+        """The objective on held-out transforms, of the picture as stored."""
+        return float(self.layer.mean[self.index, 0])
+
+    @property
+    def peak(self) -> float:
+        """The strongest position on held-out transforms."""
+        return float(self.layer.peak[self.index, 0])
+
+    @property
+    def status(self) -> str:
+        """`ok`, `unstarted`, `nan`, `rectified` or `absent`, of the positive picture."""
+        return self.status_of(self.layer.variants[0])
+
+    def status_of(self, variant: str) -> str:
+        """The status of one of the unit's pictures."""
+        return Status(int(self.layer.status[self.index, self.layer.variant(variant)])).name.lower()
+
+    def picture(self, variant: str) -> Image.Image:
+        """One of the unit's pictures. Raises `UnknownName` where it has not been rendered."""
+        v = self.layer.variant(variant)
+        if self.layer.status[self.index, v] == Status.ABSENT:
+            raise UnknownName(f"{self} has no {variant} picture yet. Build it: atlas build --layers '{self}'")
+        return Image.fromarray(np.asarray(self.layer.array("image")[self.index, v]))
+
+    def __str__(self) -> str:
+        return str(self.unit)
+
+    def __repr__(self) -> str:
+        return f"<{self}: {self.status}, mean {self.mean:.4g}, peak {self.peak:.4g}>"
+
+    def _repr_html_(self) -> str:
+        return show.unit(self)
+
+
+def open(place: str | Path | Backend) -> Catalogue:  # noqa: A001
+    """The catalogue of the store at `place`. Raises `NotAStore` or `StoreTooNew`."""
+    return Catalogue(Store.open(place))

@@ -1,0 +1,70 @@
+"""How a catalogue shows itself in a notebook.
+
+Catalogue | LayerView | UnitView -> HTML, contact sheets
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from html import escape
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from atlas.units import Status
+
+if TYPE_CHECKING:
+    from atlas.catalogue.catalogue import Catalogue, LayerView, UnitView
+
+GAP = 2
+PAPER = 255
+
+
+def sheet(layer: LayerView, variant: str, columns: int) -> Image.Image:
+    """The thumbnails of the units that have been rendered, row by row from the top left."""
+    v = layer.variant(variant)
+    shown = np.flatnonzero(layer.status[:, v] != Status.ABSENT)
+    thumbs = layer.thumbs(variant)[shown]
+    side = thumbs.shape[1] + GAP
+    rows = max(1, math.ceil(len(thumbs) / columns))
+    canvas = np.full((rows * side, columns * side, 3), PAPER, np.uint8)
+    for place, thumb in enumerate(thumbs):
+        top, left = place // columns * side, place % columns * side
+        canvas[top : top + side - GAP, left : left + side - GAP] = thumb
+    return Image.fromarray(canvas)
+
+
+def catalogue(catalogue: Catalogue) -> str:
+    """A table of the layers."""
+    rows = "".join(
+        f"<tr><td>{escape(view.name)}</td><td>{view.layer.kind}</td><td>{view.channels}</td><td>{view.done}</td></tr>"
+        for view in catalogue
+    )
+    random = " (random weights)" if catalogue.model.get("random") else ""
+    head = "<tr><th>layer</th><th>kind</th><th>channels</th><th>rendered</th></tr>"
+    return f"<b>{escape(catalogue.model['title'])}{random}</b><table>{head}{rows}</table>"
+
+
+def layer(layer: LayerView) -> str:
+    """The wall of a layer's thumbnails."""
+    return f"<div>{escape(repr(layer))}</div>{_img(layer.sheet(), escape(layer.name))}"
+
+
+def unit(unit: UnitView) -> str:
+    """The unit's pictures side by side, with what is known of them."""
+    figures = "".join(
+        f"<figure style='display:inline-block;margin:4px'>{_img(unit.picture(variant), f'{unit} {variant}')}"
+        f"<figcaption>{variant}: {unit.status_of(variant)}</figcaption></figure>"
+        for variant in unit.layer.variants
+        if unit.status_of(variant) != "absent"
+    )
+    return f"<div><b>{escape(str(unit))}</b> mean {unit.mean:.4g}, peak {unit.peak:.4g}</div>{figures}"
+
+
+def _img(picture: Image.Image, alt: str) -> str:
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    return f"<img alt='{escape(alt)}' src='data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}'>"

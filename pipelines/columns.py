@@ -1,0 +1,54 @@
+"""The reduce of a layer: its numbers as columns, its pictures as thumbnails.
+
+    receipts + pictures of a layer -> mean, peak, status, thumb -> one receipt -> manifest
+
+One task owns the arrays whole. Its receipt names a digest of the receipts it read, so it is done again when
+there are more of them, and only then.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from atlas.store import Receipt, Store, digest_of
+from atlas.store.schema import COLUMNS, THUMB
+from atlas.units import Status
+from pipelines.events import LayerDone
+
+if TYPE_CHECKING:
+    from atlas.plan import Plan
+
+EMPTY = {"mean": np.nan, "peak": np.nan, "status": Status.ABSENT}
+TYPES = {"mean": np.float32, "peak": np.float32, "status": np.uint8}
+
+
+def reduce(store: Store, plan: Plan) -> LayerDone:
+    """Write the columns and thumbnails of a layer from the receipts that are there, then fold a whole layer's."""
+    receipts = store.receipts(plan)
+    shape = (plan.layer.channels, len(plan.recipe.variants))
+    columns = {name: np.full(shape, EMPTY[name], TYPES[name]) for name in COLUMNS}
+    thumbs = np.zeros((*shape, THUMB, THUMB, 3), np.uint8)
+    for index, receipt in sorted(receipts.items()):
+        rows = slice(*receipt.units)
+        for name in COLUMNS:
+            columns[name][rows] = np.array(receipt.numbers[name], dtype=float)
+        thumbs[rows] = _thumbs(store.read_shard(plan, plan.shard(index)))
+    if not store.columns_done(plan):
+        stored = store.write_columns(plan, columns, thumbs)
+        store.put_columns_receipt(
+            plan, Receipt(digest_of(receipts.values()), 0, (0, plan.layer.channels), tuple(stored))
+        )
+    store.fold(plan)
+    return LayerDone(plan, pictures=int((columns["status"] != Status.ABSENT).sum()))
+
+
+def _thumbs(pictures: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Pictures uint8 [units,variants,h,w,3] as thumbnails uint8 [units,variants,64,64,3]."""
+    flat = pictures.reshape(-1, *pictures.shape[-3:])
+    small = [
+        Image.fromarray(picture).resize((THUMB, THUMB), Image.Resampling.BOX, reducing_gap=None) for picture in flat
+    ]
+    return np.stack([np.asarray(picture) for picture in small]).reshape(*pictures.shape[:2], THUMB, THUMB, 3)

@@ -1,0 +1,38 @@
+"""Who carries tasks out.
+
+    (job, queue of tasks) -> events, until the queue is empty and nothing is under way
+
+The driver may add to the queue while it reads events: a layer's reduce follows its last shard.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+from pipelines.events import Event, Task
+from pipelines.work import Job, perform
+
+
+class Executor(Protocol):
+    """The seam between what is to be done and where."""
+
+    workers: int
+    """How many tasks run side by side."""
+
+    def run(self, job: Job, state: dict[str, Any], queue: deque[Task]) -> Iterator[Event]:
+        """Carry out the tasks of `queue` on a model with weights `state`.
+
+        Closing the iterator stops what is under way; whatever has its receipt is kept.
+        """
+
+
+class InProcess:
+    """One task after the other, in this process: for tests, notebooks and debuggers."""
+
+    workers = 1
+
+    def run(self, job: Job, state: dict[str, Any], queue: deque[Task]) -> Iterator[Event]:
+        while queue:
+            yield from perform(job, queue.popleft(), lambda: state)

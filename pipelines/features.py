@@ -1,0 +1,91 @@
+"""The stage `features`: a feature visualization of every channel.
+
+    (model, plan, shard) -> pictures -> store -> receipt
+
+A map stage: a shard writes its pictures, one object, and then its receipt, which carries the numbers. They are
+measured on the pictures as stored, so that anyone can compute them again.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from atlas.plan import Identity, Plan, Shard
+from atlas.recipe import Numerics, Recipe
+from atlas.store import Receipt, Store, as_stored
+from atlas.units import Layer, Status
+from pipelines.events import Event, Rendered, ShardDone
+
+if TYPE_CHECKING:
+    from atlas.models import Model
+
+STAGE = "features"
+
+
+def plan(
+    identity: Identity, layers: Iterable[Layer], recipe: Recipe, numerics: Numerics, units: dict[str, list[int]]
+) -> list[Plan]:
+    """A plan a layer. `units` names the channels wanted of a layer; a layer it leaves out is wanted whole."""
+    return [Plan.of(STAGE, identity, layer, recipe, numerics, units.get(layer.name, ())) for layer in layers]
+
+
+def make(store: Store, model: Model, plan: Plan, shard: Shard, *, host: dict[str, Any]) -> Iterator[Event]:
+    """Render, measure and store one shard; its receipt last."""
+    from atlas.models import prepare
+    from atlas.rendering import render_units, score_pictures
+
+    units, recipe, numerics = list(range(shard.start, shard.stop)), plan.recipe, plan.numerics
+    clock = Clock()
+    prepared = prepare(model, plan.layer, device=numerics.device, memory_format=numerics.memory_format)
+    clock.lap("prepare")
+
+    shape = (len(units), len(recipe.variants))
+    pictures = np.empty((*shape, recipe.size, recipe.size, 3), np.uint8)
+    status = np.full(shape, Status.ABSENT, np.uint8)
+    for batch in render_units(prepared, units, recipe, numerics):
+        pictures[batch.rows, batch.variant] = batch.pictures
+        status[batch.rows, batch.variant] = batch.status
+        yield Rendered(shard.layer, len(batch.rows))
+    clock.lap("render")
+
+    mean, peak = score_pictures(prepared, as_stored(pictures, recipe.level), units, recipe, numerics)
+    clock.lap("score")
+
+    stored = store.write_shard(plan, shard, pictures)
+    clock.lap("write")
+    numbers = {"mean": _plain(mean), "peak": _plain(peak), "status": status.tolist()}
+    record = {"seconds": clock.seconds, **host}
+    receipt = Receipt(plan.id, shard.index, (shard.start, shard.stop), (stored,), numbers, record)
+    store.put_receipt(plan, shard, receipt)
+    yield ShardDone(shard, statuses(receipt), record)
+
+
+def statuses(receipt: Receipt) -> dict[str, int]:
+    """How many of a shard's pictures have which status."""
+    codes = Counter(code for row in receipt.numbers["status"] for code in row)
+    return {Status(int(code or 0)).name.lower(): count for code, count in sorted(codes.items())}
+
+
+class Clock:
+    """Seconds by phase."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, phase: str) -> None:
+        """Book the time since the last lap under `phase`."""
+        now = time.perf_counter()
+        self.seconds[phase] = round(self.seconds.get(phase, 0.0) + now - self._last, 3)
+        self._last = now
+
+
+def _plain(numbers: np.ndarray[Any, Any]) -> list[list[float | None]]:
+    """Numbers as JSON: None for what is no number."""
+    return [[float(value) if math.isfinite(value) else None for value in row] for row in numbers]

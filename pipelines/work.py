@@ -1,0 +1,89 @@
+"""What a worker does with a task: the same code under every executor.
+
+    (job, task) -> events
+
+A worker rebuilds the model from its source and the weights it is handed, once a process, looks for a valid
+receipt before each shard, and writes data first and the receipt last.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from atlas.errors import StoreError
+from atlas.store import Backend, Store
+from pipelines import columns, features
+from pipelines.events import Event, LayerFailed, ShardDone, ShardFailed, Task
+
+if TYPE_CHECKING:
+    from atlas.models import Model, ModelSource
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all tasks of a run share."""
+
+    backend: Backend
+    source: ModelSource
+    digest: str
+    """Hash of the weights: what a worker's model is known by."""
+
+
+Weights = Callable[[], dict[str, Any]]
+"""Fetches the state dict; called once a process."""
+
+
+def perform(job: Job, task: Task, weights: Weights) -> Iterator[Event]:
+    """Carry out `task`, event by event.
+
+    A shard's failure is an event and the next shard follows; a store that can no longer be written is raised, since
+    every further shard would be rendered for nothing.
+    """
+    store = Store.open(job.backend)
+    if task.reduces:
+        yield from _reduce(store, task)
+        return
+    for shard in task.shards:
+        receipt = store.receipt(task.plan, shard)
+        if receipt is not None:
+            yield ShardDone(shard, features.statuses(receipt), receipt.record)
+            continue
+        try:
+            yield from features.make(store, model_of(job, weights), task.plan, shard, host=host())
+        except StoreError:
+            raise
+        except Exception as error:  # noqa: BLE001 (whatever went wrong with this shard, the others go on)
+            yield ShardFailed(shard, f"{type(error).__name__}: {error}")
+
+
+def _reduce(store: Store, task: Task) -> Iterator[Event]:
+    try:
+        yield columns.reduce(store, task.plan)
+    except StoreError:
+        raise
+    except Exception as error:  # noqa: BLE001 (as above)
+        yield LayerFailed(task.plan.layer.name, f"{type(error).__name__}: {error}")
+
+
+def model_of(job: Job, weights: Weights) -> Model:
+    """The job's model, built once a process."""
+    model = _models.get(job.digest)
+    if model is None:
+        _models.clear()
+        model = _models[job.digest] = job.source.build(weights())
+    return model
+
+
+_models: dict[str, Model] = {}
+
+
+@lru_cache(maxsize=1)
+def host() -> dict[str, Any]:
+    """Where this process runs: recorded beside the work, never compared."""
+    return {"host": socket.gethostname(), "pid": os.getpid(), "machine": platform.machine()}
