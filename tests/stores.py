@@ -1,0 +1,140 @@
+"""Small made stores: what a build leaves behind, without a network.
+
+    place -> Store: pictures, receipts, columns, thumbnails, door
+
+Everything goes through the real store and the real reduce; only the pictures are painted instead of rendered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from atlas.catalogue import write_door
+from atlas.plan import Identity, Plan, Shard
+from atlas.recipe import VARIANTS, Numerics, Recipe
+from atlas.store import Backend, Receipt, Store, as_stored
+from atlas.units import Kind, Layer, Status
+from pipelines.columns import reduce
+
+STRANGE = "späte schicht/0@2#1%"
+"""A layer's name with everything in it that a key or an address must encode."""
+LAYERS = {"features.3": 70, STRANGE: 33, "classifier.1": 10}
+"""Layers and their channels: a last shard of six units, one of a single unit, and one layer of less than a shard."""
+IDENTITY = Identity("made:network", "5" * 64, {"size": [64, 64], "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]})
+NUMERICS = Numerics(torch="2.10")
+HOST = {"seconds": {"render": 1.0, "score": 0.1, "write": 0.01}, "host": "somewhere", "pid": 1, "machine": "x86_64"}
+
+
+def make_store(
+    place: str | Path | Backend,
+    *,
+    layers: Mapping[str, int] = LAYERS,
+    size: int = 32,
+    variants: tuple[str, ...] = VARIANTS,
+    absent: Mapping[str, Iterable[int]] | None = None,
+    columns: bool = True,
+    identity: Identity = IDENTITY,
+    **model: Any,
+) -> Store:
+    """A store of painted pictures at `place`.
+
+    `layers` gives each layer's channels; `absent` the shards of a layer that are asked for but not done; without
+    `columns` neither numbers nor thumbnails are written. `model` changes what the store says of its model
+    (`title`, `random`, `input`, `labels`, `note`).
+    """
+    described = {"title": "A made network", "random": False, "input": [64, 64], "labels": None} | model
+    store = Store.create(place, identity, described)
+    plans = [plan_of(layer, size=size, variants=variants, identity=identity) for layer in made_layers(layers)]
+    for plan in store.prepare(plans):
+        left_out = set((absent or {}).get(plan.layer.name, ()))
+        for shard in plan.shards:
+            if shard.index not in left_out:
+                make_shard(store, plan, shard)
+        if columns:
+            reduce(store, plan)
+    write_door(store)
+    return store
+
+
+def made_layers(channels: Mapping[str, int]) -> list[Layer]:
+    """Layers that cost more the later they come; the last one, where there are several, is linear."""
+    names = list(channels)
+    return [
+        made_layer(name, channels[name], kind="linear" if 0 < at == len(names) - 1 else "conv", flops=(at + 1) * 10**6)
+        for at, name in enumerate(names)
+    ]
+
+
+def made_layer(name: str, channels: int, *, kind: Kind = "conv", flops: int = 10**6) -> Layer:
+    size, stride = ((), 0.0) if kind == "linear" else ((8, 8), 8.0)
+    return Layer(name, kind, channels, size, stride, flops)
+
+
+def plan_of(layer: Layer, *, identity: Identity = IDENTITY, units: Iterable[int] = (), **knobs: Any) -> Plan:
+    """The plan for pictures of `layer` under the recipe `quick`, with `knobs` changed."""
+    recipe = Recipe.named("quick", **({"size": 32} | knobs))
+    return Plan.of("features", identity, layer, recipe, NUMERICS, units)
+
+
+def make_shard(store: Store, plan: Plan, shard: Shard) -> Receipt:
+    """Paint, store and put the receipt of one shard, in the order in which a worker does."""
+    pictures, numbers = paint(plan, shard), numbers_of(plan, shard)
+    stored = store.write_shard(plan, shard, pictures)
+    receipt = Receipt(plan.id, shard.index, (shard.start, shard.stop), (stored,), numbers, HOST)
+    store.put_receipt(plan, shard, receipt)
+    return receipt
+
+
+def paint(plan: Plan, shard: Shard) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Pictures uint8 [units,variants,h,w,3]: waves that differ from unit to unit and from variant to variant."""
+    size, status = plan.recipe.size, status_of(plan, shard)
+    pictures = np.zeros((*status.shape, size, size, 3), np.uint8)
+    for row, unit in enumerate(range(shard.start, shard.stop)):
+        for variant in range(status.shape[1]):
+            if status[row, variant] == Status.OK:
+                pictures[row, variant] = waves(unit, variant, size)
+    return pictures
+
+
+def waves(unit: int, variant: int, size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """One painted picture, uint8 [h,w,3]."""
+    y, x = np.mgrid[:size, :size] / size
+    turn = unit * 2.399963
+    phase = 2 * np.pi * (1 + unit % 5) * (x * np.cos(turn) + y * np.sin(turn)) + np.pi * variant
+    colour = turn + np.array([0.0, 2.1, 4.2])
+    picture: np.ndarray[Any, np.dtype[np.uint8]] = (
+        128 + 60 * np.cos(phase)[..., None] + 60 * np.cos(colour + variant)
+    ).astype(np.uint8)
+    return picture
+
+
+def status_of(plan: Plan, shard: Shard) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Statuses uint8 [units,variants]: of sixteen units one never started, one is nan, one has no negative."""
+    status = np.full((len(shard), len(plan.recipe.variants)), Status.OK, np.uint8)
+    units = np.arange(shard.start, shard.stop) % 16
+    status[units == 9] = Status.UNSTARTED
+    status[units == 13] = Status.NAN
+    if "negative" in plan.recipe.variants:
+        status[units == 5, plan.recipe.variants.index("negative")] = Status.RECTIFIED
+    return status
+
+
+def numbers_of(plan: Plan, shard: Shard) -> dict[str, list[list[float | int | None]]]:
+    """The numbers of a shard's pictures: `mean` is the unit's index, negated for a negative; `peak` twice that."""
+    status = status_of(plan, shard)
+    signs = [1.0 if variant == "positive" else -1.0 for variant in plan.recipe.variants]
+    mean: list[list[float | int | None]] = [
+        [sign * (shard.start + row) if code == Status.OK else None for sign, code in zip(signs, codes, strict=True)]
+        for row, codes in enumerate(status)
+    ]
+    peak: list[list[float | int | None]] = [[None if value is None else 2 * value for value in row] for row in mean]
+    return {"mean": mean, "peak": peak, "status": status.tolist()}
+
+
+def seen(plan: Plan, shard: Shard) -> np.ndarray[Any, Any]:
+    """The painted pictures of a shard as a reader of the store sees them."""
+    return as_stored(paint(plan, shard), plan.recipe.level)
