@@ -8,7 +8,7 @@ The driver may add to the queue while it reads events: a layer's reduce follows 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any, Protocol
 
 from pipelines.events import Event, Task
@@ -21,7 +21,7 @@ class Executor(Protocol):
     workers: int
     """How many tasks run side by side."""
 
-    def run(self, job: Job, state: dict[str, Any], queue: deque[Task]) -> Iterator[Event]:
+    def run(self, job: Job, state: dict[str, Any], queue: deque[Task]) -> Generator[Event, None, None]:
         """Carry out the tasks of `queue` on a model with weights `state`.
 
         Closing the iterator stops what is under way; whatever has its receipt is kept.
@@ -33,6 +33,6 @@ class InProcess:
 
     workers = 1
 
-    def run(self, job: Job, state: dict[str, Any], queue: deque[Task]) -> Iterator[Event]:
+    def run(self, job: Job, state: dict[str, Any], queue: deque[Task]) -> Generator[Event, None, None]:
         while queue:
             yield from perform(job, queue.popleft(), lambda: state)

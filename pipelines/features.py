@@ -11,11 +11,12 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from atlas.errors import UnknownName
 from atlas.plan import Identity, Plan, Shard
 from atlas.recipe import Numerics, Recipe
 from atlas.store import Receipt, Store, as_stored
@@ -33,6 +34,36 @@ def plan(
 ) -> list[Plan]:
     """A plan a layer. `units` names the channels wanted of a layer; a layer it leaves out is wanted whole."""
     return [Plan.of(STAGE, identity, layer, recipe, numerics, units.get(layer.name, ())) for layer in layers]
+
+
+def wanted(model: Model, texts: Sequence[str]) -> tuple[list[Layer], dict[str, list[int]]]:
+    """The layers that `texts` name, in the network's order, and the units of those named with units.
+
+    A text is what `Model.select` takes, with `:7` or `:0-63` behind it where not all units are wanted. Raises
+    `UnknownName` for a layer or unit that is not there.
+    """
+    units: dict[str, set[int]] = {}
+    whole: set[str] = set()
+    for text in texts:
+        pattern, mark, span = text.partition(":")
+        for layer in model.select([pattern]):
+            if mark:
+                units.setdefault(layer.name, set()).update(_span(layer, text, span))
+            else:
+                whole.add(layer.name)
+    layers = [layer for layer in model.layers if layer.name in whole | units.keys()]
+    return layers, {name: sorted(some) for name, some in units.items() if name not in whole}
+
+
+def _span(layer: Layer, text: str, span: str) -> range:
+    """The units that `span` (`7`, `0-63`) names of `layer`."""
+    first, _, last = span.partition("-")
+    if not first.isdigit() or not (last or first).isdigit():
+        raise UnknownName(f"{text!r} names no units: write LAYER:FIRST-LAST, as in features.11:0-63.")
+    found = range(int(first), int(last or first) + 1)
+    if not found or found[-1] >= layer.channels:
+        raise UnknownName(f"{text!r} names no units: {layer.name} has the units 0 to {layer.channels - 1}.")
+    return found
 
 
 def make(store: Store, model: Model, plan: Plan, shard: Shard, *, host: dict[str, Any]) -> Iterator[Event]:
@@ -59,7 +90,11 @@ def make(store: Store, model: Model, plan: Plan, shard: Shard, *, host: dict[str
 
     stored = store.write_shard(plan, shard, pictures)
     clock.lap("write")
-    numbers = {"mean": _plain(mean), "peak": _plain(peak), "status": status.tolist()}
+    numbers: dict[str, list[list[float | int | None]]] = {
+        "mean": _plain(mean),
+        "peak": _plain(peak),
+        "status": status.tolist(),
+    }
     record = {"seconds": clock.seconds, **host}
     receipt = Receipt(plan.id, shard.index, (shard.start, shard.stop), (stored,), numbers, record)
     store.put_receipt(plan, shard, receipt)
@@ -86,6 +121,6 @@ class Clock:
         self._last = now
 
 
-def _plain(numbers: np.ndarray[Any, Any]) -> list[list[float | None]]:
+def _plain(numbers: np.ndarray[Any, Any]) -> list[list[float | int | None]]:
     """Numbers as JSON: None for what is no number."""
     return [[float(value) if math.isfinite(value) else None for value in row] for row in numbers]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -45,7 +45,7 @@ class OnRay:
         self._numerics = numerics
         self.workers = workers or slots(numerics)
 
-    def run(self, job: Job, state: dict[str, Any], queue: deque[Task]) -> Iterator[Event]:
+    def run(self, job: Job, state: dict[str, Any], queue: deque[Task]) -> Generator[Event, None, None]:
         weights = ray.put(state)
         running: dict[Any, tuple[Task, int]] = {}
         again: deque[tuple[Task, int]] = deque()
@@ -113,7 +113,7 @@ def _gave_up(task: Task, reason: str) -> Iterator[Event]:
 
 def slots(numerics: Numerics) -> int:
     """How many tasks the connected cluster runs side by side."""
-    resources = ray.cluster_resources()
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     name, each = ("GPU", 1) if numerics.device == "cuda" else ("CPU", numerics.threads)
     return max(1, int(resources.get(name, 1) // each))
 

@@ -1,0 +1,41 @@
+# Everything on a fresh machine with Python 3.11 or newer:  make demo   make test
+PYTHON ?= python3
+BROWSER ?= 1
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+MARKS := not slow$(if $(filter 0,$(BROWSER)), and not browser)
+
+.PHONY: demo test slow lint format viewer clean
+
+demo: $(READY)  ## render 192 channels of a trained network and say where to look
+	$(BIN)/atlas demo --no-serve
+
+test: $(READY) lint  ## lint, types and every test that takes less than twenty seconds
+	$(BIN)/python -m pytest -m "$(MARKS)"
+	@if [ "$(BROWSER)" = 0 ]; then echo "BROWSER=0: the tests of the page in Chromium were left out."; fi
+
+slow: $(READY)  ## the tests that take longer
+	$(BIN)/python -m pytest -m slow
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+viewer: $(READY)  ## build the web app again after a change to it
+	rm -rf atlas/viewer/dist
+	$(BIN)/python -m pip install --quiet --no-deps -e .
+
+$(READY): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -e ".[build,demo,dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) atlas/viewer/dist atlas/viewer/node_modules

@@ -1,0 +1,97 @@
+"""Commands that render: build, demo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from atlas.cli import options as o
+from atlas.cli.printing import complain, duration, say
+from atlas.errors import BuildFailed
+
+if TYPE_CHECKING:
+    from pipelines.run import Report
+
+DEMO_LAYERS = ["features.4:0-63", "features.7:0-63", "features.11:0-63"]
+DEMO_NOTE = "The demo: 64 channels of each of three layers, rendered on this machine when the demo was built."
+
+Workers = Annotated[
+    int | None, typer.Option("--workers", min=1, help="Tasks side by side; one a core or GPU unless said.")
+]
+Ray = Annotated[
+    str | None, typer.Option("--ray", metavar="ADDRESS", help="A running Ray cluster; its own unless said.")
+]
+Local = Annotated[bool, typer.Option("--local", help="No Ray: one task after the other in this process.")]
+Partial = Annotated[bool, typer.Option("--partial", help="Write a layer's numbers although some of its shards failed.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands to `app`."""
+    app.command()(build)
+    app.command()(demo)
+
+
+def build(
+    model: o.ModelSpec,
+    layers: o.Layers = None,
+    store: o.StorePath = None,
+    recipe: o.RecipeName = "standard",
+    settings: o.Settings = None,
+    weights: o.Weights = None,
+    labels: o.Labels = None,
+    preprocessing: o.Preprocess = None,
+    device: o.Device = "auto",
+    batch: o.Batch = None,
+    workers: Workers = None,
+    ray: Ray = None,
+    local: Local = False,
+    partial: Partial = False,
+) -> None:
+    """Render a feature visualization of every channel into a store. Run it again to go on where it stopped."""
+    from pipelines.catalogue import catalogue
+
+    loaded = o.load(model, weights, labels, preprocessing)
+    plans = o.plans(loaded, layers, recipe, settings, device, batch)
+    place = store or Path(f"{_file_name(model)}.atlas")
+    report = catalogue(loaded, plans, place, workers=workers, ray=ray, local=local, partial=partial)
+    finish(report, place)
+
+
+def demo(
+    store: Annotated[Path, typer.Option("--store", help="Where the demo's store goes.")] = Path("demo.atlas"),
+    serve: Annotated[bool, typer.Option("--serve/--no-serve", help="Open the result in the browser when done.")] = True,
+    workers: Workers = None,
+    local: Local = False,
+) -> None:
+    """Render 192 channels of SqueezeNet 1.1, trained on ImageNet, here and now; then show them."""
+    from pipelines.catalogue import catalogue
+
+    loaded = o.load("squeezenet", None, None, None)
+    plans = o.plans(loaded, DEMO_LAYERS, "quick", ["size=160"], "cpu", None)
+    report = catalogue(loaded, plans, store, note=DEMO_NOTE, workers=workers, local=local)
+    finish(report, store)
+    if serve:
+        from atlas.serve import serve as show
+
+        show(store)
+
+
+def finish(report: Report, place: Path) -> None:
+    """Say what came of a build and where to look. Raises `BuildFailed` where something failed."""
+    kept = f", {report.kept:,} were there before" if report.kept else ""
+    states = ", ".join(f"{count:,} {name}" for name, count in sorted(report.statuses.items()))
+    say(f"{report.made:,} pictures in {duration(report.seconds)}{kept}.{f' Status: {states}.' if states else ''}")
+    for line in report.failed[:10]:
+        complain(line)
+    if report.failed:
+        raise BuildFailed(
+            f"{len(report.failed)} shards failed; the rest is kept in {place}. Run the same command to try them again."
+        )
+    say(f"To look:   atlas serve {place}")
+    say(f'In Python: import atlas; cat = atlas.open("{place}"); cat.layers')
+
+
+def _file_name(model: str) -> str:
+    return "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in model)

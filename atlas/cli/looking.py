@@ -1,0 +1,93 @@
+"""Commands that look at a model and write nothing: layers, check, plan."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from atlas.cli import options as o
+from atlas.cli.printing import count, out, say, table
+from atlas.plan import Plan
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands to `app`."""
+    app.command()(layers)
+    app.command()(check)
+    app.command()(plan)
+
+
+def layers(
+    model: o.ModelSpec,
+    select: Annotated[list[str] | None, typer.Option("--layers", help=o.LAYERS_HELP)] = None,
+    weights: o.Weights = None,
+    preprocessing: o.Preprocess = None,
+) -> None:
+    """List a model's layers in the order it computes them; the ones that `auto` picks carry a star."""
+    found = o.load(model, weights, None, preprocessing)
+    picked = {layer.name for layer in found.select(["auto"])}
+    shown = found.select(o.split(select)) if select else found.layers
+    rows = [
+        (
+            layer.name,
+            "*" if layer.name in picked else "",
+            layer.kind,
+            layer.channels,
+            "x".join(map(str, layer.size)) or "-",
+            f"{layer.stride:g}" if layer.stride else "-",
+            count(layer.flops),
+        )
+        for layer in shown
+    ]
+    table(["layer", "", "kind", "channels>", "size>", "stride>", "FLOPs to reach>"], rows)
+    say(f"{len(shown)} layers, {sum(layer.channels for layer in shown):,} channels; `auto` (*) picks {len(picked)}.")
+
+
+def check(
+    model: o.ModelSpec,
+    images: Annotated[list[Path], typer.Argument(help="Image files or folders of them.")],
+    weights: o.Weights = None,
+    labels: o.Labels = None,
+    preprocessing: o.Preprocess = None,
+) -> None:
+    """Classify images: top-5 classes, the input's range, and whether it looks preprocessed right."""
+    from atlas.models import check as look
+
+    answer = look(o.load(model, weights, labels, preprocessing), images)
+    for image in answer.images:
+        say(f"{image.path}")
+        rows = [(f"{probability:.1%}", label) for label, probability in image.top]
+        table(["  probability>", "class"], rows)
+    for line in answer.lines:
+        say(line)
+
+
+def plan(
+    model: o.ModelSpec,
+    layers: o.Layers = None,
+    recipe: o.RecipeName = "standard",
+    settings: o.Settings = None,
+    store: o.StorePath = None,
+    weights: o.Weights = None,
+    preprocessing: o.Preprocess = None,
+    device: o.Device = "auto",
+    batch: o.Batch = None,
+) -> None:
+    """Show what `atlas build` would do: units, pictures, cost. Nothing is written."""
+    loaded = o.load(model, weights, None, preprocessing)
+    plans = o.plans(loaded, layers, recipe, settings, device, batch)
+    left = o.left_in(store, plans)
+    rows = [_row(each, left) for each in plans]
+    table(["layer", "units>", "pictures>", "shards>", "left>", "FLOPs>", "MB>"], rows)
+    pictures, flops, size = (sum(getattr(p, what) for p in plans) for what in ("pictures", "flops", "bytes"))
+    out.print(
+        f"{pictures:,} pictures of {plans[0].recipe.size} px in {plans[0].recipe.steps} steps: "
+        f"{count(flops)}FLOP, about {max(size / 1e6, 0.1):,.1f} MB."
+    )
+
+
+def _row(plan: Plan, left: dict[Plan, int]) -> tuple[object, ...]:
+    units, shards = sum(map(len, plan.shards)), len(plan.shards)
+    return plan.layer.name, units, plan.pictures, shards, left[plan], count(plan.flops), f"{plan.bytes / 1e6:,.1f}"

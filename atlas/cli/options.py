@@ -1,0 +1,108 @@
+"""Arguments that several commands share, and what they mean."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from atlas.errors import AtlasError, NotAStore
+from atlas.plan import Plan
+from atlas.recipe import Recipe
+from atlas.store import Store
+
+if TYPE_CHECKING:
+    from atlas.models import Model
+
+LAYERS_HELP = (
+    "Layers to take: auto (block outputs), all, names or globs, with units where wanted: "
+    "features.11 or 'features.*' or features.11:0-63. Repeat it or separate by commas."
+)
+
+ModelSpec = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="squeezenet, efficientnet-lite0, torchvision:NAME[@WEIGHTS], timm:NAME or package.module:factory; "
+        "NAME@random for untrained weights.",
+    ),
+]
+Layers = Annotated[list[str] | None, typer.Option("--layers", help=LAYERS_HELP)]
+RecipeName = Annotated[str, typer.Option("--recipe", help="How pictures are made: quick, standard or fine.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KNOB=VALUE", help="Change a knob of the recipe: --set steps=96.")
+]
+StorePath = Annotated[Path | None, typer.Option("--store", help="Where results go; MODEL.atlas unless said.")]
+Weights = Annotated[
+    Path | None, typer.Option("--weights", help="A checkpoint: safetensors, or a state dict saved by torch.save.")
+]
+Labels = Annotated[Path | None, typer.Option("--labels", help="Class names, one a line, in the order of the outputs.")]
+Preprocess = Annotated[
+    str | None,
+    typer.Option(
+        "--preprocessing",
+        metavar="JSON",
+        help='Preprocessing as JSON or a JSON file: {"size": [224, 224], "mean": [...], "std": [...], ...}.',
+    ),
+]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+Batch = Annotated[int | None, typer.Option("--batch", min=2, help="Pictures optimised side by side.")]
+
+
+def load(model: str, weights: Path | None, labels: Path | None, preprocessing: str | None) -> Model:
+    """The model that the arguments name."""
+    try:
+        from atlas.models import load_model
+    except ModuleNotFoundError as error:
+        raise AtlasError(f"This command needs {error.name}: pip install 'atlas-builder[build]'") from error
+    return load_model(model, weights=weights, labels=labels, preprocessing=_json(preprocessing))
+
+
+def plans(
+    model: Model,
+    layers: list[str] | None,
+    recipe: str,
+    settings: list[str] | None,
+    device: str,
+    batch: int | None,
+) -> list[Plan]:
+    """The plans that the arguments ask for."""
+    from pipelines import features
+    from pipelines.numerics import numerics_for
+
+    chosen = Recipe.parse(recipe, settings or [])
+    found, units = features.wanted(model, split(layers) or ["auto"])
+    return features.plan(model.identity, found, chosen, numerics_for(device, batch), units)
+
+
+def split(texts: Sequence[str] | None) -> list[str]:
+    """Texts given by repeating an option or by commas, one by one."""
+    return [part.strip() for text in texts or [] for part in text.split(",") if part.strip()]
+
+
+def left_in(store: Path | None, plans: list[Plan]) -> dict[Plan, int]:
+    """How many shards of each plan are left in `store`; all where there is none."""
+    if store is None:
+        return {plan: len(plan.shards) for plan in plans}
+    try:
+        opened = Store.open(store)
+    except NotAStore:
+        return {plan: len(plan.shards) for plan in plans}
+    opened.check(plans)
+    return {plan: len(opened.todo(plan)) for plan in plans}
+
+
+def _json(text: str | None) -> dict[str, Any] | None:
+    if text is None:
+        return None
+    try:
+        source = text if text.lstrip().startswith("{") else Path(text).read_text()
+        value = json.loads(source)
+    except (OSError, ValueError) as error:
+        raise AtlasError(f"--preprocessing {text}: neither JSON nor a JSON file ({error}).") from error
+    if not isinstance(value, dict):
+        raise AtlasError(f"--preprocessing {text}: a JSON object is needed, with size, mean and std.")
+    return value

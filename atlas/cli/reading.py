@@ -1,0 +1,83 @@
+"""Commands that read a store: status, verify, serve. They need neither torch nor ray."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from atlas.cli.printing import complain, duration, say, table
+from atlas.errors import BuildFailed, StoreError
+from atlas.plan import Plan
+from atlas.store import Store
+from atlas.store import repair as mend
+from atlas.store import verify as hold_against
+
+Place = Annotated[Path, typer.Argument(metavar="STORE", help="The folder of a store.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands to `app`."""
+    app.command()(status)
+    app.command()(verify)
+    app.command()(serve)
+
+
+def status(store: Place) -> None:
+    """How far a store is: per layer what was asked for, what is done, what failed. Exit code 1 where shards failed."""
+    opened = Store.open(store)
+    plans = opened.plans()
+    table(["layer", "recipe", "units>", "done>", "left>", "pictured"], [_row(opened, plan) for plan in plans])
+    logs = list(opened.backend.list("logs/"))
+    last: dict[str, Any] = opened.get_json(logs[-1]) if logs else {"events": []}
+    left = {str(shard) for plan in plans for shard in opened.todo(plan)}
+    failed = [event for event in last["events"] if event.get("failed") in left or "columns" in event.get("failed", "")]
+    for event in failed:
+        complain(f"{event['failed']}: {event['reason']}")
+    if last["events"]:
+        retried = sum("retried" in event for event in last["events"])
+        say(f"Last run: {duration(last['seconds'])}, {retried} retries, {len(failed)} failures.")
+    if failed:
+        raise BuildFailed(f"{len(failed)} shards of {store} failed. Run the same atlas build to try them again.")
+
+
+def _row(store: Store, plan: Plan) -> tuple[object, ...]:
+    left = sum(map(len, store.todo(plan)))
+    units = sum(map(len, plan.shards))
+    return plan.layer.name, plan.recipe.name, units, units - left, left, "yes" if store.columns_done(plan) else "no"
+
+
+def verify(
+    store: Place,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Forget damaged shards, so that the next build makes them again.")
+    ] = False,
+) -> None:
+    """Read and hash everything again; say what is missing, torn or foreign. Exit code 1 where anything is."""
+    opened = Store.open(store)
+    found = hold_against(opened)
+    for finding in found.findings:
+        say(f"{finding.kind:10} {finding.key}: {finding.reason}")
+    unfinished = len(found.findings) - len(found.damage)
+    say(
+        f"{found.objects:,} objects, {found.shards:,} shards, {found.bytes / 1e6:,.1f} MB hashed; "
+        f"{len(found.damage)} damaged, {unfinished} unfinished, {found.backoffs} backed off."
+    )
+    if repair and found.damage:
+        say(f"{len(mend(opened, found.findings))} shards will be made again by the next atlas build.")
+    elif found.damage:
+        raise StoreError(f"{store} is damaged. atlas verify --repair {store} lets the next build make it again.")
+
+
+def serve(
+    store: Place,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for other machines too.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; the next free one where it is taken.")] = 8000,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in the browser.")] = False,
+) -> None:
+    """Show a store as a page: layers, walls of thumbnails, a page per unit."""
+    from atlas.serve import serve as show
+
+    Store.open(store)
+    show(store, host=host, port=port, open_browser=browser)

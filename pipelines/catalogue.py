@@ -1,0 +1,57 @@
+"""The whole job: from a model and its plans to a store that can be opened.
+
+(model, plans, place) -> store -> Report
+
+python -m pipelines.catalogue MODEL --layers auto --store FOLDER     # what `atlas build` does, as a script for clusters
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from atlas.plan import Plan
+from atlas.store import Backend, Store
+from pipelines.executors import InProcess
+from pipelines.progress import Progress
+from pipelines.run import Report, build
+
+if TYPE_CHECKING:
+    from atlas.models import Model
+
+
+def catalogue(
+    model: Model,
+    plans: Sequence[Plan],
+    place: str | Path | Backend,
+    *,
+    note: str | None = None,
+    workers: int | None = None,
+    ray: str | None = None,
+    local: bool = False,
+    partial: bool = False,
+) -> Report:
+    """Carry out `plans` in the store at `place`, made where there is none, with a progress bar.
+
+    Tasks run on the Ray cluster at `ray`, on one of this machine's own where none is named, or with `local` in this
+    process. Raises `StoreError` where the store is another network's or plan's, or cannot be written.
+    """
+    store = Store.create(place, model.identity, model.describe(note))
+    store.check(plans)
+    with Progress() as progress:
+        watch = progress.watch(store, plans)
+        if local:
+            return build(store, model, plans, InProcess(), partial=partial, watch=watch)
+        from pipelines.on_ray import OnRay, connect
+
+        with connect(ray, workers=workers):
+            return build(store, model, plans, OnRay(plans[0].numerics, workers), partial=partial, watch=watch)
+
+
+if __name__ == "__main__":
+    from atlas.cli import main
+
+    sys.argv[1:1] = ["build"]
+    main()

@@ -1,0 +1,25 @@
+"""The numerics of a plan made on this machine.
+
+(device, batch) -> Numerics
+"""
+
+from __future__ import annotations
+
+import torch
+
+from atlas.errors import AtlasError
+from atlas.recipe import Numerics
+
+WIDTH = {"cpu": 4, "cuda": 64}
+"""Pictures side by side: a CPU gains nothing beyond 4, a GPU wants to be filled."""
+
+
+def numerics_for(device: str = "auto", batch: int | None = None) -> Numerics:
+    """Numerics for `device` (auto, cpu or cuda). Raises `AtlasError` where it is not there."""
+    if device not in {"auto", *WIDTH}:
+        raise AtlasError(f"--device {device}: there are auto, cpu and cuda.")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise AtlasError("--device cuda: torch sees no CUDA device here. Leave --device out to use the CPU.")
+    kind = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    version = ".".join(torch.__version__.split(".")[:2])
+    return Numerics(batch=batch or WIDTH[kind], device=kind, torch=version)
