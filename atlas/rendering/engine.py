@@ -1,0 +1,79 @@
+"""The ascent: one objective for a batch of pictures -> the pictures it rises to.
+
+    (prepared network, objective, keys, recipe, numerics) -> pictures Tensor[n,3,h,w] in (0,1), statuses Tensor[n]
+
+    spectrum ── colours, sigmoid ──> picture ── one affine each ──> network, cut at the layer ──> a score each
+        ^                                                                                            │
+        └────────────────────── Adam <────────────── one backward of their sum <─────────────────────┘
+
+Pictures of a batch share kernels, never numbers: each has its own start, transforms, score and
+gradient, and Adam works by element. No step waits for the device or reads a value back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from atlas.errors import UnknownName
+from atlas.models import Activation, Prepared
+from atlas.recipe import Numerics, Recipe
+from atlas.rendering.chance import Key
+from atlas.rendering.objectives import Objective
+from atlas.rendering.parameters import Fourier, start
+from atlas.rendering.transforms import draw, resample
+from atlas.units import Status
+
+
+@dataclass(frozen=True)
+class View:
+    """T: where an objective finds the activations of the batch."""
+
+    layer: str
+    activation: Activation
+
+    @classmethod
+    def through(cls, prepared: Prepared, pictures: Tensor, affine: Tensor) -> View:
+        """What the network sees in pictures Tensor[n,3,h,w] under their affines Tensor[n,2,3]."""
+        size = prepared.size or (pictures.shape[-2], pictures.shape[-1])
+        return cls(prepared.layer.name, prepared.activations(resample(pictures, affine, size)))
+
+    def __call__(self, layer: str, *, before: bool = False) -> Tensor:
+        """The layer's value, or `before` its rectifier (the value itself where it has none)."""
+        if layer != self.layer:
+            raise UnknownName(f"The objective asks for layer {layer!r}; the network is cut at {self.layer!r}.")
+        unrectified = self.activation.before
+        return unrectified if before and unrectified is not None else self.activation.value
+
+
+def ascend(
+    prepared: Prepared, objective: Objective, keys: Sequence[Key], recipe: Recipe, numerics: Numerics
+) -> tuple[Tensor, Tensor]:
+    """The pictures that `objective` rises to, Tensor[n,3,h,w] in (0,1), and their statuses, uint8 Tensor[n].
+
+    Picture i is scored at place i of the objective and takes its chance from `keys[i]`. A status is `OK`,
+    `NAN` (a score was not finite) or `UNSTARTED` (no step but a redirected one found a gradient).
+    """
+    paint = Fourier(recipe.size, recipe.decay).to(numerics.device)
+    spectrum = start(keys, recipe.size, recipe.deviation).to(numerics.device).requires_grad_()
+    affines = draw(keys, recipe, recipe.steps, "training").to(numerics.device)
+    adam = torch.optim.Adam([spectrum], recipe.learning_rate, (recipe.beta1, recipe.beta2), fused=True)
+    finite = torch.ones(len(keys), dtype=torch.bool, device=numerics.device)
+    moved = torch.zeros_like(finite)
+    redirected = min(recipe.redirected, recipe.steps - 1)
+    for step in range(recipe.steps):
+        prepared.redirect = step < redirected
+        scores = objective(View.through(prepared, paint(spectrum), affines[step]))
+        (gradient,) = torch.autograd.grad(-scores.sum(), spectrum, materialize_grads=True)
+        spectrum.grad = gradient
+        adam.step()
+        finite &= scores.detach().isfinite() & gradient.isfinite().flatten(1).all(1)
+        if step >= redirected:
+            moved |= gradient.flatten(1).any(1)
+    with torch.no_grad():
+        pictures = paint(spectrum)
+    status = torch.where(finite, torch.where(moved, int(Status.OK), int(Status.UNSTARTED)), int(Status.NAN))
+    return pictures, status.to(torch.uint8)

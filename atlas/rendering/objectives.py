@@ -1,0 +1,139 @@
+"""What a picture should raise in the network.
+
+    (layer, ...) -> Objective : T -> Tensor[n]
+
+`T(layer)` gives the layer's value for the n pictures of the batch, `T(layer, before=True)` the value
+before its rectifier. An objective answers with one score per picture, so that pictures stay
+independent of each other: the gradient of the sum is each picture's own. Objectives add, subtract,
+multiply and negate:
+
+    0.2 * channel("mixed4a", [20]) + 0.8 * channel("mixed4a", [21]) - penalty
+
+After "Feature Visualization", Olah, Mordvintsev and Schubert, Distill 2017, and its code, Lucid.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class Activations(Protocol):
+    """T: a layer's name -> its activations, [n,c,h,w], [n,c,t] (patch tokens) or [n,c]."""
+
+    def __call__(self, layer: str, *, before: bool = False) -> Tensor: ...
+
+
+Score = Callable[[Activations], Tensor]
+
+
+class Objective:
+    """A score per picture, T -> Tensor[n], with a name that reads like its formula."""
+
+    def __init__(self, score: Score, name: str) -> None:
+        self.score = score
+        self.name = name
+
+    def __call__(self, T: Activations) -> Tensor:
+        return self.score(T)
+
+    def __repr__(self) -> str:
+        return self.name
+
+    def __add__(self, other: Objective | float) -> Objective:
+        return _join(operator.add, "+", self, other)
+
+    def __radd__(self, other: float) -> Objective:
+        return _join(operator.add, "+", other, self)
+
+    def __sub__(self, other: Objective | float) -> Objective:
+        return _join(operator.sub, "-", self, other)
+
+    def __rsub__(self, other: float) -> Objective:
+        return _join(operator.sub, "-", other, self)
+
+    def __mul__(self, other: Objective | float) -> Objective:
+        return _join(operator.mul, "*", self, other)
+
+    def __rmul__(self, other: float) -> Objective:
+        return _join(operator.mul, "*", other, self)
+
+    def __neg__(self) -> Objective:
+        return Objective(lambda T: -self.score(T), f"-{self.name}")
+
+
+def channel(layer: str, indices: Sequence[int], *, before: bool = False) -> Objective:
+    """The mean over all positions of a channel: picture i looks for channel `indices[i]`."""
+    respond = responses(layer, indices, before=before)
+    return Objective(lambda T: respond(T).mean(1), _name("channel", layer, indices, before))
+
+
+def neuron(layer: str, indices: Sequence[int], *, before: bool = False) -> Objective:
+    """A channel at the centre position alone; of an even size, the first one past the middle.
+
+    Where a layer has no positions this is the channel; for tokens it is the middle one of the list.
+    """
+
+    def score(T: Activations) -> Tensor:
+        chosen = _chosen(T(layer, before=before), indices)
+        for size in chosen.shape[1:]:
+            chosen = chosen[:, size // 2]
+        return chosen
+
+    return Objective(score, _name("neuron", layer, indices, before))
+
+
+def direction(layer: str, vectors: Tensor, *, power: float = 0.0, before: bool = False) -> Objective:
+    """The mean over all positions of h . v, times the cosine of the two to `power`.
+
+    vectors [n,c], one a picture. The cosine has a floor of 0.1, as in Lucid, so that a picture that
+    points elsewhere is still drawn towards its direction.
+    """
+
+    def score(T: Activations) -> Tensor:
+        value = T(layer, before=before)
+        value = value.reshape(*value.shape[:2], -1)
+        aim = vectors.to(value)[:, :, None]
+        dot = (value * aim).sum(1)
+        if power:
+            cosine = dot / (value.norm(dim=1) + 1e-4) / (aim.norm(dim=1) + 1e-4)
+            dot = dot * cosine.clamp(min=0.1) ** power
+        return dot.mean(1)
+
+    return Objective(score, f"direction({layer!r}, {len(vectors)} vectors)")
+
+
+def responses(layer: str, indices: Sequence[int], *, before: bool = False) -> Score:
+    """T -> Tensor[n,p]: what channel `indices[i]` answers to picture i at each of the layer's p positions."""
+
+    def respond(T: Activations) -> Tensor:
+        chosen = _chosen(T(layer, before=before), indices)
+        return chosen.reshape(len(chosen), -1)
+
+    return respond
+
+
+def _chosen(value: Tensor, indices: Sequence[int]) -> Tensor:
+    """Channel `indices[i]` of picture i: [n,c,...] -> [n,...]."""
+    index = torch.as_tensor(indices, device=value.device)
+    return value[torch.arange(len(index), device=value.device), index]
+
+
+def _name(kind: str, layer: str, indices: Sequence[int], before: bool) -> str:
+    return f"{kind}({layer!r}, {list(indices)}{', before=True' if before else ''})"
+
+
+def _join(
+    operation: Callable[[Tensor | float, Tensor | float], Tensor],
+    sign: str,
+    left: Objective | float,
+    right: Objective | float,
+) -> Objective:
+    def score(T: Activations) -> Tensor:
+        return operation(*(side(T) if isinstance(side, Objective) else side for side in (left, right)))
+
+    return Objective(score, f"({left} {sign} {right})")

@@ -1,0 +1,51 @@
+"""How a picture is written down while it is optimised.
+
+    (keys, size, deviation) -> leaf Tensor[n,3,h,w//2+1,2]      what the ascent moves
+    leaf -> Tensor[n,3,h,w] in (0,1)                            what the network sees
+
+The leaf is a Fourier spectrum, its frequencies scaled by 1/f, its colours along the three axes in
+which natural images do not correlate. In these coordinates a step of equal size everywhere makes a
+picture of natural statistics ("Feature Visualization", Distill 2017, section on preconditioning).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from atlas.rendering.chance import Key
+
+CORRELATION = ((0.26, 0.09, 0.02), (0.27, 0.00, -0.05), (0.27, -0.09, 0.03))
+"""Root of the covariance of ImageNet's colours, RGB by axis (Lucid, `color_correlation_svd_sqrt`)."""
+
+
+def start(keys: Sequence[Key], size: int, deviation: float) -> Tensor:
+    """The spectra that pictures of `keys` begin with: Tensor[n,3,h,w//2+1,2], normal around 0."""
+    shape = (3, size, size // 2 + 1, 2)
+    return torch.stack([torch.randn(shape, generator=key.generator("start")) for key in keys]) * deviation
+
+
+class Fourier(nn.Module):
+    """Spectrum -> picture, for pictures of one size."""
+
+    def __init__(self, size: int, decay: float) -> None:
+        super().__init__()
+        self.size = size
+        colours = torch.tensor(CORRELATION)
+        self.register_buffer("colours", colours / colours.norm(dim=0).max())
+        self.register_buffer("scale", _scale(size, decay))
+
+    def forward(self, spectrum: Tensor) -> Tensor:
+        """Tensor[n,3,h,w//2+1,2] -> Tensor[n,3,h,w] in (0,1)."""
+        scaled = torch.view_as_complex(spectrum * self.scale)
+        pixels = torch.fft.irfft2(scaled, s=(self.size, self.size))
+        return torch.sigmoid(torch.einsum("rc,nchw->nrhw", self.colours, pixels))
+
+
+def _scale(size: int, decay: float) -> Tensor:
+    """The weight of each frequency, Tensor[h,w//2+1,1]: size / 4f**decay, with the mean as the lowest frequency."""
+    down, across = torch.fft.fftfreq(size)[:, None], torch.fft.rfftfreq(size)[None, :]
+    frequency = (down.square() + across.square()).sqrt().clamp(min=1 / size)
+    return (size / 4 / frequency**decay)[..., None]
