@@ -16,7 +16,7 @@ from atlas.plan import Plan
 from atlas.store import Backend, Store
 from pipelines.executors import InProcess
 from pipelines.progress import Progress
-from pipelines.run import Report, build
+from pipelines.run import Report, build, describe
 
 if TYPE_CHECKING:
     from atlas.models import Model
@@ -38,7 +38,7 @@ def catalogue(
     Tasks run on the Ray cluster at `ray`, on one of this machine's own where none is named, or with `local` in this
     process. Raises `StoreError` where the store is another network's or plan's, or cannot be written.
     """
-    store = Store.create(place, model.identity, model.describe(note))
+    store = Store.create(place, model.identity, describe(model, note))
     store.check(plans)
     with Progress() as progress:
         watch = progress.watch(store, plans)

@@ -69,20 +69,19 @@ def _span(layer: Layer, text: str, span: str) -> range:
 def make(store: Store, model: Model, plan: Plan, shard: Shard, *, host: dict[str, Any]) -> Iterator[Event]:
     """Render, measure and store one shard; its receipt last."""
     from atlas.models import prepare
-    from atlas.rendering import render_units, score_pictures
+    from atlas.rendering import render_batches, score_pictures
 
     units, recipe, numerics = list(range(shard.start, shard.stop)), plan.recipe, plan.numerics
     clock = Clock()
-    prepared = prepare(model, plan.layer, device=numerics.device, memory_format=numerics.memory_format)
+    prepared = prepare(model, plan.layer, device=numerics.device)
     clock.lap("prepare")
 
     shape = (len(units), len(recipe.variants))
     pictures = np.empty((*shape, recipe.size, recipe.size, 3), np.uint8)
     status = np.full(shape, Status.ABSENT, np.uint8)
-    for batch in render_units(prepared, units, recipe, numerics):
-        pictures[batch.rows, batch.variant] = batch.pictures
-        status[batch.rows, batch.variant] = batch.status
-        yield Rendered(shard.layer, len(batch.rows))
+    for place, *found in render_batches(prepared, units, recipe, numerics):
+        pictures[place], status[place] = found
+        yield Rendered(shard.layer, len(found[0]))
     clock.lap("render")
 
     mean, peak = score_pictures(prepared, as_stored(pictures, recipe.level), units, recipe, numerics)
@@ -90,11 +89,7 @@ def make(store: Store, model: Model, plan: Plan, shard: Shard, *, host: dict[str
 
     stored = store.write_shard(plan, shard, pictures)
     clock.lap("write")
-    numbers: dict[str, list[list[float | int | None]]] = {
-        "mean": _plain(mean),
-        "peak": _plain(peak),
-        "status": status.tolist(),
-    }
+    numbers = {"mean": _plain(mean), "peak": _plain(peak), "status": _plain(status)}
     record = {"seconds": clock.seconds, **host}
     receipt = Receipt(plan.id, shard.index, (shard.start, shard.stop), (stored,), numbers, record)
     store.put_receipt(plan, shard, receipt)
@@ -123,4 +118,4 @@ class Clock:
 
 def _plain(numbers: np.ndarray[Any, Any]) -> list[list[float | int | None]]:
     """Numbers as JSON: None for what is no number."""
-    return [[float(value) if math.isfinite(value) else None for value in row] for row in numbers]
+    return [[value if math.isfinite(value) else None for value in row] for row in numbers.tolist()]

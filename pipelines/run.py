@@ -32,6 +32,13 @@ SPEED = 2e10
 """Floating point operations a second that a CPU core is taken for until a run has been measured."""
 
 
+def describe(model: Model, note: str | None = None) -> dict[str, Any]:
+    """What a store says of its network to people; `note` is a sentence for the home page."""
+    labels = None if model.labels is None else len(model.labels)
+    size = list(model.preprocessing.size)
+    return {"title": model.title, "random": model.random, "input": size, "labels": labels, "note": note}
+
+
 @dataclass
 class Report:
     """What came of a run."""

@@ -55,10 +55,11 @@ Batch = Annotated[int | None, typer.Option("--batch", min=2, help="Pictures opti
 def load(model: str, weights: Path | None, labels: Path | None, preprocessing: str | None) -> Model:
     """The model that the arguments name."""
     try:
-        from atlas.models import load_model
+        from atlas.models import Preprocessing, load_model
     except ModuleNotFoundError as error:
         raise AtlasError(f"This command needs {error.name}: pip install 'atlas-builder[build]'") from error
-    return load_model(model, weights=weights, labels=labels, preprocessing=_json(preprocessing))
+    given = None if preprocessing is None else Preprocessing.from_dict(_json(preprocessing))
+    return load_model(model, weights=weights, labels=labels, preprocessing=given)
 
 
 def plans(
@@ -95,9 +96,7 @@ def left_in(store: Path | None, plans: list[Plan]) -> dict[Plan, int]:
     return {plan: len(opened.todo(plan)) for plan in plans}
 
 
-def _json(text: str | None) -> dict[str, Any] | None:
-    if text is None:
-        return None
+def _json(text: str) -> dict[str, Any]:
     try:
         source = text if text.lstrip().startswith("{") else Path(text).read_text()
         value = json.loads(source)

@@ -9,7 +9,7 @@ rectifier, after which it would be zero nearly everywhere and the picture mush.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,30 +40,29 @@ class Rendered:
     """Wall seconds by phase."""
 
 
-def render_units(
-    prepared: Prepared,
-    units: Sequence[int],
-    recipe: Recipe,
-    numerics: Numerics,
-    on_batch: Callable[[int], None] | None = None,
-) -> Rendered:
-    """The pictures of channels `units` of the prepared layer, in all variants of the recipe.
+def render_batches(
+    prepared: Prepared, units: Sequence[int], recipe: Recipe, numerics: Numerics
+) -> Iterator[tuple[tuple[slice, int], NDArray[np.uint8], NDArray[np.uint8]]]:
+    """The pictures of channels `units` of the prepared layer, in all variants of the recipe, as they are finished.
 
-    `on_batch` is told after each batch how many pictures of this call are finished.
+    Yields for each batch of m units its place [rows, variant] among all, its pictures [m,h,w,3] and statuses [m].
     """
+    outlook = Outlook.of(prepared, recipe, numerics)
+    with finite(prepared.network):
+        for batch in batches(prepared.layer.name, units, recipe, numerics.batch):
+            with computing(numerics):
+                pictures, status = _render(prepared, batch, outlook, recipe, numerics)
+            yield (batch.rows, batch.place), pictures, status
+
+
+def render_units(prepared: Prepared, units: Sequence[int], recipe: Recipe, numerics: Numerics) -> Rendered:
+    """The pictures of channels `units` of the prepared layer, in all variants of the recipe."""
     began = time.perf_counter()
     shape = (len(units), len(recipe.variants))
     pictures = np.full((*shape, recipe.size, recipe.size, 3), GREY, np.uint8)
     status = np.full(shape, Status.ABSENT, np.uint8)
-    finished = 0
-    outlook = Outlook.of(prepared, recipe, numerics)
-    with computing(numerics), finite(prepared.network):
-        for batch in batches(prepared.layer.name, units, recipe, numerics.batch):
-            cell = (batch.rows, batch.place)
-            pictures[cell], status[cell] = _render(prepared, batch, outlook, recipe, numerics)
-            finished += len(batch)
-            if on_batch is not None:
-                on_batch(finished)
+    for place, *found in render_batches(prepared, units, recipe, numerics):
+        pictures[place], status[place] = found
     return Rendered(pictures, status, {"render": time.perf_counter() - began})
 
 

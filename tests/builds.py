@@ -1,0 +1,37 @@
+"""What the tests of the pipelines build, and how two stores are compared."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from atlas.plan import Plan
+from atlas.recipe import Recipe
+from atlas.store import Backend, Store
+from pipelines import features
+from pipelines.executors import Executor, InProcess
+from pipelines.numerics import numerics_for
+from pipelines.run import Report, build, describe
+
+if TYPE_CHECKING:
+    from atlas.models import Model
+
+HASTY = Recipe.named("quick", size=32, steps=3, redirected=1, draws=2, jitter=2.0)
+"""Real rendering, as little of it as there can be."""
+
+
+def tiny_plans(model: Model, *texts: str, recipe: Recipe = HASTY) -> list[Plan]:
+    """Plans of the tiny network: both its convolutions unless said."""
+    layers, units = features.wanted(model, texts or ("first.1", "second.1"))
+    return features.plan(model.identity, layers, recipe, numerics_for("cpu"), units)
+
+
+def build_in(place: Backend, model: Model, plans: list[Plan], executor: Executor | None = None) -> tuple[Store, Report]:
+    """A store at `place` with `plans` carried out, and the report of it."""
+    store = Store.create(place, model.identity, describe(model))
+    return store, build(store, model, plans, executor or InProcess())
+
+
+def contents(backend: Backend) -> dict[str, bytes]:
+    """Every object that must be the same whoever made it: data, metadata, plans; not receipts' records and logs."""
+    keys = [key for key in backend.list() if not key.startswith(("receipts/", "manifests/", "logs/"))]
+    return {key: backend.get(key) or b"" for key in keys}

@@ -1,0 +1,49 @@
+"""Small networks for tests, made by factories as a user's would be: `tests.networks:tiny`."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from atlas.models import Preprocessing
+
+SMALL = Preprocessing(size=(32, 32), resize=32, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
+
+
+class Tiny(nn.Module):
+    """Two convolutions and a classifier: layers of 40, 70 and 10 units, so that last shards are short."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Sequential(nn.Conv2d(3, 40, 3, stride=2, padding=1), nn.ReLU())
+        self.second = nn.Sequential(nn.Conv2d(40, 70, 3, stride=2, padding=1), nn.ReLU(inplace=True))
+        self.head = nn.Linear(70, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.head(self.second(self.first(x)).mean((2, 3)))
+        return found
+
+
+def tiny() -> tuple[nn.Module, Preprocessing]:
+    """The tiny network with weights that are always the same."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Tiny(), SMALL
+
+
+def other() -> tuple[nn.Module, Preprocessing]:
+    """The same network with other weights."""
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        return Tiny(), SMALL
+
+
+def dead() -> tuple[nn.Module, Preprocessing]:
+    """The tiny network with channels that fail each in its own way: 0 never starts, 1 is constant, 2 is NaN."""
+    network, preprocessing = tiny()
+    convolution = network.second[0]  # type: ignore[index,union-attr]
+    with torch.no_grad():
+        convolution.weight[0:2] = 0
+        convolution.bias[0], convolution.bias[1] = -1, 1
+        convolution.weight[2] = float("nan")
+    return network, preprocessing

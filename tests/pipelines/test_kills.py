@@ -1,0 +1,140 @@
+"""Workers and drivers killed -9, at named points and at random: the store comes out the same, byte for byte."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from atlas.models import load_model
+from atlas.store import LocalBackend, MemoryBackend, Store, verify
+from tests.builds import build_in, contents, tiny_plans
+from tests.faults import Fault, FaultyBackend
+
+pytestmark = pytest.mark.builder
+
+DATA = r"layers/.*/image/c/{}/.*"
+RECEIPT = r"receipts/features/{}/0000{}\.json"
+WORKER = [
+    *(Fault(point, DATA.format(index)) for point in ("before", "inside", "after") for index in (0, 1)),
+    *(Fault(point, RECEIPT.format("second.1", index)) for point in ("before", "inside", "after") for index in (0, 2)),
+    *(Fault(point, r"layers/.*/(mean|thumb)/c/.*") for point in ("before", "inside", "after")),
+    *(Fault(point, r"receipts/columns/.*") for point in ("before", "inside", "after")),
+    *(Fault(point, r"manifests/.*") for point in ("before", "inside", "after")),
+    Fault("before", r"delete receipts/features/second.1/00001\.json"),
+]
+DRIVER = [
+    Fault("before", r"zarr\.json"),
+    Fault("inside", r"layers/first.1/features/thumb/zarr\.json"),
+    Fault("after", r"layers/second.1/features/image/zarr\.json"),
+    Fault("inside", r"plans/features/second.1\.json"),
+    Fault("after", r"plans/features/first.1\.json"),
+    Fault("before", r"catalogue\.json"),
+    Fault("inside", r"catalogue\.json"),
+    Fault("after", r"catalogue\.json"),
+]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted() -> dict[str, bytes]:
+    """What a build that nothing disturbs leaves behind."""
+    model = load_model("tests.networks:tiny")
+    backend = MemoryBackend()
+    build_in(backend, model, tiny_plans(model))
+    return contents(backend)
+
+
+def drive(store: Path, marks: Path, faults: list[Fault], ray_folder: Path) -> subprocess.Popen[str]:
+    texts = json.dumps([fault.to_dict() for fault in faults])
+    command = [sys.executable, "-m", "tests.drive", str(store), str(marks), str(ray_folder), texts]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def until_done(store: Path, marks: Path, faults: list[Fault], ray_folder: Path, *, limit: int) -> None:
+    """Start the driver again each time it dies."""
+    for _ in range(limit):
+        driver = drive(store, marks, faults, ray_folder)
+        output, _ = driver.communicate(timeout=300)
+        if driver.returncode != -signal.SIGKILL:
+            assert driver.returncode == 0, output
+            return
+    pytest.fail(f"the driver died {limit} times")
+
+
+def assert_same(store: Path, uninterrupted: dict[str, bytes]) -> None:
+    found = contents(LocalBackend(store))
+    assert found.keys() == uninterrupted.keys()
+    different = [key for key in found if found[key] != uninterrupted[key]]
+    assert not different
+    assert not verify(Store.open(store)).findings
+
+
+def test_a_worker_and_the_driver_killed(tmp_path: Path, ray_folder: Path, uninterrupted: dict[str, bytes]) -> None:
+    faults = [WORKER[1], WORKER[3], WORKER[9], DRIVER[3]]
+    until_done(tmp_path / "store", tmp_path / "marks", faults, ray_folder, limit=3)
+    assert FaultyBackend(tmp_path / "store", faults, tmp_path / "marks").struck() == len(faults)
+    assert_same(tmp_path / "store", uninterrupted)
+
+
+@pytest.mark.slow
+def test_workers_killed_at_every_named_point(
+    tmp_path: Path, ray_folder: Path, uninterrupted: dict[str, bytes]
+) -> None:
+    until_done(tmp_path / "store", tmp_path / "marks", WORKER, ray_folder, limit=2)
+    assert FaultyBackend(tmp_path / "store", WORKER, tmp_path / "marks").struck() == len(WORKER) >= 20
+    assert_same(tmp_path / "store", uninterrupted)
+
+
+@pytest.mark.slow
+def test_drivers_killed_at_every_named_point(
+    tmp_path: Path, ray_folder: Path, uninterrupted: dict[str, bytes]
+) -> None:
+    until_done(tmp_path / "store", tmp_path / "marks", DRIVER, ray_folder, limit=len(DRIVER) + 2)
+    assert FaultyBackend(tmp_path / "store", DRIVER, tmp_path / "marks").struck() == len(DRIVER)
+    assert_same(tmp_path / "store", uninterrupted)
+
+
+@pytest.mark.slow
+def test_workers_and_drivers_killed_at_random(
+    tmp_path: Path, ray_folder: Path, uninterrupted: dict[str, bytes]
+) -> None:
+    chance = random.Random(0)
+    kills = 0
+    for _ in range(12):
+        driver = drive(tmp_path / "store", tmp_path / "marks", [], ray_folder)
+        deadline = time.monotonic() + chance.uniform(5, 14)
+        while driver.poll() is None and time.monotonic() < deadline:
+            time.sleep(chance.uniform(0.2, 1.0))
+            for worker in chance.sample(workers_of(driver.pid), k=min(1, len(workers_of(driver.pid)))):
+                os.kill(worker, signal.SIGKILL)
+                kills += 1
+        if driver.poll() is None:
+            driver.kill()
+            kills += 1
+        driver.communicate(timeout=60)
+        if kills >= 12:
+            break
+    assert kills >= 10
+    until_done(tmp_path / "store", tmp_path / "marks", [], ray_folder, limit=1)
+    assert_same(tmp_path / "store", uninterrupted)
+
+
+def workers_of(driver: int) -> list[int]:
+    """Processes below `driver` that carry out our tasks."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            name, parent = (folder / "cmdline").read_text(), int((folder / "stat").read_text().rsplit(")")[-1].split()[1])
+            grandparent = int(Path(f"/proc/{parent}/stat").read_text().rsplit(")")[-1].split()[1])
+        except OSError:
+            continue
+        if name.startswith("ray::") and "IDLE" not in name and driver in {parent, grandparent}:
+            found.append(int(folder.name))
+    return found
