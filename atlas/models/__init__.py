@@ -1,0 +1,11 @@
+"""Any trained vision network, ready to look into.
+
+spec -> Model -> Layer -> Prepared -> Activation
+"""
+
+from atlas.models.load import load_model
+from atlas.models.model import Model, ModelSource
+from atlas.models.prepare import Activation, Prepared, prepare, stop_at
+from atlas.models.preprocessing import Preprocessing
+
+__all__ = ["Activation", "Model", "ModelSource", "Prepared", "Preprocessing", "load_model", "prepare", "stop_at"]

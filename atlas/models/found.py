@@ -1,0 +1,21 @@
+"""What each family of models gives: `find(name, trained) -> Found`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from atlas.models.preprocessing import Preprocessing
+
+
+@dataclass(frozen=True)
+class Found:
+    """A network as its library built it, with what the library knows about it."""
+
+    network: nn.Module
+    preprocessing: Preprocessing | None
+    """None where nobody said; it is never guessed."""
+    labels: tuple[str, ...] | None = None
+    """Names of the classes, where the weights' metadata carry them."""
+    title: str | None = None

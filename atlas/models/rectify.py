@@ -1,0 +1,196 @@
+"""Rectifiers: what a value was before one, and gradients through those that block everything.
+
+    with Rectifiers() as rectifiers: y = network(x)        rectifiers.before(y) -> Tensor | None
+
+A rectified value is zero almost everywhere it is low, so what lowers a unit is searched for before its rectifier. A
+network may rectify by module or by function, in place or not, and pool or join afterwards: all of them are calls of
+torch functions, so one function mode sees them all.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, MutableMapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils.weak import WeakTensorKeyDictionary
+
+JOINS = {"cat", "concat", "concatenate"}
+COMMUTING = {
+    *("flatten", "view", "reshape", "permute", "transpose", "contiguous", "squeeze", "unsqueeze", "clone"),
+    *("chunk", "split", "unbind", "getitem", "movedim", "narrow", "dropout", "feature_dropout"),
+    *("max_pool2d", "adaptive_max_pool2d"),
+}
+"""Functions of one tensor that give the same before a rectifier as after it; dropout is the identity in evaluation."""
+AVERAGES = {"avg_pool2d", "adaptive_avg_pool2d", "mean", "sum", "amax", "pad"}
+"""Functions that keep a value from falling below zero, but do not commute with the rectifier."""
+SUMS = {"add", "iadd", "radd", "mul", "imul", "rmul", "maximum"}
+"""Functions of two values that are never below zero where both of them are not."""
+POSITIVE = {"sigmoid", "hardsigmoid", "softmax", "exp", "abs", "square"}
+
+Bounds = tuple[float, float]
+Deferred = Callable[[], Tensor]
+
+
+class Rectifiers(TorchFunctionMode):
+    """Watches one forward pass; with `redirect`, rectifiers in it pass gradients on by Lucid's rule."""
+
+    def __init__(self, *, redirect: bool = False) -> None:
+        super().__init__()
+        self.redirect = redirect
+        self._before: MutableMapping[Tensor, Deferred] = WeakTensorKeyDictionary()
+        self._rectified: MutableMapping[Tensor, bool] = WeakTensorKeyDictionary()
+
+    def before(self, value: Tensor) -> Tensor | None:
+        """What `value` was before its rectifier, with its gradient; None where it did not come out of one."""
+        deferred = self._before.get(value)
+        return deferred() if deferred else None
+
+    def rectified(self, value: Tensor) -> bool:
+        """Whether `value` cannot be below zero."""
+        return value in self._rectified
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        name = func.__name__.strip("_")
+        if bounds := _bounds(name, args[1:], kwargs):
+            return self._rectify(func, bounds, args, kwargs)
+        result = func(*args, **kwargs)
+        if isinstance(result, Tensor):
+            self._follow(result, self._carried(func, name, args, kwargs), self._cannot_fall(name, args))
+        elif isinstance(result, tuple | list) and name in COMMUTING:
+            self._follow_each(func, result, args, kwargs)
+        return result
+
+    def _rectify(self, func: Callable[..., Any], bounds: Bounds, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        x = args[0]
+        in_place = func.__name__.endswith("_") or kwargs.get("inplace", args[-1] is True)
+        before = x.clone() if in_place else x
+        if self.redirect:
+            result = redirected(before, *bounds)
+            result = x.copy_(result) if in_place else result
+        else:
+            result = func(*args, **kwargs)
+        self._follow(result, lambda: before, True)
+        return result
+
+    def _follow(self, result: Tensor, before: Deferred | None, rectified: bool) -> None:
+        """Remember what is known of `result`, and forget what was known before it was changed in place."""
+        self._before.pop(result, None)
+        self._rectified.pop(result, None)
+        if before is not None:
+            self._before[result] = before
+        if rectified:
+            self._rectified[result] = True
+
+    def _follow_each(
+        self, func: Callable[..., Any], results: Iterable[Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        """As `_follow`, for the pieces that a function cut its argument into."""
+        whole: Deferred | None = self._before.get(args[0]) if isinstance(args[0], Tensor) else None
+        for index, piece in enumerate(results):
+            if whole and isinstance(piece, Tensor):
+                cut = _piece(func, whole, index, args, kwargs)
+                self._follow(piece, cut, True)
+
+    def _carried(
+        self, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Deferred | None:
+        """How to get what came before the rectifier of a result; put off, as it is rarely asked for."""
+        if not args:
+            return None
+        if name in JOINS and any(part in self._before for part in args[0]):
+            parts = [self._before.get(part, _constant(part)) for part in args[0]]
+            return lambda: func([part() for part in parts], *args[1:], **kwargs)
+        if name in COMMUTING and isinstance(args[0], Tensor) and args[0] in self._before:
+            before = self._before[args[0]]
+            return lambda: func(before(), *args[1:], **kwargs)
+        return None
+
+    def _cannot_fall(self, name: str, args: tuple[Any, ...]) -> bool:
+        """Whether a result cannot be below zero, by what is known of the arguments."""
+        if name in POSITIVE:
+            return True
+        if name in SUMS:
+            return all(map(self._not_negative, args[:2]))
+        if name in JOINS:
+            return all(map(self._not_negative, args[0]))
+        return name in COMMUTING | AVERAGES and bool(args) and self._not_negative(args[0])
+
+    def _not_negative(self, value: Any) -> bool:
+        if isinstance(value, Tensor):
+            return value in self._rectified
+        return isinstance(value, int | float) and value >= 0
+
+
+def _constant(value: Tensor) -> Deferred:
+    return lambda: value
+
+
+def _piece(
+    func: Callable[..., Any], whole: Deferred, index: int, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Deferred:
+    def cut() -> Tensor:
+        piece: Tensor = func(whole(), *args[1:], **kwargs)[index]
+        return piece
+
+    return cut
+
+
+def _bounds(name: str, rest: tuple[Any, ...], kwargs: dict[str, Any]) -> Bounds | None:
+    """The lowest and highest value a call lets through where it rectifies at zero, else None."""
+    match name:
+        case "relu":
+            return 0.0, math.inf
+        case "relu6":
+            return 0.0, 6.0
+        case "hardtanh":
+            low, high = _given(rest, kwargs, min_val=-1.0, max_val=1.0)
+        case "clamp" | "clip" | "clamp_min":
+            low, high = _given(rest, kwargs, min=None, max=None)
+        case "threshold":
+            threshold, low = _given(rest, kwargs, threshold=None, value=None)
+            low, high = (low, None) if threshold == low else (None, None)
+        case _:
+            return None
+    if not isinstance(low, int | float) or low != 0 or isinstance(high, Tensor):
+        return None
+    return 0.0, math.inf if high is None else float(high)
+
+
+def _given(rest: tuple[Any, ...], kwargs: dict[str, Any], **defaults: Any) -> list[Any]:
+    """The arguments called `defaults`, given by place or by name."""
+    named = dict(zip(defaults, rest, strict=False)) | kwargs
+    return [named.get(name, default) for name, default in defaults.items()]
+
+
+def redirected(x: Tensor, low: float = 0.0, high: float = math.inf) -> Tensor:
+    """`x` between `low` and `high`, with the gradient of Lucid's redirected ReLU.
+
+    Gradients are those of a loss to be lowered. Where a rectifier blocks the whole gradient of a batch entry, that
+    entry gets the incoming gradient instead, except where following it would push `x` still further out of bounds. An
+    entry through which any gradient passes keeps the ordinary one. (`lucid/misc/redirected_relu_grad.py`)
+    """
+    result: Tensor = _Redirected.apply(x, low, high)
+    return result
+
+
+class _Redirected(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, low: float, high: float) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.bounds = low, high
+        return x.clamp(low, high)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (x,), (low, high), gradient = ctx.saved_tensors, ctx.bounds, gradients[0]
+        ordinary = gradient * ((x >= low) & (x <= high))
+        further = ((x < low) & (gradient > 0)) | ((x > high) & (gradient < 0))
+        passes = (ordinary != 0).flatten(1).any(1).view(-1, *[1] * (x.dim() - 1))
+        return torch.where(passes, ordinary, gradient.masked_fill(further, 0)), None, None

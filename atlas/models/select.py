@@ -1,0 +1,96 @@
+"""Which layers the user means.
+
+    network, layers, patterns -> {name}
+
+`auto` is one output per block. A block is a module of several convolutions or matrix products that is not itself a row
+of such modules: ResNet's bottlenecks, Inception's and SqueezeNet's modules, a transformer's encoder layers. Where a
+network has none (AlexNet, VGG) its rectifiers stand in, and where it has none of these its convolutions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from fnmatch import fnmatchcase
+
+from torch import nn
+
+from atlas.errors import UnknownName
+from atlas.models.outputs import Place
+from atlas.units import Layer
+
+PLAIN = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+WEIGHTED = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, nn.MultiheadAttention)
+
+
+def chosen(network: nn.Module, layers: list[Layer], patterns: Iterable[str], spec: str) -> set[str]:
+    """Names of the layers that any of `patterns` means. Raises `UnknownName` for one that finds none."""
+    names = [layer.name for layer in layers]
+    found: set[str] = set()
+    for pattern in patterns:
+        matching = _matching(network, names, pattern)
+        if not matching:
+            raise UnknownName.among("layer", pattern, names, hint=f"List them: atlas layers {spec}")
+        found |= matching
+    return found
+
+
+def _matching(network: nn.Module, names: list[str], pattern: str) -> set[str]:
+    if pattern == "all":
+        return set(names)
+    if pattern == "auto":
+        return automatic(network, names)
+    return {name for name in names if name == pattern or fnmatchcase(name, pattern)}
+
+
+def automatic(network: nn.Module, names: list[str]) -> set[str]:
+    """The names that `auto` stands for."""
+    paths = {name: Place.parse(name).path for name in names}
+    blocks = set(_blocks(network, ""))
+    for wanted in (blocks, _leaves(network, _is_activation), _leaves(network, _is_weighted), set(paths.values())):
+        if found := {name for name, path in paths.items() if path in wanted}:
+            return found
+    return set()
+
+
+def _blocks(module: nn.Module, path: str) -> Iterator[str]:
+    """Paths of the blocks in `module`, outermost first."""
+    for name, child in module.named_children():
+        where = f"{path}.{name}" if path else name
+        if type(child) in PLAIN or _is_row(child):
+            yield from _blocks(child, where)
+        elif _is_composite(child):
+            yield where
+
+
+def _is_composite(module: nn.Module) -> bool:
+    """Whether it holds two or more convolutions or matrix products."""
+    return sum(isinstance(part, WEIGHTED) for part in module.modules()) >= 2 and bool(list(module.children()))
+
+
+def _is_row(module: nn.Module) -> bool:
+    """Whether a list of composite modules of one class lies in it, as in a stage of blocks or a whole backbone."""
+    lists = [part for part in _plain_parts(module) if len(part) > 0]
+    return any(
+        len({type(item) for item in part.children()}) == 1 and all(map(_is_composite, part.children()))
+        for part in lists
+    )
+
+
+def _plain_parts(module: nn.Module) -> Iterator[nn.Sequential | nn.ModuleList | nn.ModuleDict]:
+    """The plain containers in `module`, through other containers but not through other modules."""
+    for child in module.children():
+        if isinstance(child, PLAIN) and type(child) in PLAIN:
+            yield child
+            yield from _plain_parts(child)
+
+
+def _leaves(network: nn.Module, wanted: Callable[[nn.Module], bool]) -> set[str]:
+    return {path for path, module in network.named_modules() if wanted(module)}
+
+
+def _is_activation(module: nn.Module) -> bool:
+    return type(module).__module__ == "torch.nn.modules.activation" and not isinstance(module, nn.MultiheadAttention)
+
+
+def _is_weighted(module: nn.Module) -> bool:
+    return isinstance(module, WEIGHTED)
