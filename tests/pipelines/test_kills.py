@@ -84,18 +84,14 @@ def test_a_worker_and_the_driver_killed(tmp_path: Path, ray_folder: Path, uninte
 
 
 @pytest.mark.slow
-def test_workers_killed_at_every_named_point(
-    tmp_path: Path, ray_folder: Path, uninterrupted: dict[str, bytes]
-) -> None:
+def test_workers_killed_at_every_named_point(tmp_path: Path, ray_folder: Path, uninterrupted: dict[str, bytes]) -> None:
     until_done(tmp_path / "store", tmp_path / "marks", WORKER, ray_folder, limit=2)
     assert FaultyBackend(tmp_path / "store", WORKER, tmp_path / "marks").struck() == len(WORKER) >= 20
     assert_same(tmp_path / "store", uninterrupted)
 
 
 @pytest.mark.slow
-def test_drivers_killed_at_every_named_point(
-    tmp_path: Path, ray_folder: Path, uninterrupted: dict[str, bytes]
-) -> None:
+def test_drivers_killed_at_every_named_point(tmp_path: Path, ray_folder: Path, uninterrupted: dict[str, bytes]) -> None:
     until_done(tmp_path / "store", tmp_path / "marks", DRIVER, ray_folder, limit=len(DRIVER) + 2)
     assert FaultyBackend(tmp_path / "store", DRIVER, tmp_path / "marks").struck() == len(DRIVER)
     assert_same(tmp_path / "store", uninterrupted)
@@ -131,7 +127,10 @@ def workers_of(driver: int) -> list[int]:
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            name, parent = (folder / "cmdline").read_text(), int((folder / "stat").read_text().rsplit(")")[-1].split()[1])
+            name, parent = (
+                (folder / "cmdline").read_text(),
+                int((folder / "stat").read_text().rsplit(")")[-1].split()[1]),
+            )
             grandparent = int(Path(f"/proc/{parent}/stat").read_text().rsplit(")")[-1].split()[1])
         except OSError:
             continue

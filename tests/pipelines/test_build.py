@@ -1,0 +1,199 @@
+"""Building: the same bytes whoever does it, going on where it stopped, and what happens when a shard fails."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import atlas
+from atlas.errors import PlanMismatch
+from atlas.models import Model, load_model
+from atlas.recipe import Recipe
+from atlas.store import LocalBackend, MemoryBackend, Store, verify
+from atlas.units import Status
+from pipelines.events import Event, ShardDone, Task
+from pipelines.executors import InProcess
+from pipelines.on_ray import OnRay
+from pipelines.run import build, describe, tasks
+from pipelines.work import Job
+from tests.builds import HASTY, build_in, contents, tiny_plans
+from tests.faults import Fault, FaultyBackend
+
+pytestmark = pytest.mark.builder
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Model:
+    return load_model("tests.networks:tiny")
+
+
+@pytest.fixture(scope="module")
+def squeezenet() -> Model:
+    return load_model("squeezenet")
+
+
+class Shuffled(InProcess):
+    """Tasks of one shard each, in an order of chance, reduces where they come."""
+
+    def run(self, job: Job, state: dict[str, Any], queue: deque[Task]) -> Generator[Event, None, None]:
+        while queue:
+            some = [Task(task.plan, (shard,)) for task in queue for shard in task.shards]
+            reduces = [task for task in queue if task.reduces]
+            queue.clear()
+            random.Random(1).shuffle(some)
+            queue.extend([*some[1:], *reduces])
+            yield from super().run(job, state, deque(some[:1])) if some else super().run(job, state, queue)
+
+
+def test_the_same_bytes_whoever_builds(squeezenet: Model, tmp_path: Path, ray_cluster: None, ray_folder: Path) -> None:
+    """Real rendering: in one process, out of order, with one worker, with two, and with a worker killed."""
+    plans = tiny_plans(squeezenet, "features.3", "features.6:64-127", recipe=HASTY)
+    plain = MemoryBackend()
+    build_in(plain, squeezenet, plans)
+    expected = contents(plain)
+    numerics = plans[0].numerics
+
+    shuffled = MemoryBackend()
+    build_in(shuffled, squeezenet, plans, Shuffled())
+    assert contents(shuffled) == expected
+    for workers in (1, 2):
+        place = LocalBackend(tmp_path / f"workers{workers}")
+        build_in(place, squeezenet, plans, OnRay(numerics, workers))
+        assert contents(place) == expected
+    faulty = FaultyBackend(
+        tmp_path / "killed", [Fault("inside", r"layers/features\.6/.*/image/c/3/.*")], tmp_path / "marks"
+    )
+    _, report = build_in(faulty, squeezenet, plans, OnRay(numerics, 2))
+    assert report.retried == 1
+    assert not report.failed
+    assert contents(faulty) == expected
+
+
+def test_a_build_goes_on_where_it_stopped(tiny: Model) -> None:
+    backend, plans = MemoryBackend(), tiny_plans(tiny)
+    store = Store.create(backend, tiny.identity, describe(tiny))
+    seen: list[Event] = []
+
+    def stop_after_two(event: Event) -> None:
+        seen.append(event)
+        if sum(isinstance(event, ShardDone) for event in seen) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build(store, tiny, plans, InProcess(), watch=stop_after_two)
+    assert sum(len(store.receipts(plan)) for plan in plans) == 2
+    report = build(store, tiny, plans, InProcess())
+    assert report.kept + report.made == report.planned
+    assert report.kept == 2 * (32 + 8)
+    assert build(store, tiny, plans, InProcess()).made == 0
+    whole = MemoryBackend()
+    build_in(whole, tiny, plans)
+    assert contents(backend) == contents(whole)
+
+
+def test_units_and_layers_are_added_to_a_store(tiny: Model) -> None:
+    backend = MemoryBackend()
+    store, _ = build_in(backend, tiny, tiny_plans(tiny, "second.1:0-20"))
+    assert atlas.open(backend)["second.1"].done == 32
+    assert atlas.open(backend)["second.1:40"].status == "absent"
+    _, report = build_in(backend, tiny, tiny_plans(tiny, "second.1", "first.1"))
+    assert report.kept == 64
+    whole = MemoryBackend()
+    build_in(whole, tiny, tiny_plans(tiny))
+    assert contents(backend) == contents(whole)
+    assert not verify(store).findings
+
+
+def test_another_plan_is_refused_and_shows_only_what_differs(tiny: Model) -> None:
+    backend = MemoryBackend()
+    build_in(backend, tiny, tiny_plans(tiny, "head"))
+    before = contents(backend)
+    with pytest.raises(PlanMismatch) as caught:
+        build_in(backend, tiny, tiny_plans(tiny, "head", recipe=Recipe.named("quick", **_knobs(steps=4))))
+    assert "recipe.steps: 3 here, 4 asked" in str(caught.value)
+    assert "size" not in str(caught.value)
+    with pytest.raises(PlanMismatch, match=r"weights: \w+… here, \w+… asked"):
+        build_in(backend, load_model("tests.networks:other"), tiny_plans(load_model("tests.networks:other"), "head"))
+    assert contents(backend) == before
+
+
+def _knobs(**changes: Any) -> dict[str, Any]:
+    knobs = HASTY.to_dict() | {"zoom": HASTY.zoom, "variants": HASTY.variants} | changes
+    return {name: value for name, value in knobs.items() if name != "name"}
+
+
+class Refusing(MemoryBackend):
+    """A store that breaks in an unforeseen way at one object, as long as `broken`."""
+
+    broken = True
+
+    def put(self, key: str, value: bytes) -> None:
+        if self.broken and key.startswith("layers/second.1/features/image/c/1/"):
+            raise RuntimeError("a fault in the machine room")
+        super().put(key, value)
+
+
+def test_a_shard_that_fails_leaves_the_rest_running(tiny: Model) -> None:
+    backend = Refusing()
+    plans = tiny_plans(tiny)
+    store, report = build_in(backend, tiny, plans)
+    assert report.failed == ["features second.1:32-63: RuntimeError: a fault in the machine room"]
+    assert [len(store.todo(plan)) for plan in plans] == [0, 1]
+    assert [store.columns_done(plan) for plan in plans] == [True, False]
+    assert build(store, tiny, plans, InProcess(), partial=True).failed
+    columns = atlas.open(backend)["second.1"].status
+    assert (columns[32:64] == Status.ABSENT).all()
+    assert (columns[64:] == Status.OK).all()
+
+    backend.broken = False
+    assert not build(store, tiny, plans, InProcess()).failed
+    whole = MemoryBackend()
+    build_in(whole, tiny, plans)
+    assert contents(backend) == contents(whole)
+
+
+def test_a_worker_that_always_dies_fails_its_shard_only(tiny: Model, tmp_path: Path, ray_cluster: None) -> None:
+    faults = [Fault("before", r"layers/second\.1/.*/image/c/0/.*")] * 5
+    backend = FaultyBackend(tmp_path / "store", faults, tmp_path / "marks")
+    plans = tiny_plans(tiny)
+    store, report = build_in(backend, tiny, plans, OnRay(plans[0].numerics, 2))
+    assert report.retried == 4
+    assert [line.split(":")[0] for line in report.failed] == ["features second.1"]
+    assert [len(store.todo(plan)) for plan in plans] == [0, 1]
+
+
+def test_failures_of_units_are_data() -> None:
+    backend = MemoryBackend()
+    dead = load_model("tests.networks:dead")
+    _, report = build_in(backend, dead, tiny_plans(dead, "second.1:0-31"))
+    assert not report.failed
+    layer = atlas.open(backend)["second.1"]
+    assert [layer[index].status for index in range(4)] == ["unstarted", "unstarted", "nan", "ok"]
+    assert np.isnan(layer.mean[2]).all()
+    assert np.isfinite(layer.mean[3]).all()
+
+
+def test_a_late_worker_of_a_dead_driver_does_no_harm(tiny: Model) -> None:
+    """A task of a predecessor finishes after the layer was folded: nothing changes, verify finds nothing."""
+    backend, plans = MemoryBackend(), tiny_plans(tiny, "second.1")
+    store, _ = build_in(backend, tiny, plans)
+    before = contents(backend)
+    receipts = store.receipts(plans[0])
+    store.put_receipt(plans[0], plans[0].shard(1), receipts[1])
+    build(store, tiny, plans, InProcess())
+    assert contents(backend) == before
+    assert not verify(store).findings
+
+
+def test_tasks_cover_the_shards_once_and_leave_no_worker_idle(tiny: Model) -> None:
+    (plan,) = tiny_plans(tiny, "second.1")
+    for workers in (1, 2, 7):
+        handed = list(tasks(plan, plan.shards, workers))
+        assert [shard for task in handed for shard in task.shards] == plan.shards
+        assert len(handed) >= min(workers, len(plan.shards))
