@@ -40,7 +40,7 @@ class Batch:
 
     def __len__(self) -> int:
         """Pictures in it, without the padding."""
-        return self.rows.stop - self.rows.start
+        return int(self.rows.stop - self.rows.start)
 
 
 def batches(layer: str, units: Sequence[int], recipe: Recipe, width: int) -> Iterator[Batch]:

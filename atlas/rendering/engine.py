@@ -36,10 +36,14 @@ class View:
     activation: Activation
 
     @classmethod
-    def through(cls, prepared: Prepared, pictures: Tensor, affine: Tensor) -> View:
-        """What the network sees in pictures Tensor[n,3,h,w] under their affines Tensor[n,2,3]."""
-        size = prepared.size or (pictures.shape[-2], pictures.shape[-1])
-        return cls(prepared.layer.name, prepared.activations(resample(pictures, affine, size)))
+    def through(cls, prepared: Prepared, pictures: Tensor, affine: Tensor, *, before: bool) -> View:
+        """What the network sees in pictures Tensor[n,3,h,w] under their affines Tensor[n,2,3].
+
+        A network that does not take the pictures' size sees them at its own.
+        """
+        height, width = pictures.shape[-2:]
+        size = (height, width) if prepared.accepts((height, width)) else prepared.preprocessing.size
+        return cls(prepared.layer.name, prepared.activations(resample(pictures, affine, size), before=before))
 
     def __call__(self, layer: str, *, before: bool = False) -> Tensor:
         """The layer's value, or `before` its rectifier (the value itself where it has none)."""
@@ -66,7 +70,7 @@ def ascend(
     redirected = min(recipe.redirected, recipe.steps - 1)
     for step in range(recipe.steps):
         prepared.redirect = step < redirected
-        scores = objective(View.through(prepared, paint(spectrum), affines[step]))
+        scores = objective(View.through(prepared, paint(spectrum), affines[step], before=objective.before))
         (gradient,) = torch.autograd.grad(-scores.sum(), spectrum, materialize_grads=True)
         spectrum.grad = gradient
         adam.step()

@@ -21,7 +21,7 @@ from atlas.recipe import Numerics, Recipe
 from atlas.rendering.batches import Batch, batches
 from atlas.rendering.engine import ascend
 from atlas.rendering.host import computing
-from atlas.rendering.outlook import Outlook, finite
+from atlas.rendering.outlook import answering, finite, foreseen
 from atlas.units import Status
 
 GREY = 128
@@ -47,11 +47,12 @@ def render_batches(
 
     Yields for each batch of m units its place [rows, variant] among all, its pictures [m,h,w,3] and statuses [m].
     """
-    outlook = Outlook.of(prepared, recipe, numerics)
+    answers = answering(prepared, numerics)
     with finite(prepared.network):
         for batch in batches(prepared.layer.name, units, recipe, numerics.batch):
+            known = foreseen(prepared, batch, answers)
             with computing(numerics):
-                pictures, status = _render(prepared, batch, outlook, recipe, numerics)
+                pictures, status = _render(prepared, batch, known, recipe, numerics)
             yield (batch.rows, batch.place), pictures, status
 
 
@@ -67,14 +68,13 @@ def render_units(prepared: Prepared, units: Sequence[int], recipe: Recipe, numer
 
 
 def _render(
-    prepared: Prepared, batch: Batch, outlook: Outlook, recipe: Recipe, numerics: Numerics
+    prepared: Prepared, batch: Batch, known: NDArray[np.uint8], recipe: Recipe, numerics: Numerics
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """The pictures [m,h,w,3] and statuses [m] of the batch's m units."""
-    foreseen = outlook.status(batch)
-    if (foreseen != Status.OK).all():
-        return np.full((len(batch), recipe.size, recipe.size, 3), GREY, np.uint8), foreseen
+    if (known != Status.OK).all():
+        return np.full((len(batch), recipe.size, recipe.size, 3), GREY, np.uint8), known
     found, states = ascend(prepared, batch.objective, batch.keys(recipe.seed), recipe, numerics)
-    status = np.where(foreseen == Status.OK, states[: len(batch)].cpu().numpy(), foreseen)
+    status = np.where(known == Status.OK, states[: len(batch)].cpu().numpy(), known)
     pictures = (found[: len(batch)] * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
     pictures[status != Status.OK] = GREY
     return pictures, status

@@ -34,9 +34,11 @@ Score = Callable[[Activations], Tensor]
 class Objective:
     """A score per picture, T -> Tensor[n], with a name that reads like its formula."""
 
-    def __init__(self, score: Score, name: str) -> None:
+    def __init__(self, score: Score, name: str, *, before: bool = False) -> None:
         self.score = score
         self.name = name
+        self.before = before
+        """Whether it asks for values before a rectifier, which the network then has to be watched for."""
 
     def __call__(self, T: Activations) -> Tensor:
         return self.score(T)
@@ -63,13 +65,13 @@ class Objective:
         return _join(operator.mul, "*", other, self)
 
     def __neg__(self) -> Objective:
-        return Objective(lambda T: -self.score(T), f"-{self.name}")
+        return Objective(lambda T: -self.score(T), f"-{self.name}", before=self.before)
 
 
 def channel(layer: str, indices: Sequence[int], *, before: bool = False) -> Objective:
     """The mean over all positions of a channel: picture i looks for channel `indices[i]`."""
     respond = responses(layer, indices, before=before)
-    return Objective(lambda T: respond(T).mean(1), _name("channel", layer, indices, before))
+    return Objective(lambda T: respond(T).mean(1), _name("channel", layer, indices, before), before=before)
 
 
 def neuron(layer: str, indices: Sequence[int], *, before: bool = False) -> Objective:
@@ -84,7 +86,7 @@ def neuron(layer: str, indices: Sequence[int], *, before: bool = False) -> Objec
             chosen = chosen[:, size // 2]
         return chosen
 
-    return Objective(score, _name("neuron", layer, indices, before))
+    return Objective(score, _name("neuron", layer, indices, before), before=before)
 
 
 def direction(layer: str, vectors: Tensor, *, power: float = 0.0, before: bool = False) -> Objective:
@@ -104,7 +106,7 @@ def direction(layer: str, vectors: Tensor, *, power: float = 0.0, before: bool =
             dot = dot * cosine.clamp(min=0.1) ** power
         return dot.mean(1)
 
-    return Objective(score, f"direction({layer!r}, {len(vectors)} vectors)")
+    return Objective(score, f"direction({layer!r}, {len(vectors)} vectors)", before=before)
 
 
 def responses(layer: str, indices: Sequence[int], *, before: bool = False) -> Score:
@@ -136,4 +138,5 @@ def _join(
     def score(T: Activations) -> Tensor:
         return operation(*(side(T) if isinstance(side, Objective) else side for side in (left, right)))
 
-    return Objective(score, f"({left} {sign} {right})")
+    before = any(side.before for side in (left, right) if isinstance(side, Objective))
+    return Objective(score, f"({left} {sign} {right})", before=before)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,34 +14,29 @@ from numpy.typing import NDArray
 from torch import nn
 
 from atlas.models import Prepared
-from atlas.recipe import Numerics, Recipe
+from atlas.recipe import Numerics
 from atlas.rendering.batches import Batch
 from atlas.rendering.host import computing
 from atlas.units import Status
 
 
-@dataclass(frozen=True)
-class Outlook:
-    """What one look at a grey picture says of a layer, before anything is rendered."""
+def has_negatives(prepared: Prepared) -> bool:
+    """Whether the layer has values to lower: some below zero, or those before its rectifier."""
+    return prepared.has_before or not prepared.rectified
 
-    answers: NDArray[np.bool_]
-    """[channels]: whether the channel answers with a number."""
-    rectified: bool
-    """Whether no negative exists: no value is below zero, and what came before the rectifier is out of reach."""
 
-    @classmethod
-    def of(cls, prepared: Prepared, recipe: Recipe, numerics: Numerics) -> Outlook:
-        grey = torch.full((1, 3, *(prepared.size or (recipe.size, recipe.size))), 0.5, device=numerics.device)
-        with computing(numerics), torch.no_grad():
-            activation = prepared.activations(grey)
-        answers = activation.value[0].reshape(activation.value.shape[1], -1).isfinite().all(1)
-        return cls(answers.cpu().numpy(), activation.rectified and activation.before is None)
+def answering(prepared: Prepared, numerics: Numerics) -> NDArray[np.bool_]:
+    """Which channels answer to a grey picture with a number, bool [channels]."""
+    grey = torch.full((1, 3, *prepared.preprocessing.size), 0.5, device=numerics.device)
+    with computing(numerics), torch.no_grad():
+        value = prepared.activations(grey, before=False).value[0]
+    return value.reshape(len(value), -1).isfinite().all(1).cpu().numpy()
 
-    def status(self, batch: Batch) -> NDArray[np.uint8]:
-        """What is known of the batch's units, uint8 [m]: `OK` where nothing stands against a picture."""
-        least = Status.RECTIFIED if batch.before and self.rectified else Status.OK
-        answers = self.answers[batch.units[: len(batch)]]
-        return np.where(answers, least, Status.NAN).astype(np.uint8)
+
+def foreseen(prepared: Prepared, batch: Batch, answers: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """The statuses of the batch's m units as far as they are known beforehand, uint8 [m]: else `OK`."""
+    best = Status.RECTIFIED if batch.before and not has_negatives(prepared) else Status.OK
+    return np.where(answers[batch.units[: len(batch)]], best, Status.NAN).astype(np.uint8)
 
 
 @contextmanager

@@ -30,6 +30,9 @@ def start(keys: Sequence[Key], size: int, deviation: float) -> Tensor:
 class Fourier(nn.Module):
     """Spectrum -> picture, for pictures of one size."""
 
+    colours: Tensor
+    scale: Tensor
+
     def __init__(self, size: int, decay: float) -> None:
         super().__init__()
         self.size = size
@@ -48,4 +51,5 @@ def _scale(size: int, decay: float) -> Tensor:
     """The weight of each frequency, Tensor[h,w//2+1,1]: size / 4f**decay, with the mean as the lowest frequency."""
     down, across = torch.fft.fftfreq(size)[:, None], torch.fft.rfftfreq(size)[None, :]
     frequency = (down.square() + across.square()).sqrt().clamp(min=1 / size)
-    return (size / 4 / frequency**decay)[..., None]
+    scale: Tensor = size / 4 / frequency**decay
+    return scale[..., None]

@@ -18,7 +18,7 @@ from atlas.rendering.batches import Batch, batches
 from atlas.rendering.engine import View
 from atlas.rendering.host import computing
 from atlas.rendering.objectives import responses
-from atlas.rendering.outlook import Outlook
+from atlas.rendering.outlook import has_negatives
 from atlas.rendering.transforms import draw
 
 Numbers = NDArray[np.float32]
@@ -40,10 +40,9 @@ def score_pictures(
     """
     mean = np.full((len(units), len(recipe.variants)), np.nan, np.float32)
     peak = mean.copy()
-    outlook = Outlook.of(prepared, recipe, numerics)
     with computing(numerics), torch.no_grad():
         for batch in batches(prepared.layer.name, units, recipe, numerics.batch):
-            if batch.before and outlook.rectified:
+            if batch.before and not has_negatives(prepared):
                 continue
             cell = (batch.rows, batch.place)
             answers = _answers(prepared, pictures[cell], batch, recipe, numerics)
@@ -61,4 +60,5 @@ def _answers(
     seen = torch.from_numpy(padded).to(numerics.device).permute(0, 3, 1, 2).float() / 255
     affines = draw(batch.keys(recipe.seed), recipe, recipe.draws, "held-out").to(numerics.device)
     respond = responses(batch.layer, batch.units, before=batch.before)
-    return torch.stack([respond(View.through(prepared, seen, affine))[: len(pictures)] for affine in affines])
+    views = [View.through(prepared, seen, affine, before=batch.before) for affine in affines]
+    return torch.stack([respond(view)[: len(pictures)].float() for view in views])

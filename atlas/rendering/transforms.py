@@ -31,7 +31,7 @@ def draw(keys: Sequence[Key], recipe: Recipe, count: int, purpose: str) -> Tenso
     cosine, sine = angle.cos() * shrink, angle.sin() * shrink
     reach = 2 * recipe.jitter / recipe.size
     rows = [cosine, -sine, across * reach, sine, cosine, down * reach]
-    return torch.stack(rows, -1).unflatten(-1, (2, 3))
+    return torch.stack(rows, -1).reshape(count, len(keys), 2, 3)
 
 
 def resample(pictures: Tensor, affine: Tensor, size: tuple[int, int]) -> Tensor:
