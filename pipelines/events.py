@@ -54,6 +54,8 @@ class ShardFailed:
 
     shard: Shard
     reason: str
+    trace: str = ""
+    """Where it happened; for the log."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class LayerFailed:
 
     layer: str
     reason: str
+    trace: str = ""
 
 
 @dataclass(frozen=True)

@@ -152,10 +152,10 @@ def _lines(event: Event) -> list[dict[str, Any]]:
     match event:
         case ShardDone(shard, statuses, record):
             return [{"done": str(shard), "statuses": statuses, **record}]
-        case ShardFailed(shard, reason):
-            return [{"failed": str(shard), "reason": reason}]
-        case LayerFailed(layer, reason):
-            return [{"failed": f"columns {layer}", "reason": reason}]
+        case ShardFailed(shard, reason, trace):
+            return [{"failed": str(shard), "reason": reason, "trace": trace}]
+        case LayerFailed(layer, reason, trace):
+            return [{"failed": f"columns of {layer}", "reason": reason, "trace": trace}]
         case Retried(task, attempt, reason):
             return [{"retried": str(task), "attempt": attempt, "reason": reason}]
         case LayerDone(plan, pictures):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import platform
 import socket
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -59,7 +60,7 @@ def perform(job: Job, task: Task, weights: Weights) -> Iterator[Event]:
         except StoreError:
             raise
         except Exception as error:  # noqa: BLE001 (whatever went wrong with this shard, the others go on)
-            yield ShardFailed(shard, f"{type(error).__name__}: {error}")
+            yield ShardFailed(shard, f"{type(error).__name__}: {error}", traceback.format_exc())
 
 
 def _reduce(store: Store, task: Task) -> Iterator[Event]:
@@ -68,7 +69,7 @@ def _reduce(store: Store, task: Task) -> Iterator[Event]:
     except StoreError:
         raise
     except Exception as error:  # noqa: BLE001 (as above)
-        yield LayerFailed(task.plan.layer.name, f"{type(error).__name__}: {error}")
+        yield LayerFailed(task.plan.layer.name, f"{type(error).__name__}: {error}", traceback.format_exc())
 
 
 def model_of(job: Job, weights: Weights) -> Model:

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import zarr
+from zarr.errors import ZarrUserWarning
 
 from atlas.errors import AtlasError, NotAStore, PlanMismatch, StoreTooNew
 from atlas.plan import Identity, Plan, Shard, differences
@@ -121,7 +122,7 @@ class Store:
         """One metadata object a layer for the page, and one for the root for everybody else."""
         store = ZarrStore(self.backend)
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Consolidated metadata")
+            warnings.simplefilter("ignore", ZarrUserWarning)  # of an extension to the format, and of plans and receipts
             for path in [*(schema.layer_key(plan.layer) for plan in plans), None]:
                 zarr.consolidate_metadata(store, path=path)
 
