@@ -1,9 +1,10 @@
 """Where networks come from, by the spec that names them.
 
-spec -> Found
+    spec -> Found
 
-torchvision:NAME[@WEIGHTS]   timm:NAME   package.module:factory   squeezenet   efficientnet-lite0
-`@random` behind any of them: the same network, untrained
+    torchvision:NAME[@WEIGHTS]   timm:NAME[.TAG]   package.module:factory   squeezenet   efficientnet-lite0
+
+`@random` behind any of them means untrained weights, always the same ones.
 """
 
 from __future__ import annotations
@@ -12,7 +13,12 @@ import torch
 
 from atlas.errors import UnknownName
 from atlas.models.found import Found
+from atlas.models.from_factory import find_factory
+from atlas.models.from_timm import find_timm
+from atlas.models.from_torchvision import find_torchvision, torchvision_names
 from atlas.models.packaged import PACKAGED
+
+SHAPES = "torchvision:NAME, timm:NAME, package.module:factory, " + ", ".join(PACKAGED)
 
 
 def split(spec: str) -> tuple[str, str, str]:
@@ -34,11 +40,19 @@ def find(spec: str, *, trained: bool) -> Found:
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return _find(spec, trained=trained)
+        return _find(*split(spec), spec=spec, trained=trained)
 
 
-def _find(spec: str, *, trained: bool) -> Found:
-    _, name, variant = split(spec)
-    if name in PACKAGED and variant in ("", "random"):
+def _find(family: str, name: str, variant: str, *, spec: str, trained: bool) -> Found:
+    if family == "torchvision":
+        return find_torchvision(name, variant, trained=trained)
+    if variant not in ("", "random"):
+        raise UnknownName(f"There are no weights {variant!r} of {name}; only torchvision's have names, and @random.")
+    if family == "timm":
+        return find_timm(name, trained=trained)
+    if family:
+        return find_factory(family, name)
+    if name in PACKAGED:
         return PACKAGED[name](trained=trained)
-    raise UnknownName.among("model", spec, PACKAGED)
+    known = [*PACKAGED, *(f"torchvision:{name}" for name in torchvision_names())]
+    raise UnknownName.among("model", spec, known, hint=f"A model is one of: {SHAPES}.")
