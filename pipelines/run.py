@@ -10,13 +10,14 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from atlas.catalogue.door import write_door
+from atlas.errors import StoreError
 from atlas.plan import Plan, Shard
 from atlas.store import Store
 from pipelines.events import Event, LayerDone, LayerFailed, Rendered, Retried, ShardDone, ShardFailed, Task
@@ -103,8 +104,9 @@ def build(
                     watch(event)
     finally:
         report.seconds = time.monotonic() - began
-        _write_log(store, report, log)
-        write_door(store)
+        with suppress(StoreError):  # a full disk has been complained of already
+            _write_log(store, report, log)
+            write_door(store)
     return report
 
 
@@ -165,7 +167,7 @@ def _lines(event: Event) -> list[dict[str, Any]]:
 
 
 def _write_log(store: Store, report: Report, log: list[dict[str, Any]]) -> None:
-    """One object a run; a store that is full keeps none."""
+    """One object a run."""
     if log:
         name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid4().hex[:6]}"
         store.put_json(f"logs/{name}.json", {"seconds": report.seconds, "events": log})

@@ -47,3 +47,10 @@ def dead() -> tuple[nn.Module, Preprocessing]:
         convolution.bias[0], convolution.bias[1] = -1, 1
         convolution.weight[2] = float("nan")
     return network, preprocessing
+
+
+def failing() -> tuple[nn.Module, Preprocessing]:
+    """A network whose classifier does not fit what comes before it."""
+    network, preprocessing = tiny()
+    network.head = nn.Linear(71, 10)
+    return network, preprocessing

@@ -37,9 +37,7 @@ def main() -> None:
     except AtlasError as error:
         complain(str(error))
         code = 1
-    except typer.Abort:
-        code = 130
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         complain(f"Stopped. What is finished is kept; to go on: {command()}")
         code = 130
     except BrokenPipeError:

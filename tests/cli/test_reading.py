@@ -1,0 +1,69 @@
+"""Commands that read a store, with the reader's install alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Ran
+from tests.stores import make_store
+
+Command = Callable[..., Ran]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    make_store(tmp_path / "made.atlas")
+    return tmp_path / "made.atlas"
+
+
+def test_every_command_has_a_help_text(run: Command) -> None:
+    listed = run("--help")
+    assert listed.code == 0
+    for name in ("layers", "check", "plan", "build", "demo", "status", "verify", "serve"):
+        assert name in listed.out
+        assert "Usage" in run(name, "--help").out
+
+
+def test_status_of_a_finished_store(run: Command, store: Path) -> None:
+    ran = run("status", store)
+    assert ran.code == 0
+    assert "features.3" in ran.out
+
+
+def test_verify_a_whole_store_and_a_damaged_one(run: Command, store: Path) -> None:
+    assert run("verify", store).code == 0
+    picture = next((store / "layers/features.3/features/image/c").rglob("0/0/0/0"))
+    picture.write_bytes(picture.read_bytes()[:-1])
+    ran = run("verify", store)
+    assert ran.code == 1
+    assert "torn" in ran.out
+    assert len(ran.complaints) == 1
+    assert "--repair" in ran.complaints[0]
+    assert "1 shards will be made again" in run("verify", "--repair", store).out
+    assert run("verify", store).code == 0
+
+
+@pytest.mark.parametrize("command", ["status", "verify", "serve"])
+def test_no_store_is_one_line(run: Command, tmp_path: Path, command: str) -> None:
+    ran = run(command, tmp_path)
+    assert ran.code == 1
+    assert len(ran.err.splitlines()) == 1
+    assert "is no atlas store" in ran.err
+
+
+def test_a_store_of_a_newer_major_version_names_what_to_install(run: Command, store: Path) -> None:
+    metadata = store / "zarr.json"
+    text = metadata.read_text().replace('"encoding-version": "1.0"', '"encoding-version": "2.0"', 1)
+    metadata.write_text(text.replace("atlas-builder 0.1.0", "atlas-builder 3.2.1"))
+    ran = run("status", store)
+    assert ran.code == 1
+    assert len(ran.err.splitlines()) == 1
+    assert "atlas-builder>=3.2.1" in ran.err
+
+
+def test_an_unknown_command_or_option_is_a_usage_error(run: Command) -> None:
+    assert run("bild").code == 2
+    assert run("status").code == 2
