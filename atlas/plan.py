@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from atlas.errors import UnknownName
 from atlas.recipe import Numerics, Recipe
 from atlas.units import Layer, Unit, decode, encode
 
@@ -95,7 +96,15 @@ class Plan:
     def of(
         cls, stage: str, identity: Identity, layer: Layer, recipe: Recipe, numerics: Numerics, units: Iterable[int] = ()
     ) -> Plan:
-        """The plan of `layer` for the shards that hold `units` (all where none are named)."""
+        """The plan of `layer` for the shards that hold `units` (all where none are named).
+
+        Raises `UnknownName` for a unit that the layer does not have.
+        """
+        units = sorted(set(units))
+        for unit in units[:1] + units[-1:]:
+            if not 0 <= unit < layer.channels:
+                has = f"{layer.name} has the units 0 to {layer.channels - 1}"
+                raise UnknownName(f"There is no unit '{Unit(layer.name, unit)}': {has}.")
         wanted = tuple(sorted({unit // SHARD for unit in units}))
         plan = cls(stage, identity, layer, recipe, numerics, wanted)
         return plan if wanted else plan.complete

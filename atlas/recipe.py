@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import math
 import typing
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
@@ -55,17 +56,27 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            # 1 and 1.0 are the same knob: a recipe's fingerprint must not tell them apart.
+            if field.type == "float":
+                object.__setattr__(self, field.name, float(getattr(self, field.name)))
+        object.__setattr__(self, "zoom", tuple(map(float, self.zoom)))
+        object.__setattr__(self, "variants", tuple(self.variants))
+        for name in ("learning_rate", "beta1", "beta2", "decay", "deviation", "jitter", "turn"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise AtlasError(f"recipe: {name} must be a number from 0 up, not {getattr(self, name)}.")
         for name, least in {"size": 16, "steps": 1, "draws": 1, "level": 1, "redirected": 0}.items():
             if getattr(self, name) < least:
                 raise AtlasError(f"recipe: {name} must be at least {least}, not {getattr(self, name)}.")
         if self.level > 100:
             raise AtlasError(f"recipe: level is a JPEG quality from 1 to 100, not {self.level}.")
         wrong = [variant for variant in self.variants if variant not in VARIANTS]
-        if wrong or not self.variants:
-            raise AtlasError(f"recipe: variants are some of {', '.join(VARIANTS)}; not {', '.join(wrong) or 'none'}.")
-        low, high = self.zoom
-        if not 0 < low <= high:
-            raise AtlasError(f"recipe: zoom must be two rising numbers above 0, not {low} and {high}.")
+        if wrong or not self.variants or len(set(self.variants)) < len(self.variants):
+            raise AtlasError(
+                f"recipe: variants are some of {', '.join(VARIANTS)}; not {', '.join(self.variants) or 'none'}."
+            )
+        if not (len(self.zoom) == 2 and 0 < self.zoom[0] <= self.zoom[1] < math.inf):
+            raise AtlasError(f"recipe: zoom must be two rising numbers above 0, not {', '.join(map(str, self.zoom))}.")
 
     @classmethod
     def named(cls, name: str, **changes: Any) -> Recipe:

@@ -69,7 +69,10 @@ class Layer:
 
 @dataclass(frozen=True, order=True)
 class Unit:
-    """The address of one unit, the same in code, on the command line and in the page."""
+    """The address of one unit, the same in code, on the command line and in the page.
+
+    What an address needs for itself (`/`, `:` and `%`) is percent-encoded in the layer's name.
+    """
 
     layer: str
     index: int
@@ -77,7 +80,7 @@ class Unit:
 
     def __str__(self) -> str:
         basis = "" if self.basis == "channel" else f"/{self.basis}"
-        return f"{self.layer}{basis}:{self.index}"
+        return f"{_spare(self.layer)}{basis}:{self.index}"
 
     @classmethod
     def parse(cls, text: str) -> Unit:
@@ -85,7 +88,12 @@ class Unit:
         match = re.fullmatch(r"(?P<layer>[^:/]+)(/(?P<basis>[a-z][a-z0-9_-]*))?:(?P<index>[0-9]+)", text)
         if match is None:
             raise UnknownName(f"{text!r} names no unit: write LAYER:INDEX, as in features.11:300.")
-        return cls(match["layer"], int(match["index"]), match["basis"] or "channel")
+        return cls(unquote(match["layer"]), int(match["index"]), match["basis"] or "channel")
+
+
+def _spare(name: str) -> str:
+    """`name` without the signs that part an address."""
+    return name.replace("%", "%25").replace("/", "%2F").replace(":", "%3A")
 
 
 def encode(name: str) -> str:

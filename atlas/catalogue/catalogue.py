@@ -16,14 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import zarr
 from PIL import Image
 
 from atlas.catalogue import show
-from atlas.catalogue.door import DOOR, write_door
-from atlas.errors import UnknownName
-from atlas.store import Backend, Store, check_version
-from atlas.store.schema import features_key
+from atlas.catalogue.door import read_door
+from atlas.errors import StoreError, UnknownName
+from atlas.store import Backend, Store
+from atlas.store.schema import ARRAYS, features_key
 from atlas.units import Layer, Status, Unit
 
 
@@ -32,8 +31,7 @@ class Catalogue:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self.door: dict[str, Any] = store.get_json(DOOR) or write_door(store)
-        check_version(self.door, where=f"{store}/{DOOR}")
+        self.door = read_door(store)
 
     @property
     def model(self) -> dict[str, Any]:
@@ -48,9 +46,11 @@ class Catalogue:
 
     def __getitem__(self, name: str) -> Any:
         """The layer `features.11`, or the unit `features.11:300`. Raises `UnknownName`, offering the nearest."""
-        if ":" not in name:
+        if name in self.layers or ":" not in name:
             return self._layer(name)
         unit = Unit.parse(name)
+        if unit.basis != "channel":
+            raise UnknownName.among("basis", unit.basis, ["channel"], hint=f"{self.store} has only channels.")
         return self._layer(unit.layer)[unit.index]
 
     def __iter__(self) -> Iterator[LayerView]:
@@ -86,11 +86,6 @@ class LayerView:
         """Units that have been rendered."""
         self.variants: tuple[str, ...] = tuple(row["features"]["variants"])
         self._row = row
-
-    @cached_property
-    def group(self) -> zarr.Group:
-        """The layer's Zarr group `features`: image, thumb, mean, peak, status."""
-        return self.catalogue.store.group(features_key(self.layer))
 
     @cached_property
     def layer(self) -> Layer:
@@ -132,12 +127,11 @@ class LayerView:
             raise UnknownName.among("variant", name, self.variants, hint=f"{self.name} has {', '.join(self.variants)}.")
         return self.variants.index(name)
 
-    def array(self, name: str) -> zarr.Array[Any]:
-        """One of the layer's arrays, unread."""
-        array = self.group[name]
-        if not isinstance(array, zarr.Array):
-            raise UnknownName.among("array", name, self.group.array_keys())
-        return array
+    def array(self, name: str) -> Any:
+        """One of the layer's Zarr arrays, unread: `image`, `thumb`, `mean`, `peak`, `status`."""
+        if name not in ARRAYS:
+            raise UnknownName.among("array", name, ARRAYS, hint=f"There are: {', '.join(ARRAYS)}.")
+        return self.catalogue.store.array(f"{features_key(self.layer)}/{name}")
 
     def __getitem__(self, index: int) -> UnitView:
         if not 0 <= index < self.channels:
@@ -200,11 +194,17 @@ class UnitView:
         return Status(int(self.layer.status[self.index, self.layer.variant(variant)])).name.lower()
 
     def picture(self, variant: str) -> Image.Image:
-        """One of the unit's pictures. Raises `UnknownName` where it has not been rendered."""
+        """One of the unit's pictures.
+
+        Raises `UnknownName` where it has not been rendered, `StoreError` where it is damaged.
+        """
         v = self.layer.variant(variant)
         if self.layer.status[self.index, v] == Status.ABSENT:
             raise UnknownName(f"{self} has no {variant} picture yet. Build it: atlas build --layers '{self}'")
-        return Image.fromarray(np.asarray(self.layer.array("image")[self.index, v]))
+        try:
+            return Image.fromarray(np.asarray(self.layer.array("image")[self.index, v]))
+        except (OSError, ValueError) as error:
+            raise StoreError(f"The {variant} picture of {self} is damaged. See what else is: atlas verify") from error
 
     def __str__(self) -> str:
         return str(self.unit)

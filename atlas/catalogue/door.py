@@ -10,15 +10,31 @@ from __future__ import annotations
 from typing import Any
 
 from atlas.plan import Plan
-from atlas.store import Store
+from atlas.store import Store, check_version
 from atlas.store.schema import CATALOGUE, VERSION, WRITER
 
 DOOR = "catalogue.json"
 
 
+def read_door(store: Store) -> dict[str, Any]:
+    """The door as written; made up, and not written, where there is none or it is damaged. Raises `StoreTooNew`."""
+    door = store.get_json(DOOR)
+    if not isinstance(door, dict) or door.get("encoding-type") != CATALOGUE:
+        return make_door(store)
+    check_version(door, where=f"{store}/{DOOR}")
+    return door
+
+
 def write_door(store: Store) -> dict[str, Any]:
-    """Write the door anew from the plans and receipts that are there; give it back."""
-    door = {
+    """Write the door anew; give it back."""
+    door = make_door(store)
+    store.put_json(DOOR, door)
+    return door
+
+
+def make_door(store: Store) -> dict[str, Any]:
+    """The door, from the plans and receipts that are there."""
+    return {
         "encoding-type": CATALOGUE,
         "encoding-version": VERSION,
         "written-by": WRITER,
@@ -26,8 +42,6 @@ def write_door(store: Store) -> dict[str, Any]:
         "note": store.model.get("note"),
         "layers": [_layer(store, plan) for plan in store.plans()],
     }
-    store.put_json(DOOR, door)
-    return door
 
 
 def _layer(store: Store, plan: Plan) -> dict[str, Any]:

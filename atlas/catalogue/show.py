@@ -28,6 +28,7 @@ def sheet(layer: LayerView, variant: str, columns: int) -> Image.Image:
     v = layer.variant(variant)
     shown = np.flatnonzero(layer.status[:, v] != Status.ABSENT)
     thumbs = layer.thumbs(variant)[shown]
+    columns = max(1, min(columns, len(thumbs)))
     side = thumbs.shape[1] + GAP
     rows = max(1, math.ceil(len(thumbs) / columns))
     canvas = np.full((rows * side, columns * side, 3), PAPER, np.uint8)
@@ -50,7 +51,7 @@ def catalogue(catalogue: Catalogue) -> str:
 
 def layer(layer: LayerView) -> str:
     """The wall of a layer's thumbnails."""
-    return f"<div>{escape(repr(layer))}</div>{_img(layer.sheet(), escape(layer.name))}"
+    return f"<div>{escape(repr(layer))}</div>{_img(layer.sheet(), layer.name)}"
 
 
 def unit(unit: UnitView) -> str:

@@ -30,16 +30,19 @@ for module in (looking, building, reading):
     module.register(app)
 
 
+INTERRUPTED = 130
+"""Exit code of Ctrl-C, as shells have it."""
+
+
 def main() -> None:
     """Run the command in `sys.argv`."""
     try:
-        code = app(standalone_mode=False)
+        code = app(standalone_mode=False) or 0
     except AtlasError as error:
         complain(str(error))
         code = 1
     except (KeyboardInterrupt, typer.Abort):
-        complain(f"Stopped. What is finished is kept; to go on: {command()}")
-        code = 130
+        code = INTERRUPTED
     except BrokenPipeError:
         # The reader of our output went away, as in `atlas layers MODEL | head`.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -51,6 +54,8 @@ def main() -> None:
             raise
         show()
         code = getattr(error, "exit_code", 2)
+    if code == INTERRUPTED:
+        complain(f"Stopped. What is finished is kept; to go on: {command()}")
     sys.exit(code)
 
 

@@ -35,7 +35,7 @@ def find_timm(name: str, *, trained: bool) -> Found:
     if tag and name not in tagged:
         raise UnknownName.among("set of weights in timm", name, tagged)
     network = _trained(timm, name) if trained else timm.create_model(name, pretrained=False)
-    return Found(network, _preprocessing(timm, network), _labels(network.pretrained_cfg), f"{name} (timm)")
+    return Found(network, _preprocessing(timm, network), _labels(vars(network)["pretrained_cfg"]), f"{name} (timm)")
 
 
 def _trained(timm: Any, name: str) -> nn.Module:
@@ -66,7 +66,7 @@ def _preprocessing(timm: Any, network: nn.Module) -> Preprocessing:
 
 def _labels(config: dict[str, Any]) -> tuple[str, ...] | None:
     """ImageNet's class names where the configuration's own tag says so, as in `resnet50.a1_in1k`; else None."""
-    from timm.data import ImageNetInfo
+    from timm.data.imagenet_info import ImageNetInfo
 
     if config.get("label_names"):
         return tuple(config["label_names"])

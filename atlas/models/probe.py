@@ -24,7 +24,6 @@ IMAGES = 2
 """Images in the dry run: more than one, so that the batch axis can be told from an axis that happens to be 1."""
 PREFIX = 16
 """Most leading tokens that are taken for class tokens and registers."""
-CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 CHANNELS_FIRST = (nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d, nn.GroupNorm, nn.MaxPool2d, nn.AvgPool2d)
 
 
@@ -105,7 +104,7 @@ class _Probe:
             given = self._inputs.pop()
             self._calls[path] += 1
             untouched = given is not None and output is given[0] and given[0]._version == given[1]
-            if type(module) not in CONTAINERS and not untouched:
+            if type(module) is not nn.Sequential and not untouched:
                 for item, value in items(output):
                     self._note(str(Place(path, self._calls[path], item)), module, value)
 

@@ -18,7 +18,6 @@ from atlas.errors import UnknownName
 from atlas.models.outputs import Place
 from atlas.units import Layer
 
-PLAIN = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 WEIGHTED = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, nn.MultiheadAttention)
 
 
@@ -45,18 +44,29 @@ def _matching(network: nn.Module, names: list[str], pattern: str) -> set[str]:
 def automatic(network: nn.Module, names: list[str]) -> set[str]:
     """The names that `auto` stands for."""
     paths = {name: Place.parse(name).path for name in names}
-    blocks = set(_blocks(network, ""))
-    for wanted in (blocks, _leaves(network, _is_activation), _leaves(network, _is_weighted), set(paths.values())):
+    for wanted in (
+        _all_blocks(network),
+        _leaves(network, _is_activation),
+        _leaves(network, _is_weighted),
+        set(paths.values()),
+    ):
         if found := {name for name, path in paths.items() if path in wanted}:
             return found
     return set()
+
+
+def _all_blocks(network: nn.Module) -> set[str]:
+    """Paths of the blocks, or none where most of the network lies outside of them."""
+    blocks = set(_blocks(network, ""))
+    inside = sum(_weights(network.get_submodule(path)) for path in blocks)
+    return blocks if 2 * inside >= _weights(network) else set()
 
 
 def _blocks(module: nn.Module, path: str) -> Iterator[str]:
     """Paths of the blocks in `module`, outermost first."""
     for name, child in module.named_children():
         where = f"{path}.{name}" if path else name
-        if type(child) in PLAIN or _is_row(child):
+        if is_container(child) or _is_row(child):
             yield from _blocks(child, where)
         elif _is_composite(child):
             yield where
@@ -64,28 +74,41 @@ def _blocks(module: nn.Module, path: str) -> Iterator[str]:
 
 def _is_composite(module: nn.Module) -> bool:
     """Whether it holds two or more convolutions or matrix products."""
-    return sum(isinstance(part, WEIGHTED) for part in module.modules()) >= 2 and bool(list(module.children()))
+    return _weights(module) >= 2 and not isinstance(module, WEIGHTED)
+
+
+def _weights(module: nn.Module) -> int:
+    """Convolutions and matrix products in it."""
+    return sum(isinstance(part, WEIGHTED) for part in module.modules())
 
 
 def _is_row(module: nn.Module) -> bool:
-    """Whether a list of composite modules of one class lies in it, as in a stage of blocks or a whole backbone."""
-    lists = [part for part in _plain_parts(module) if len(part) > 0]
+    """Whether it holds a row of composite modules of one class, as a stage of blocks or a whole backbone does.
+
+    A dictionary of modules with a forward pass of its own, as DenseNet's block, joins its members: it is no row.
+    """
+    parts = [*_containers(module), *([] if isinstance(module, nn.ModuleDict) else [module])]
     return any(
         len({type(item) for item in part.children()}) == 1 and all(map(_is_composite, part.children()))
-        for part in lists
+        for part in parts
     )
 
 
-def _plain_parts(module: nn.Module) -> Iterator[nn.Sequential | nn.ModuleList | nn.ModuleDict]:
+def _containers(module: nn.Module) -> Iterator[nn.Module]:
     """The plain containers in `module`, through other containers but not through other modules."""
     for child in module.children():
-        if isinstance(child, PLAIN) and type(child) in PLAIN:
+        if is_container(child):
             yield child
-            yield from _plain_parts(child)
+            yield from _containers(child)
 
 
 def _leaves(network: nn.Module, wanted: Callable[[nn.Module], bool]) -> set[str]:
     return {path for path, module in network.named_modules() if wanted(module)}
+
+
+def is_container(module: nn.Module) -> bool:
+    """Whether it does nothing itself but run its members one after the other, or hold them."""
+    return type(module) in (nn.ModuleList, nn.ModuleDict) or type(module).forward is nn.Sequential.forward
 
 
 def _is_activation(module: nn.Module) -> bool:

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from atlas.errors import CannotWrite, NotAStore, StoreFull
+from atlas.errors import CannotWrite, NotAStore, StoreError, StoreFull
 
 PARTIAL = ".partial"
 """Folder of a local store where objects are written before they get their name."""
@@ -66,76 +66,101 @@ class LocalBackend(Backend):
         return str(self.root)
 
     def get(self, key: str) -> bytes | None:
-        with suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            return self._path(key).read_bytes()
-        return None
+        return self.range(key, 0)
 
     def range(self, key: str, start: int, stop: int | None = None) -> bytes | None:
-        with suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError), self._path(key).open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            begin, end, _ = slice(start, stop).indices(size)
-            file.seek(begin)
-            return file.read(max(0, end - begin))
-        return None
+        path = self._path(key)
+        try:
+            with path.open("rb") as file:
+                begin, end, _ = slice(start, stop).indices(os.fstat(file.fileno()).st_size)
+                file.seek(begin)
+                return file.read(max(0, end - begin))
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return None
+        except OSError as error:
+            raise StoreError(f"{path} cannot be read: {error.strerror or error}.") from error
 
     def put(self, key: str, value: bytes) -> None:
-        with self._writing(key, value) as (partial, path):
-            partial.replace(path)
+        with self._written(key, value) as partial:
+            partial.replace(self._path(key))
 
     def put_new(self, key: str, value: bytes) -> bool:
-        if self._path(key).exists():
-            return False
-        try:
-            with self._writing(key, value) as (partial, path):
-                os.link(partial, path)
-        except FileExistsError:
-            return False
+        with self._written(key, value) as partial:
+            try:
+                os.link(partial, self._path(key))
+            except FileExistsError:
+                return False
         return True
 
     def delete(self, key: str) -> None:
-        with suppress(FileNotFoundError, NotADirectoryError):
-            self._path(key).unlink()
+        path = self._path(key)
+        try:
+            path.unlink(missing_ok=True)
+        except NotADirectoryError:
+            return
+        except OSError as error:
+            raise _explained(error, path) from error
 
     def list(self, prefix: str = "") -> Iterator[str]:
-        folder = self.root / prefix.rpartition("/")[0]
-        for here, folders, files in os.walk(folder):
-            folders[:] = sorted(name for name in folders if name != PARTIAL)
-            base = Path(here).relative_to(self.root).as_posix()
-            for name in sorted(files):
-                key = name if base == "." else f"{base}/{name}"
-                if key.startswith(prefix):
-                    yield key
+        folder, _, _ = prefix.rpartition("/")
+        return self._walk(f"{folder}/" if folder else "", prefix)
 
     def sweep(self) -> int:
         """Remove partial files older than an hour: no live writer takes that long for one object."""
-        old = [path for path in (self.root / PARTIAL).glob("*") if path.stat().st_mtime < time.time() - 3600]
-        for path in old:
-            path.unlink(missing_ok=True)
-        return len(old)
+        swept = 0
+        for path in (self.root / PARTIAL).glob("*"):
+            with suppress(OSError):  # its writer, or another sweeper, was faster
+                if path.stat().st_mtime < time.time() - 3600:
+                    path.unlink()
+                    swept += 1
+        return swept
 
     def _path(self, key: str) -> Path:
         return self.root / key
 
+    def _walk(self, base: str, prefix: str) -> Iterator[str]:
+        """The keys under `base` that start with `prefix`, read from the disk as they are asked for."""
+        try:
+            # A folder sorts as its keys do: `a.b` comes before what is in `a`.
+            names = sorted(entry.name + "/" * entry.is_dir() for entry in os.scandir(self.root / base))
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:
+            raise StoreError(f"{self.root / base} cannot be read: {error.strerror or error}.") from error
+        for name in names:
+            key = base + name
+            if not name.endswith("/"):
+                if key.startswith(prefix):
+                    yield key
+            elif key != f"{PARTIAL}/" and (key.startswith(prefix) or prefix.startswith(key)):
+                yield from self._walk(key, prefix)
+
     @contextmanager
-    def _writing(self, key: str, value: bytes) -> Iterator[tuple[Path, Path]]:
+    def _written(self, key: str, value: bytes) -> Iterator[Path]:
         """A synced file that holds `value`, to be given its name inside the block."""
         path, partial = self._path(key), self.root / PARTIAL / uuid.uuid4().hex
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            _make_folder(path.parent)
             partial.parent.mkdir(exist_ok=True)
             with partial.open("xb") as file:
                 file.write(value)
                 file.flush()
                 os.fsync(file.fileno())
-            yield partial, path
+            yield partial
             _sync_folder(path.parent)
-        except FileExistsError:
-            raise
         except OSError as error:
             raise _explained(error, path) from error
         finally:
             with suppress(OSError):
                 partial.unlink()
+
+
+def _make_folder(folder: Path) -> None:
+    """Make `folder` and those above it, each of which survives a power cut."""
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _sync_folder(folder.parent)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -151,7 +176,9 @@ def _explained(error: OSError, path: Path) -> StoreFull | CannotWrite:
     """The user's error for an operating system's."""
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return StoreFull(f"No space is left where {path} is being written. Make room, then run the command again.")
-    return CannotWrite(f"{path} cannot be written: {error.strerror or error}. Name another folder.")
+    in_the_way = error.errno in {errno.EEXIST, errno.ENOTDIR}
+    reason = "a file lies where a folder is needed" if in_the_way else error.strerror or error
+    return CannotWrite(f"{path} cannot be written: {reason}. Name another folder.")
 
 
 class MemoryBackend(Backend):
@@ -172,7 +199,8 @@ class MemoryBackend(Backend):
         return None if value is None else value[start:stop]
 
     def put(self, key: str, value: bytes) -> None:
-        self._objects[key] = bytes(value)
+        with self._lock:
+            self._objects[key] = bytes(value)
 
     def put_new(self, key: str, value: bytes) -> bool:
         with self._lock:
@@ -182,10 +210,12 @@ class MemoryBackend(Backend):
             return True
 
     def delete(self, key: str) -> None:
-        self._objects.pop(key, None)
+        with self._lock:
+            self._objects.pop(key, None)
 
     def list(self, prefix: str = "") -> Iterator[str]:
-        return iter(sorted(key for key in self._objects if key.startswith(prefix)))
+        with self._lock:
+            return iter(sorted(key for key in self._objects if key.startswith(prefix)))
 
 
 def backend_at(place: str | Path | Backend) -> Backend:
@@ -195,4 +225,4 @@ def backend_at(place: str | Path | Backend) -> Backend:
     scheme, mark, _ = str(place).partition("://")
     if mark and scheme != "file":
         raise NotAStore(f"{place}: stores lie in local folders; {scheme}:// is not supported yet.")
-    return LocalBackend(str(place).removeprefix("file://"))
+    return LocalBackend(Path(str(place).removeprefix("file://")).expanduser())

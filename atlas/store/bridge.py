@@ -9,11 +9,15 @@ writes go through our seam; the rest of the library works on it unchanged.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import zarr
 from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, Store, SuffixByteRequest
 
+from atlas.store.backends import MemoryBackend
+
 if TYPE_CHECKING:
+    import numpy as np
     from zarr.core.buffer import Buffer, BufferPrototype
 
     from atlas.store.backends import Backend
@@ -90,3 +94,17 @@ class ZarrStore(Store):
             case SuffixByteRequest(suffix):
                 return self._backend.range(key, -suffix) if suffix else b""
         raise TypeError(f"an unknown kind of byte range: {byte_range!r}")
+
+
+def encoded(path: str, metadata: bytes, rows: slice, values: np.ndarray[Any, Any]) -> dict[str, bytes]:
+    """The objects, by key, of the whole Zarr shards that are `rows` of the array at `path`.
+
+    Made in memory, over nothing: Zarr would read what lies in a last shard and merge into it, so that a damaged one
+    could never be written again.
+    """
+    made = MemoryBackend()
+    made.put(f"{path}/zarr.json", metadata)
+    array = zarr.open_array(ZarrStore(made), path=path, mode="r+")
+    # Zarr leaves out chunks that equal the fill value, and drops a shard of them: never here.
+    array.with_config({"write_empty_chunks": True})[rows] = values
+    return {key: made.get(key) or b"" for key in made.list(f"{path}/c/")}

@@ -1,6 +1,6 @@
 """The layout of a store: every key, attribute and array, in this one place.
 
-    zarr.json                                   the root group: version, identity, model
+    zarr.json                                   the root group: version, identity, model; written once
     catalogue.json                              small and derived: what a reader opens first
     plans/features/LAYER.json                   who owns that layer's pictures
     receipts/features/LAYER/00003.json          a finished shard
@@ -19,12 +19,15 @@ LAYER is the layer's name percent-encoded (`atlas.units.encode`).
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import zarr
 from zarr.codecs import ShardingCodec
 
 from atlas.plan import SHARD, Plan
+from atlas.store.backends import MemoryBackend
+from atlas.store.bridge import ZarrStore
 from atlas.store.codec import Jpeg
 from atlas.units import Layer, Status
 
@@ -39,6 +42,9 @@ THUMB = 64
 THUMBS = 1024
 """Thumbnails a Zarr shard: a wall of pictures takes one index and few requests."""
 COLUMNS = ("mean", "peak", "status")
+ARRAYS = ("image", "thumb", *COLUMNS)
+ROOT = "zarr.json"
+LAYERS = "layers/zarr.json"
 
 
 def layer_key(layer: Layer) -> str:
@@ -54,6 +60,14 @@ def image_object(plan: Plan, index: int) -> str:
     return f"{features_key(plan.layer)}/image/c/{index}/0/0/0/0"
 
 
+def data_keys(plan: Plan) -> set[str]:
+    """Keys of every data object that the plan's arrays can have."""
+    group, thumbs = features_key(plan.layer), -(-plan.layer.channels // _thumb_units(plan))
+    images = {image_object(plan, shard.index) for shard in plan.complete.shards}
+    columns = {f"{group}/{name}/c/0/0" for name in COLUMNS}
+    return images | columns | {f"{group}/thumb/c/{index}/0/0/0/0" for index in range(thumbs)}
+
+
 def columns_receipt(plan: Plan) -> str:
     return f"receipts/columns/{plan.layer.key}.json"
 
@@ -62,30 +76,61 @@ def manifest_key(plan: Plan) -> str:
     return f"manifests/{plan.key}"
 
 
-def root_attributes(identity: dict[str, Any], model: dict[str, Any]) -> dict[str, Any]:
-    return {
+def root_group(identity: dict[str, Any], model: dict[str, Any]) -> dict[str, Any]:
+    """The root's metadata."""
+    attributes = {
         "encoding-type": STORE,
         "encoding-version": VERSION,
         "written-by": WRITER,
         "identity": identity,
         "model": model,
     }
+    return {"zarr_format": 3, "node_type": "group", "attributes": attributes}
 
 
-def create_features(root: zarr.Group, plan: Plan) -> None:
-    """Create the groups and arrays that `plan` owns, empty. Sizes come from the plan alone."""
+def metadata(plan: Plan) -> dict[str, bytes]:
+    """The metadata objects of the groups and arrays that `plan` owns, by key. Sizes come from the plan alone.
+
+    They are made in memory, so that writing them anew never touches the data that lies beside them.
+    """
+    made = MemoryBackend()
+    root = zarr.create_group(ZarrStore(made))
+    layer = {"encoding-type": "layer", "encoding-version": VERSION, "layer": plan.layer.to_dict()}
+    _create_features(root.create_group(layer_key(plan.layer), attributes=layer), plan)
+    return {key: made.get(key) or b"" for key in made.list("layers/")}
+
+
+def consolidated(objects: dict[str, bytes], group: str) -> bytes:
+    """The metadata object of `group` with those of `objects`, by key, that lie below it inside.
+
+    One request then tells a page all of a layer. The root has none: a reader without the picture codec could not
+    open it, and it would be written again with every layer.
+    """
+    made = MemoryBackend()
+    for key, data in objects.items():
+        made.put(key, data)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Consolidated metadata")
+        zarr.consolidate_metadata(ZarrStore(made), path=group)
+    return made.get(f"{group}/zarr.json") or b""
+
+
+def _create_features(group: zarr.Group, plan: Plan) -> None:
     layer, recipe = plan.layer, plan.recipe
-    group = root.require_group(layer_key(layer))
-    group.attrs.put({"encoding-type": "layer", "encoding-version": VERSION, "layer": layer.to_dict()})
-    features = group.create_group("features", overwrite=True, attributes=_features_attributes(plan))
+    features = group.create_group("features", attributes=_features_attributes(plan))
     grid = (layer.channels, len(recipe.variants))
     _pictures(features, "image", (*grid, recipe.size, recipe.size, 3), SHARD, recipe.level)
-    _pictures(features, "thumb", (*grid, THUMB, THUMB, 3), max(1, THUMBS // grid[1]), recipe.level)
+    _pictures(features, "thumb", (*grid, THUMB, THUMB, 3), _thumb_units(plan), recipe.level)
     for name in ("mean", "peak"):
         features.create_array(name, shape=grid, chunks=grid, dtype="float32", fill_value=float("nan"), compressors=None)
     features.create_array(
         "status", shape=grid, chunks=grid, dtype="uint8", fill_value=int(Status.ABSENT), compressors=None
     )
+
+
+def _thumb_units(plan: Plan) -> int:
+    """Units whose thumbnails share a Zarr shard."""
+    return THUMBS // len(plan.recipe.variants)
 
 
 def _features_attributes(plan: Plan) -> dict[str, Any]:

@@ -10,20 +10,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import warnings
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import zarr
-from zarr.errors import ZarrUserWarning
 
-from atlas.errors import AtlasError, NotAStore, PlanMismatch, StoreTooNew
+from atlas.errors import AtlasError, NotAStore, PlanMismatch, StoreError, StoreTooNew
 from atlas.plan import Identity, Plan, Shard, differences
 from atlas.store import schema
 from atlas.store.backends import Backend, backend_at
-from atlas.store.bridge import ZarrStore
+from atlas.store.bridge import ZarrStore, encoded
 from atlas.store.receipts import Receipt, Stored, digest_of, fold, unfold
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
@@ -47,14 +46,14 @@ class Store:
     def open(cls, place: str | Path | Backend) -> Store:
         """The store at `place`. Raises `NotAStore`, or `StoreTooNew` for a newer major version."""
         backend = backend_at(place)
-        try:
-            attributes = json.loads(backend.get("zarr.json") or b"{}").get("attributes", {})
-        except (ValueError, AttributeError):
-            attributes = {}
+        attributes = _attributes(backend.get(schema.ROOT))
         if attributes.get("encoding-type") != schema.STORE:
             raise NotAStore(f"{backend} is no atlas store. Build one: atlas build MODEL --store {backend}")
         check_version(attributes, where=str(backend))
-        return cls(backend, attributes)
+        try:
+            return cls(backend, attributes)
+        except (KeyError, TypeError) as error:
+            raise NotAStore(f"{backend}/{schema.ROOT} is damaged: it does not say what network it is of.") from error
 
     @classmethod
     def create(cls, place: str | Path | Backend, identity: Identity, model: dict[str, Any]) -> Store:
@@ -63,26 +62,34 @@ class Store:
         Raises `PlanMismatch` where the store there is another network's, `NotAStore` where other files lie there.
         """
         backend = backend_at(place)
-        if backend.get("zarr.json") is not None:
-            store = cls.open(backend)
-            _compare(store.identity.to_dict(), identity.to_dict(), f"{backend} holds another network")
-            return store
-        if next(iter(backend.list()), None) is not None:
-            raise NotAStore(f"{backend} is not empty and no atlas store. Name another folder with --store.")
-        attributes = schema.root_attributes(identity.to_dict(), model)
-        zarr.create_group(ZarrStore(backend), attributes=attributes)
-        return cls(backend, attributes)
+        first = next(iter(backend.list()), None)
+        if first is None:
+            # Of two that make a store at the same time one wins; the other finds it and compares.
+            backend.put_new(schema.ROOT, _json(schema.root_group(identity.to_dict(), model)))
+        elif _attributes(backend.get(schema.ROOT)).get("encoding-type") != schema.STORE:
+            raise NotAStore(f"{backend} is not empty ({first}) and no atlas store. Name another folder with --store.")
+        store = cls.open(backend)
+        _compare(store.identity.to_dict(), identity.to_dict(), f"{backend} holds another network")
+        return store
 
-    def group(self, path: str) -> zarr.Group:
-        """A group for reading, with its consolidated metadata where it has any."""
-        return zarr.open_group(ZarrStore(self.backend, read_only=True), path=path, mode="r")
+    def array(self, path: str) -> zarr.Array[Any]:
+        """The array at `path`, for reading. Raises `StoreError` where there is none."""
+        try:
+            return zarr.open_array(ZarrStore(self.backend, read_only=True), path=path, mode="r")
+        except (FileNotFoundError, KeyError, ValueError) as error:
+            raise StoreError(f"{self}: there is no readable array {path}. See what is missing: atlas verify") from error
 
     # -- plans -----------------------------------------------------------------------------------------------------
 
     def plan(self, key: str) -> Plan | None:
-        """The plan saved under `plans/KEY`."""
+        """The plan saved under `plans/KEY`. Raises `StoreError` where it is damaged: it owns outputs all the same."""
         data = self.backend.get(f"plans/{key}")
-        return None if data is None else Plan.from_dict(json.loads(data))
+        try:
+            return None if data is None else _read_plan(data)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise StoreError(
+                f"{self}/plans/{key} is damaged. Delete it and build as before: what is finished is kept."
+            ) from error
 
     def plans(self) -> list[Plan]:
         """Every plan in the store, in the order in which the network computes their layers."""
@@ -104,61 +111,61 @@ class Store:
         Everything is compared before anything is written. Raises as `check`.
         """
         self.check(plans)
-        merged = [self._prepared(plan) for plan in plans]
-        self._consolidate(merged)
-        return merged
+        return [self._prepared(plan) for plan in plans]
 
     def _prepared(self, plan: Plan) -> Plan:
         saved = self.plan(plan.key)
-        if saved is None:
-            schema.create_features(zarr.open_group(ZarrStore(self.backend), mode="r+", use_consolidated=False), plan)
-        merged = plan if saved is None else plan.asking(saved.wanted)
-        if merged != saved:
-            # Last, so that a plan in the store means that its arrays are there.
-            self.backend.put(f"plans/{plan.key}", json.dumps(merged.to_dict(), indent=1).encode())
+        merged = plan if saved is None else saved.asking(plan.wanted)
+        objects = schema.metadata(merged)
+        for key, data in objects.items():
+            if saved is None or self.backend.get(key) is None:
+                self._put(key, data)
+        group = schema.layer_key(plan.layer)
+        there = {key: self.backend.get(key) or b"" for key in objects}
+        self._put(f"{group}/zarr.json", schema.consolidated(there, group))
+        # Last, so that a plan in the store means that its arrays are there.
+        self._put(f"plans/{plan.key}", _json(merged.to_dict()))
         return merged
-
-    def _consolidate(self, plans: Iterable[Plan]) -> None:
-        """One metadata object a layer for the page, and one for the root for everybody else."""
-        store = ZarrStore(self.backend)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ZarrUserWarning)  # of an extension to the format, and of plans and receipts
-            for path in [*(schema.layer_key(plan.layer) for plan in plans), None]:
-                zarr.consolidate_metadata(store, path=path)
 
     # -- shards ----------------------------------------------------------------------------------------------------
 
     def write_shard(self, plan: Plan, shard: Shard, pictures: Pixels) -> Stored:
         """Write the pictures of a whole shard, uint8 [units,variants,h,w,3], and say what was written.
 
-        Raises `AtlasError` for anything but exactly the whole shard.
+        Raises `AtlasError` for anything but exactly the whole shard, `PlanMismatch` where `plan` owns no pictures here.
         """
         recipe = plan.recipe
-        shape = (len(shard), len(recipe.variants), recipe.size, recipe.size, 3)
-        if shard != plan.shard(shard.index) or pictures.shape != shape or pictures.dtype != np.uint8:
+        shape = (shard.stop - shard.start, len(recipe.variants), recipe.size, recipe.size, 3)
+        whole = shard.index in plan.complete.wanted and shard == plan.shard(shard.index)
+        if not whole or pictures.shape != shape or pictures.dtype != np.uint8:
             raise AtlasError(
                 f"{shard}: a shard is written whole, as uint8 {shape}; not {pictures.dtype} {pictures.shape}."
             )
-        self._write(f"{schema.features_key(plan.layer)}/image", slice(shard.start, shard.stop), pictures)
-        return self.stored(schema.image_object(plan, shard.index))
+        (stored,) = self._write(plan, "image", slice(shard.start, shard.stop), pictures)
+        return stored
 
     def read_shard(self, plan: Plan, shard: Shard) -> Pixels:
-        """The pictures of a shard, uint8 [units,variants,h,w,3], as a reader sees them."""
-        array = zarr.open_array(ZarrStore(self.backend), path=f"{schema.features_key(plan.layer)}/image", mode="r")
+        """The pictures of a shard, uint8 [units,variants,h,w,3], as a reader sees them.
+
+        Raises `StoreError` where they are not there: Zarr alone would read black pictures.
+        """
+        key = schema.image_object(plan, shard.index)
+        if self.backend.range(key, 0, 0) is None:
+            raise StoreError(f"{self}: the pictures of {shard} are gone ({key}). Find out what else is: atlas verify")
+        array = self.array(f"{schema.features_key(plan.layer)}/image")
         return np.asarray(array[shard.start : shard.stop], dtype=np.uint8)
 
-    def stored(self, key: str) -> Stored:
-        """Size and hash of the object at `key`, read back from where it lies."""
-        data = self.backend.get(key)
-        if data is None:
-            raise AtlasError(f"{self}: {key} is not there although it was just written.")
-        return Stored(key, len(data), hashlib.sha256(data).hexdigest())
-
-    def _write(self, path: str, rows: slice, values: np.ndarray[Any, Any]) -> None:
-        # Zarr leaves out chunks that equal the fill value, and deletes a shard of them: never here.
-        with zarr.config.set({"array.write_empty_chunks": True}):
-            array = zarr.open_array(ZarrStore(self.backend), path=path, mode="r+")
-            array[rows] = values
+    def _write(self, plan: Plan, name: str, rows: slice, values: np.ndarray[Any, Any]) -> list[Stored]:
+        """Write the whole Zarr shards of the array `name` that `rows` are, and say what was written."""
+        group = schema.features_key(plan.layer)
+        owner = _attributes(self.backend.get(f"{group}/zarr.json")).get("plan")
+        if owner != plan.id:
+            raise PlanMismatch(f"{self}: {plan.layer.name} belongs to plan {str(owner)[:12]}, not {plan.id[:12]}.")
+        path = f"{group}/{name}"
+        objects = encoded(path, self.backend.get(f"{path}/zarr.json") or b"", rows, values)
+        for key, data in objects.items():
+            self.backend.put(key, data)
+        return [Stored(key, len(data), hashlib.sha256(data).hexdigest()) for key, data in objects.items()]
 
     # -- receipts --------------------------------------------------------------------------------------------------
 
@@ -200,13 +207,15 @@ class Store:
         return receipt is not None and receipt.plan == digest_of(self.receipts(plan).values())
 
     def write_columns(self, plan: Plan, columns: dict[str, np.ndarray[Any, Any]], thumbs: Pixels) -> list[Stored]:
-        """Write a layer's numbers ([channels,variants] each) and thumbnails, whole, and say what was written."""
-        group = schema.features_key(plan.layer)
-        for name in schema.COLUMNS:
-            self._write(f"{group}/{name}", slice(None), columns[name])
-        self._write(f"{group}/thumb", slice(None), thumbs)
-        keys = [key for name in (*schema.COLUMNS, "thumb") for key in self.backend.list(f"{group}/{name}/c/")]
-        return [self.stored(key) for key in keys]
+        """Write a layer's numbers ([channels,variants] each) and thumbnails, whole, and say what was written.
+
+        Raises `AtlasError` for anything but whole arrays.
+        """
+        grid, thumb = (plan.layer.channels, len(plan.recipe.variants)), (schema.THUMB, schema.THUMB, 3)
+        if any(columns[name].shape != grid for name in schema.COLUMNS) or thumbs.shape != (*grid, *thumb):
+            raise AtlasError(f"columns of {plan.layer.name}: written whole, as {grid} and {(*grid, *thumb)}.")
+        arrays = {name: columns[name] for name in schema.COLUMNS} | {"thumb": thumbs}
+        return [stored for name, values in arrays.items() for stored in self._write(plan, name, slice(None), values)]
 
     def put_columns_receipt(self, plan: Plan, receipt: Receipt) -> None:
         self._put_receipt(schema.columns_receipt(plan), receipt, receipt.plan)
@@ -236,30 +245,62 @@ class Store:
 
     def put_json(self, key: str, value: Any) -> None:
         """Write a small derived or recorded object: `catalogue.json`, a log."""
-        self.backend.put(key, json.dumps(value, indent=1, allow_nan=False).encode())
+        self._put(key, _json(value))
 
     def get_json(self, key: str) -> Any:
-        """A small object; None where there is none."""
-        data = self.backend.get(key)
-        return None if data is None else json.loads(data)
+        """A small object; None where there is none, or none that parses."""
+        try:
+            return json.loads(self.backend.get(key) or b"null")
+        except ValueError:
+            return None
+
+    def _put(self, key: str, data: bytes) -> None:
+        """Write a small object unless it is there already, the same."""
+        if self.backend.get(key) != data:
+            self.backend.put(key, data)
 
 
 def check_version(attributes: dict[str, Any], *, where: str) -> None:
     """Raise `StoreTooNew` where `attributes` are of a newer major version than ours."""
-    theirs, ours = str(attributes.get("encoding-version", "0.0")), schema.VERSION
-    if int(theirs.split(".")[0]) > int(ours.split(".")[0]):
-        writer = attributes.get("written-by", "a newer atlas-builder")
+    theirs, ours = str(attributes.get("encoding-version", "")), schema.VERSION
+    if not re.fullmatch(r"[0-9]+\.[0-9]+", theirs):
+        raise NotAStore(f"{where} has no readable version ({theirs!r}). Is it damaged? See: atlas verify")
+    if int(theirs.partition(".")[0]) > int(ours.partition(".")[0]):
+        writer = str(attributes.get("written-by", "atlas-builder")).replace(" ", ">=")
         raise StoreTooNew(
-            f"{where} has store version {theirs}, this is atlas-builder for version {ours}. "
-            f"Install at least the one that wrote it: {writer.replace(' ', '>=')}"
+            f"{where} has version {theirs}, this atlas-builder reads {ours} and older. "
+            f"Install the one that wrote it: pip install '{writer}'"
         )
 
 
 def _compare(ours: dict[str, Any], theirs: dict[str, Any], what: str) -> None:
-    lines = differences(ours, theirs)
+    # Both as JSON, in which a tuple is a list.
+    lines = differences(json.loads(_json(ours)), json.loads(_json(theirs)))
     if lines:
         raise PlanMismatch(f"{what}: {'; '.join(lines)}. Ask for the same, or name another store with --store.")
 
 
 def _folder(plan: Plan) -> str:
     return plan.key.removesuffix(".json") + "/"
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, indent=1, allow_nan=False).encode()
+
+
+def _attributes(metadata: bytes | None) -> dict[str, Any]:
+    """The attributes in a group's metadata; none where it is torn or no metadata."""
+    try:
+        attributes = json.loads(metadata or b"{}")["attributes"]
+    except (ValueError, KeyError, TypeError):
+        return {}
+    return attributes if isinstance(attributes, dict) else {}
+
+
+def _read_plan(data: bytes) -> Plan:
+    """The plan that `to_dict` wrote. Raises ValueError where its id does not fit."""
+    saved = json.loads(data)
+    plan = Plan.from_dict(saved)
+    if plan.id != saved["id"]:
+        raise ValueError("the plan's id does not fit its content")
+    return plan

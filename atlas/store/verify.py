@@ -12,15 +12,16 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+from atlas.errors import StoreError
 from atlas.plan import Plan, Shard
 from atlas.store import schema
 from atlas.store.receipts import Receipt, Stored, digest_of, unfold
 from atlas.store.store import Store
 
 Kind = Literal["missing", "torn", "foreign", "unfinished"]
-TOP = ("zarr.json", "catalogue.json", "layers/zarr.json")
+TOP = (schema.ROOT, "catalogue.json", schema.LAYERS)
 """Objects that belong to no layer."""
 
 
@@ -33,6 +34,8 @@ class Finding:
     reason: str
     shard: Shard | None = None
     """The shard to be made again."""
+    receipt: str = ""
+    """Key of the reduce's receipt, where the reduce is to be done again."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +56,7 @@ class Verified:
 
 def verify(store: Store) -> Verified:
     """Read every object of `store` and hold it against plans and receipts. Changes nothing."""
-    plans = store.plans()
-    findings: list[Finding] = []
+    plans, findings = _plans(store)
     claimed: dict[str, Stored] = {}
     shards = backoffs = 0
     for plan in plans:
@@ -67,48 +69,87 @@ def verify(store: Store) -> Verified:
             claimed |= {stored.key: stored for stored in receipt.objects}
         columns = Receipt.parse(store.backend.get(schema.columns_receipt(plan)))
         if columns is not None:
-            findings += _columns(store, plan, columns, list(receipts.values()))
             claimed |= {stored.key: stored for stored in columns.objects}
+        findings += _columns(store, plan, columns, list(receipts.values()))
     keys = list(store.backend.list())
-    findings += _unclaimed(store, plans, keys, claimed)
+    metadata = {key: data for plan in plans for key, data in schema.metadata(plan).items()}
+    findings += _metadata(store, metadata)
+    known = claimed.keys() | metadata.keys() | {finding.key for finding in findings}
+    findings += _unclaimed(store, plans, keys, known)
     size = sum(stored.size for stored in claimed.values())
     return Verified(len(keys), size, shards, backoffs, tuple(findings))
 
 
 def repair(store: Store, findings: tuple[Finding, ...]) -> list[Shard]:
-    """Forget the receipts of damaged shards, so that the next build makes them again; say which."""
-    damaged = {finding.shard for finding in findings if finding.shard is not None and finding.kind != "unfinished"}
-    for plan in store.plans():
+    """Forget what is damaged, so that the next build makes it again; say which shards. Foreign files stay.
+
+    Metadata is written anew at once.
+    """
+    damage = [finding for finding in findings if finding.kind != "unfinished"]
+    damaged = {finding.shard for finding in damage if finding.shard is not None}
+    for finding in damage:
+        if finding.receipt:
+            store.backend.delete(finding.receipt)
+        if finding.kind == "torn" and _made_again(finding.key):
+            store.backend.delete(finding.key)
+    plans, _ = _plans(store)
+    for plan in plans:
         mine = {shard.index for shard in damaged if shard.layer == plan.layer.name and shard.stage == plan.stage}
         if mine:
             store.forget(plan, mine)
-    for finding in findings:
-        if finding.key.startswith("receipts/"):
-            store.backend.delete(finding.key)
+    store.prepare(plans)
     return sorted(damaged)
 
 
-def _held_against(store: Store, objects: tuple[Stored, ...], shard: Shard | None) -> Iterator[Finding]:
+def _made_again(key: str) -> bool:
+    """Whether a damaged object is better gone: not the root, nor a manifest, whose other receipts may be whole."""
+    return key.endswith(".json") and key != schema.ROOT and not key.startswith("manifests/")
+
+
+def _plans(store: Store) -> tuple[list[Plan], list[Finding]]:
+    """The plans that can be read, and what is wrong with the others."""
+    plans, findings = [], []
+    for key in store.backend.list("plans/"):
+        try:
+            plan = store.plan(key.removeprefix("plans/"))
+        except StoreError:
+            findings.append(Finding("torn", key, "it does not parse or fails its own id"))
+            continue
+        if plan is not None and plan.identity == store.identity and key == f"plans/{plan.key}":
+            plans.append(plan)
+        else:
+            findings.append(Finding("foreign", key, "it is of another network or layer"))
+    return plans, findings
+
+
+def _held_against(
+    store: Store, objects: tuple[Stored, ...], shard: Shard | None, receipt: str = ""
+) -> Iterator[Finding]:
     """What differs between the objects a receipt names and the objects that are there."""
     for stored in objects:
         data = store.backend.get(stored.key)
         if data is None:
-            yield Finding("missing", stored.key, "its receipt names it, but it is not there", shard)
+            yield Finding("missing", stored.key, "its receipt names it, but it is not there", shard, receipt)
         elif len(data) != stored.size:
-            yield Finding("torn", stored.key, f"it has {len(data)} bytes, its receipt says {stored.size}", shard)
+            yield Finding(
+                "torn", stored.key, f"it has {len(data)} bytes, its receipt says {stored.size}", shard, receipt
+            )
         elif hashlib.sha256(data).hexdigest() != stored.sha256:
-            yield Finding("torn", stored.key, "its hash is not the one in its receipt", shard)
+            yield Finding("torn", stored.key, "its hash is not the one in its receipt", shard, receipt)
 
 
 def _damaged_receipts(store: Store, plan: Plan) -> Iterator[Finding]:
     """Receipts and manifests of a plan that do not parse, fail their digest or name another plan."""
+    shards = {f"receipts/{shard.key}": shard for shard in plan.complete.shards}
     for key in store.backend.list(f"receipts/{plan.key.removesuffix('.json')}/"):
         receipt = Receipt.parse(store.backend.get(key))
-        shard = Shard.of_key(key.removeprefix("receipts/"), plan.layer.channels)
-        if receipt is None:
-            yield Finding("torn", key, "it does not parse or fails its own digest", shard)
-        elif receipt.plan != plan.id:
-            yield Finding("foreign", key, f"it is of plan {receipt.plan[:12]}, not {plan.id[:12]}", shard)
+        if key not in shards:
+            yield Finding("foreign", key, "it is no receipt of this layer")
+        elif receipt is None:
+            yield Finding("torn", key, "it does not parse or fails its own digest", shards[key])
+        elif receipt.plan != plan.id or receipt.shard != shards[key].index:
+            other = f"shard {receipt.shard} of plan {receipt.plan[:12]}"
+            yield Finding("foreign", key, f"it is of {other}, the store's is {plan.id[:12]}", shards[key])
     data = store.backend.get(schema.manifest_key(plan))
     if data is not None:
         whole = {receipt.shard for receipt in unfold(data) if receipt.plan == plan.id}
@@ -117,40 +158,56 @@ def _damaged_receipts(store: Store, plan: Plan) -> Iterator[Finding]:
             yield Finding("torn", schema.manifest_key(plan), f"{lost} of its receipts are torn, altered or gone")
 
 
-def _columns(store: Store, plan: Plan, columns: Receipt, receipts: list[Receipt]) -> Iterator[Finding]:
-    if columns.plan != digest_of(receipts):
-        yield Finding(
-            "unfinished", schema.columns_receipt(plan), "the layer has receipts its columns do not rest on yet"
-        )
-        return
-    for finding in _held_against(store, columns.objects, None):
-        yield Finding(finding.kind, finding.key, finding.reason)
+def _columns(store: Store, plan: Plan, columns: Receipt | None, receipts: list[Receipt]) -> Iterator[Finding]:
+    """What is wrong with a layer's numbers and thumbnails."""
+    key = schema.columns_receipt(plan)
+    if columns is None:
+        if store.backend.get(key) is not None:
+            yield Finding("torn", key, "it does not parse or fails its own digest")
+    elif columns.plan != digest_of(receipts):
+        yield Finding("unfinished", key, "the layer has receipts its columns do not rest on yet")
+    else:
+        yield from _held_against(store, columns.objects, None, key)
 
 
-def _unclaimed(store: Store, plans: list[Plan], keys: list[str], claimed: dict[str, Stored]) -> Iterator[Finding]:
-    """Objects that no plan and no receipt accounts for."""
-    known = set(TOP) | claimed.keys()
+def _metadata(store: Store, expected: dict[str, bytes]) -> Iterator[Finding]:
+    """Groups and arrays that were planned and are not there, or not as planned."""
+    for key, data in expected.items():
+        there = store.backend.get(key)
+        if there is None:
+            yield Finding("missing", key, "metadata of a planned layer")
+        elif not _agree(_parsed(data), _parsed(there)):
+            yield Finding("torn", key, "it is not what the plan says")
+
+
+def _unclaimed(store: Store, plans: list[Plan], keys: list[str], known: set[str]) -> Iterator[Finding]:
+    """Objects that no plan and no receipt accounts for, and small ones that do not parse."""
+    small, data = set(TOP), set()
     for plan in plans:
-        group = schema.features_key(plan.layer)
-        arrays = [f"{group}/{name}/zarr.json" for name in ("image", "thumb", *schema.COLUMNS)]
-        metadata = [f"{schema.layer_key(plan.layer)}/zarr.json", f"{group}/zarr.json", *arrays]
-        yield from (Finding("missing", key, "metadata of a planned layer") for key in metadata if key not in keys)
-        known |= {f"plans/{plan.key}", schema.manifest_key(plan), schema.columns_receipt(plan), *metadata}
-    ours = {schema.features_key(plan.layer): plan for plan in plans}
-    receipts = tuple(f"receipts/{plan.key.removesuffix('.json')}/" for plan in plans)
+        small |= {f"plans/{plan.key}", schema.manifest_key(plan), schema.columns_receipt(plan)}
+        small |= {f"receipts/{shard.key}" for shard in plan.complete.shards}
+        data |= schema.data_keys(plan)
     for key in keys:
-        if key in known or key.startswith(("logs/", *receipts)):
-            yield from _json(store, key)
-        elif any(key.startswith(f"{group}/") and "/c/" in key for group in ours):
+        if key in known:
+            continue
+        if key in data:
             yield Finding("unfinished", key, "data without a receipt; the next build writes it again")
-        else:
+        elif key not in small and not key.startswith("logs/"):
             yield Finding("foreign", key, "no plan accounts for it")
-
-
-def _json(store: Store, key: str) -> Iterator[Finding]:
-    """Metadata must at least parse."""
-    if key.endswith(".json") and not key.startswith(("receipts/", "manifests/")):
-        try:
-            json.loads(store.backend.get(key) or b"")
-        except ValueError:
+        elif not key.startswith(("receipts/", "manifests/")) and _parsed(store.backend.get(key)) is None:
             yield Finding("torn", key, "it is no JSON")
+
+
+def _parsed(data: bytes | None) -> Any:
+    """What JSON says; None where it is none."""
+    try:
+        return json.loads(data or b"")
+    except ValueError:
+        return None
+
+
+def _agree(ours: Any, theirs: Any) -> bool:
+    """Whether two pieces of metadata say the same wherever both say something: Zarr's versions may add to it."""
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        return all(_agree(ours[name], theirs[name]) for name in ours.keys() & theirs.keys())
+    return bool(ours == theirs)
