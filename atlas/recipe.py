@@ -72,9 +72,8 @@ class Recipe:
             raise AtlasError(f"recipe: level is a JPEG quality from 1 to 100, not {self.level}.")
         wrong = [variant for variant in self.variants if variant not in VARIANTS]
         if wrong or not self.variants or len(set(self.variants)) < len(self.variants):
-            raise AtlasError(
-                f"recipe: variants are some of {', '.join(VARIANTS)}; not {', '.join(self.variants) or 'none'}."
-            )
+            given = ", ".join(self.variants) or "none"
+            raise AtlasError(f"recipe: variants are some of {', '.join(VARIANTS)}, each once; not {given}.")
         if not (len(self.zoom) == 2 and 0 < self.zoom[0] <= self.zoom[1] < math.inf):
             raise AtlasError(f"recipe: zoom must be two rising numbers above 0, not {', '.join(map(str, self.zoom))}.")
 

@@ -32,19 +32,19 @@ class ZarrStore(Store):
 
     def __init__(self, backend: Backend, *, read_only: bool = False) -> None:
         super().__init__(read_only=read_only)
-        self._backend = backend
+        self.backend = backend
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, ZarrStore) and other._backend is self._backend
+        return isinstance(other, ZarrStore) and other.backend is self.backend
 
     def __hash__(self) -> int:
-        return hash(id(self._backend))
+        return hash(id(self.backend))
 
     def __str__(self) -> str:
-        return str(self._backend)
+        return str(self.backend)
 
     def with_read_only(self, read_only: bool = False) -> ZarrStore:
-        return ZarrStore(self._backend, read_only=read_only)
+        return ZarrStore(self.backend, read_only=read_only)
 
     async def get(
         self, key: str, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
@@ -60,39 +60,39 @@ class ZarrStore(Store):
         return [await self.get(key, prototype, byte_range) for key, byte_range in key_ranges]
 
     async def exists(self, key: str) -> bool:
-        return self._backend.range(key, 0, 0) is not None
+        return self.backend.range(key, 0, 0) is not None
 
     async def set(self, key: str, value: Buffer) -> None:
         self._check_writable()
-        self._backend.put(key, value.to_bytes())
+        self.backend.put(key, value.to_bytes())
 
     async def delete(self, key: str) -> None:
         self._check_writable()
-        self._backend.delete(key)
+        self.backend.delete(key)
 
     async def list(self) -> AsyncIterator[str]:
-        for key in self._backend.list():
+        for key in self.backend.list():
             yield key
 
     async def list_prefix(self, prefix: str) -> AsyncIterator[str]:
-        for key in self._backend.list(prefix):
+        for key in self.backend.list(prefix):
             yield key
 
     async def list_dir(self, prefix: str) -> AsyncIterator[str]:
         start = f"{prefix.rstrip('/')}/" if prefix.strip("/") else ""
-        for name in sorted({key[len(start) :].split("/")[0] for key in self._backend.list(start)}):
+        for name in sorted({key[len(start) :].split("/")[0] for key in self.backend.list(start)}):
             yield name
 
     def _read(self, key: str, byte_range: ByteRequest | None) -> bytes | None:
         match byte_range:
             case None:
-                return self._backend.get(key)
+                return self.backend.get(key)
             case RangeByteRequest(start, end):
-                return self._backend.range(key, start, end)
+                return self.backend.range(key, start, end)
             case OffsetByteRequest(offset):
-                return self._backend.range(key, offset)
+                return self.backend.range(key, offset)
             case SuffixByteRequest(suffix):
-                return self._backend.range(key, -suffix) if suffix else b""
+                return self.backend.range(key, -suffix) if suffix else b""
         raise TypeError(f"an unknown kind of byte range: {byte_range!r}")
 
 

@@ -91,28 +91,17 @@ def root_group(identity: dict[str, Any], model: dict[str, Any]) -> dict[str, Any
 def metadata(plan: Plan) -> dict[str, bytes]:
     """The metadata objects of the groups and arrays that `plan` owns, by key. Sizes come from the plan alone.
 
-    They are made in memory, so that writing them anew never touches the data that lies beside them.
+    They are made in memory, so that writing them anew never touches the data that lies beside them. The layer's group
+    has those below it inside: one request tells a page all of a layer. The root has not: a reader without the picture
+    codec could not open it, and it would be written again with every layer.
     """
-    made = MemoryBackend()
-    root = zarr.create_group(ZarrStore(made))
+    made = ZarrStore(MemoryBackend())
     layer = {"encoding-type": "layer", "encoding-version": VERSION, "layer": plan.layer.to_dict()}
-    _create_features(root.create_group(layer_key(plan.layer), attributes=layer), plan)
-    return {key: made.get(key) or b"" for key in made.list("layers/")}
-
-
-def consolidated(objects: dict[str, bytes], group: str) -> bytes:
-    """The metadata object of `group` with those of `objects`, by key, that lie below it inside.
-
-    One request then tells a page all of a layer. The root has none: a reader without the picture codec could not
-    open it, and it would be written again with every layer.
-    """
-    made = MemoryBackend()
-    for key, data in objects.items():
-        made.put(key, data)
+    _create_features(zarr.create_group(made).create_group(layer_key(plan.layer), attributes=layer), plan)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Consolidated metadata")
-        zarr.consolidate_metadata(ZarrStore(made), path=group)
-    return made.get(f"{group}/zarr.json") or b""
+        zarr.consolidate_metadata(made, path=layer_key(plan.layer))
+    return {key: made.backend.get(key) or b"" for key in made.backend.list("layers/")}
 
 
 def _create_features(group: zarr.Group, plan: Plan) -> None:

@@ -116,13 +116,9 @@ class Store:
     def _prepared(self, plan: Plan) -> Plan:
         saved = self.plan(plan.key)
         merged = plan if saved is None else saved.asking(plan.wanted)
-        objects = schema.metadata(merged)
-        for key, data in objects.items():
+        for key, data in schema.metadata(merged).items():
             if saved is None or self.backend.get(key) is None:
                 self._put(key, data)
-        group = schema.layer_key(plan.layer)
-        there = {key: self.backend.get(key) or b"" for key in objects}
-        self._put(f"{group}/zarr.json", schema.consolidated(there, group))
         # Last, so that a plan in the store means that its arrays are there.
         self._put(f"plans/{plan.key}", _json(merged.to_dict()))
         return merged
