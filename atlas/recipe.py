@@ -33,7 +33,7 @@ class Recipe:
     """Steps of gradient ascent."""
     variants: tuple[str, ...] = VARIANTS
     """Pictures a unit gets: what raises it (`positive`), what lowers it (`negative`)."""
-    learning_rate: float = 0.05
+    learning_rate: float = 0.06
     beta1: float = 0.5
     beta2: float = 0.99
     """Adam's; the short memory of the gradient is worth as much as a higher rate."""
@@ -126,9 +126,9 @@ def _read(knob: str, text: str) -> Any:
 
 
 PRESETS = {
-    "quick": Recipe(name="quick", size=128, steps=64, learning_rate=0.1),
+    "quick": Recipe(name="quick", size=128, steps=64, learning_rate=0.12),
     "standard": Recipe(),
-    "fine": Recipe(name="fine", size=224, steps=512),
+    "fine": Recipe(name="fine", size=224, steps=512, learning_rate=0.025),
 }
 
 

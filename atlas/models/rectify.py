@@ -190,9 +190,11 @@ class _Redirected(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         (x,), (low, high), gradient = ctx.saved_tensors, ctx.bounds, gradients[0]
-        inside = x >= low if math.isinf(high) else (x >= low) & (x <= high)
-        ordinary = torch.where(inside, gradient, 0.0)
-        passes = ordinary.any(dim=tuple(range(1, x.dim())), keepdim=True)
+        if math.isinf(high):
+            ordinary = torch.ops.aten.threshold_backward(gradient, x, low)
+        else:
+            ordinary = torch.ops.aten.hardtanh_backward(gradient, x, low, high)
+        passes = ordinary.abs().amax(dim=tuple(range(1, x.dim())), keepdim=True) != 0
         if x.device.type == "cpu" and bool(passes.all()):  # the usual case; elsewhere to ask would stop the device
             return ordinary, None, None
         further = ((x < low) & (gradient > 0)) | ((x > high) & (gradient < 0))

@@ -74,9 +74,10 @@ def ascend(
         (gradient,) = torch.autograd.grad(-scores.sum(), spectrum, materialize_grads=True)
         spectrum.grad = gradient
         adam.step()
-        finite &= scores.detach().isfinite() & gradient.isfinite().flatten(1).all(1)
+        strongest = gradient.abs().amax(dim=(1, 2, 3, 4))
+        finite &= scores.detach().isfinite() & strongest.isfinite()
         if step >= redirected:
-            moved |= gradient.flatten(1).any(1)
+            moved |= strongest > 0
     with torch.no_grad():
         pictures = paint(spectrum)
     status = torch.where(finite, torch.where(moved, int(Status.OK), int(Status.UNSTARTED)), int(Status.NAN))
