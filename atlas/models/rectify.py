@@ -29,7 +29,8 @@ AVERAGES = {"avg_pool2d", "adaptive_avg_pool2d", "mean", "sum", "amax", "pad"}
 """Functions that keep a value from falling below zero, but do not commute with the rectifier."""
 SUMS = {"add", "iadd", "radd", "mul", "imul", "rmul", "maximum"}
 """Functions of two values that are never below zero where both of them are not."""
-POSITIVE = {"sigmoid", "hardsigmoid", "softmax", "exp", "abs", "square"}
+POSITIVE = {"sigmoid", "softmax", "exp", "square"}
+"""Functions whose values are above zero, so that they keep a rectified factor rectified."""
 
 Bounds = tuple[float, float]
 Deferred = Callable[[], Tensor]
@@ -42,7 +43,8 @@ class Rectifiers(TorchFunctionMode):
         super().__init__()
         self.redirect = redirect
         self._before: MutableMapping[Tensor, Deferred] = WeakTensorKeyDictionary()
-        self._rectified: MutableMapping[Tensor, bool] = WeakTensorKeyDictionary()
+        self._floored: MutableMapping[Tensor, bool] = WeakTensorKeyDictionary()
+        # Holds what cannot be below zero: True where a rectifier cut it off there, False where it is just positive.
 
     def before(self, value: Tensor) -> Tensor | None:
         """What `value` was before its rectifier, with its gradient; None where it did not come out of one."""
@@ -50,8 +52,8 @@ class Rectifiers(TorchFunctionMode):
         return deferred() if deferred else None
 
     def rectified(self, value: Tensor) -> bool:
-        """Whether `value` cannot be below zero."""
-        return value in self._rectified
+        """Whether a rectifier keeps `value` from being below zero, by itself or before an average, a sum, ..."""
+        return self._floored.get(value) is True
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -62,7 +64,7 @@ class Rectifiers(TorchFunctionMode):
             return self._rectify(func, bounds, args, kwargs)
         result = func(*args, **kwargs)
         if isinstance(result, Tensor):
-            self._follow(result, self._carried(func, name, args, kwargs), self._cannot_fall(name, args))
+            self._follow(result, self._carried(func, name, args, kwargs), self._floor(name, args))
         elif isinstance(result, tuple | list) and name in COMMUTING:
             self._follow_each(func, result, args, kwargs)
         return result
@@ -79,14 +81,14 @@ class Rectifiers(TorchFunctionMode):
         self._follow(result, lambda: before, True)
         return result
 
-    def _follow(self, result: Tensor, before: Deferred | None, rectified: bool) -> None:
+    def _follow(self, result: Tensor, before: Deferred | None, floored: bool | None) -> None:
         """Remember what is known of `result`, and forget what was known before it was changed in place."""
         self._before.pop(result, None)
-        self._rectified.pop(result, None)
+        self._floored.pop(result, None)
         if before is not None:
             self._before[result] = before
-        if rectified:
-            self._rectified[result] = True
+        if floored is not None:
+            self._floored[result] = floored
 
     def _follow_each(
         self, func: Callable[..., Any], results: Iterable[Any], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -112,20 +114,28 @@ class Rectifiers(TorchFunctionMode):
             return lambda: func(before(), *args[1:], **kwargs)
         return None
 
-    def _cannot_fall(self, name: str, args: tuple[Any, ...]) -> bool:
-        """Whether a result cannot be below zero, by what is known of the arguments."""
+    def _floor(self, name: str, args: tuple[Any, ...]) -> bool | None:
+        """Whether a result is rectified, or just never below zero (False), by what is known of the arguments."""
         if name in POSITIVE:
-            return True
+            return False
         if name in SUMS:
-            return all(map(self._not_negative, args[:2]))
+            return self._joint_floor(args[:2])
         if name in JOINS:
-            return all(map(self._not_negative, args[0]))
-        return name in COMMUTING | AVERAGES and bool(args) and self._not_negative(args[0])
+            return self._joint_floor(args[0])
+        if name in COMMUTING | AVERAGES and args and isinstance(args[0], Tensor):
+            return self._floored.get(args[0])
+        return None
 
-    def _not_negative(self, value: Any) -> bool:
-        if isinstance(value, Tensor):
-            return value in self._rectified
-        return isinstance(value, int | float) and value >= 0
+    def _joint_floor(self, values: Iterable[Any]) -> bool | None:
+        """As `_floor`, for a sum, a product or a row of values: known only where it is known of each."""
+        floors = [self._floored.get(value) if isinstance(value, Tensor) else _sign(value) for value in values]
+        known = [floor for floor in floors if floor is not None]
+        return any(known) if len(known) == len(floors) else None
+
+
+def _sign(value: Any) -> bool | None:
+    """False for a number that is not below zero."""
+    return False if isinstance(value, int | float) and value >= 0 else None
 
 
 def _constant(value: Tensor) -> Deferred:
