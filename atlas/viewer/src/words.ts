@@ -1,0 +1,76 @@
+/** The words and numbers of the pages. */
+import type { LayerEntry } from "./catalogue";
+
+export const Status = { OK: 0, UNSTARTED: 1, NAN: 2, RECTIFIED: 3, ABSENT: 255 } as const;
+export type Status = number;
+
+export const STATUS: Record<number, { name: string; means: string }> = {
+  [Status.OK]: { name: "ok", means: "" },
+  [Status.UNSTARTED]: {
+    name: "unstarted",
+    means: "No gradient was found: nothing in the picture moved this unit, so the picture is what the search began with.",
+  },
+  [Status.NAN]: { name: "nan", means: "The network answered with NaN or infinity, so there is no picture." },
+  [Status.RECTIFIED]: {
+    name: "rectified",
+    means: "No negative exists: behind its rectifier this unit is never below zero, and what comes before it is out of reach.",
+  },
+  [Status.ABSENT]: { name: "absent", means: "Not rendered yet." },
+};
+
+export function statusName(status: Status): string {
+  return STATUS[status]?.name ?? `status ${status}`;
+}
+
+const SIGNIFICANT = new Intl.NumberFormat("en", { maximumSignificantDigits: 4, useGrouping: false });
+const WHOLE = new Intl.NumberFormat("en");
+const ORDINAL = new Intl.PluralRules("en", { type: "ordinal" });
+
+/** Four significant digits; a dash where there is no number. */
+export function number(value: number | undefined): string {
+  return value === undefined || Number.isNaN(value) ? "–" : SIGNIFICANT.format(value).replace("-", "−");
+}
+
+export function count(value: number): string {
+  return WHOLE.format(value);
+}
+
+export function plural(value: number, noun: string): string {
+  return `${count(value)} ${noun}${value === 1 ? "" : "s"}`;
+}
+
+const KIND: Record<string, string> = { conv: "convolution", tokens: "tokens", linear: "linear" };
+
+/** Floating point operations in a word: `312 MFLOP`. */
+export function cost(flops: number): string {
+  const step = Math.max(0, Math.min(4, Math.floor(Math.log10(Math.max(flops, 1)) / 3)));
+  return `${number(Number((flops / 1000 ** step).toPrecision(3)))} ${["", "k", "M", "G", "T"][step]}FLOP`;
+}
+
+/** `convolution, 512 channels`. */
+export function width(layer: LayerEntry): string {
+  return `${KIND[layer.kind] ?? layer.kind}, ${plural(layer.channels, "channel")}`;
+}
+
+/** `13 × 13 positions, 16 px apart`; nothing where a layer has no positions. */
+export function positions(layer: LayerEntry): string {
+  if (layer.size.length === 0) return "";
+  const places = `${layer.size.join(" × ")} ${layer.kind === "tokens" ? "patches" : "positions"}`;
+  return layer.stride > 1 ? `${places}, ${number(layer.stride)} px apart` : places;
+}
+
+/** `1st`, `22nd`, `113th`. */
+export function ordinal(value: number): string {
+  const ending = { one: "st", two: "nd", few: "rd" }[ORDINAL.select(value) as "one"] ?? "th";
+  return count(value) + ending;
+}
+
+/** `done` of a layer's pictures, in words. */
+export function progress(layer: LayerEntry): string {
+  const features = layer.features;
+  if (!features) return "not rendered yet";
+  const { units, done, pictured } = features;
+  if (done < units) return `${count(done)} of ${count(units)} rendered so far`;
+  const all = units >= layer.channels ? `all ${count(units)} rendered` : `${count(units)} of ${count(layer.channels)} rendered`;
+  return pictured ? all : `${all}, numbers to come`;
+}
