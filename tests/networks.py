@@ -38,14 +38,28 @@ def other() -> tuple[nn.Module, Preprocessing]:
         return Tiny(), SMALL
 
 
+class Fragile(nn.Module):
+    """Channel 2 is infinite where its mean rises above `limit`."""
+
+    def __init__(self, limit: float) -> None:
+        super().__init__()
+        self.limit = limit
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        fragile = x[:, 2:3]
+        return torch.cat([x[:, :2], fragile / (fragile.mean((2, 3), keepdim=True) < self.limit), x[:, 3:]], dim=1)
+
+
 def dead() -> tuple[nn.Module, Preprocessing]:
-    """The tiny network with channels that fail each in its own way: 0 never starts, 1 is constant, 2 is NaN."""
+    """The tiny network with channels that fail each in its own way: 0 never starts, 1 is constant, 2 overflows."""
     network, preprocessing = tiny()
     convolution = network.second[0]  # type: ignore[index,union-attr]
     with torch.no_grad():
         convolution.weight[0:2] = 0
         convolution.bias[0], convolution.bias[1] = -1, 1
-        convolution.weight[2] = float("nan")
+        noise = preprocessing.normalise(torch.rand(16, 3, 32, 32, generator=torch.Generator().manual_seed(0)))
+        limit = float(network.second(network.first(noise))[:, 2].mean((1, 2)).max()) * 1.1  # type: ignore[operator]
+    network.second.append(Fragile(limit))  # type: ignore[operator,union-attr]
     return network, preprocessing
 
 

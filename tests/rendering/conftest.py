@@ -1,0 +1,36 @@
+"""What the tests of rendering share: small prepared layers, and the demo's real network."""
+
+from __future__ import annotations
+
+import pytest
+from torch import nn
+
+from atlas.models import Model, ModelSource, Prepared, Preprocessing, load_model, prepare
+from atlas.recipe import Numerics, Recipe
+from tests.networks import SMALL, tiny
+
+
+def model_of(network: nn.Module, preprocessing: Preprocessing = SMALL) -> Model:
+    return Model(network, ModelSource("a network of the tests", preprocessing))
+
+
+@pytest.fixture(scope="session")
+def second() -> Prepared:
+    """The tiny network's second layer: 70 channels behind a rectifier."""
+    return prepare(model_of(tiny()[0]), "second")
+
+
+@pytest.fixture(scope="session")
+def squeezenet() -> Model:
+    return load_model("squeezenet")
+
+
+@pytest.fixture
+def recipe() -> Recipe:
+    """As small as a recipe can be and still move."""
+    return Recipe.named("quick", size=32, steps=4, jitter=2.0, redirected=2)
+
+
+@pytest.fixture
+def numerics() -> Numerics:
+    return Numerics()

@@ -1,0 +1,58 @@
+"""Values for properties: layers, recipes, plans, as hypothesis draws them."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+from atlas.plan import SHARD, Identity, Plan
+from atlas.recipe import VARIANTS, Numerics, Recipe
+from atlas.units import Layer, Unit
+
+NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
+"""Names of layers: any text at all."""
+
+UNITS = st.builds(Unit, NAMES, st.integers(0, 10**6), st.from_regex(r"[a-z][a-z0-9_-]{0,8}", fullmatch=True))
+
+LAYERS = st.builds(
+    Layer,
+    name=NAMES,
+    kind=st.sampled_from(["conv", "tokens", "linear"]),
+    channels=st.integers(1, 300),
+    size=st.one_of(st.just(()), st.tuples(st.integers(1, 64), st.integers(1, 64))),
+    stride=st.floats(0, 64),
+    flops=st.integers(0, 10**12),
+    channels_last=st.booleans(),
+    prefix=st.integers(0, 5),
+)
+
+RECIPES = st.builds(
+    Recipe,
+    name=st.text(max_size=10),
+    size=st.integers(16, 512),
+    steps=st.integers(1, 4096),
+    variants=st.permutations(VARIANTS).flatmap(lambda order: st.sampled_from([tuple(order), tuple(order[:1])])),
+    learning_rate=st.floats(0, 10),
+    jitter=st.one_of(st.integers(0, 32), st.floats(0, 32)),
+    zoom=st.tuples(st.floats(0.1, 1), st.one_of(st.just(1), st.floats(1, 4))),
+    level=st.integers(1, 100),
+    seed=st.integers(-(2**40), 2**40),
+)
+
+NUMERICS = st.builds(Numerics, batch=st.integers(1, 64), threads=st.integers(1, 64), torch=st.just("2.10"))
+
+IDENTITIES = st.builds(
+    Identity,
+    st.text(min_size=1, max_size=20),
+    st.text("0123456789abcdef", min_size=64, max_size=64),
+    st.fixed_dictionaries({"size": st.lists(st.integers(16, 512), min_size=2, max_size=2)}),
+)
+
+
+@st.composite
+def plans(draw: st.DrawFn) -> Plan:
+    """Plans for some shards of a layer."""
+    layer = draw(LAYERS)
+    units = draw(st.lists(st.integers(0, layer.channels - 1), max_size=5))
+    plan = Plan.of("features", draw(IDENTITIES), layer, draw(RECIPES), draw(NUMERICS), units)
+    assert all(index * SHARD < layer.channels for index in plan.wanted)
+    return plan

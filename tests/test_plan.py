@@ -1,0 +1,96 @@
+"""Plans: what they own, what they are compared by, and that their ids never change by accident."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from atlas.errors import UnknownName
+from atlas.plan import SHARD, Identity, Plan, Shard, differences
+from atlas.recipe import Numerics, Recipe
+from atlas.units import Layer
+from tests.strategies import plans
+
+IDENTITY = Identity("squeezenet", "0" * 64, {"size": [224, 224], "mean": [0.0, 0.0, 0.0]})
+LAYER = Layer("features.11", "conv", 70, (13, 13), 16.0, 123_456)
+PLAN = Plan.of("features", IDENTITY, LAYER, Recipe.named("quick"), Numerics(torch="2.10"))
+JSON = st.recursive(st.integers(), lambda inner: st.dictionaries(st.text(max_size=3), inner, max_size=4))
+
+
+def test_the_id_of_a_plan_stays_what_it_was() -> None:
+    """Stores name their plans by it: where this fails, every store that exists is lost to resuming."""
+    assert PLAN.id == "67695264c3854653ec305066b142b115724b39d2261026590b6c6cd0d8205b06"
+
+
+@given(plans())
+def test_a_plan_survives_json(plan: Plan) -> None:
+    again = Plan.from_dict(json.loads(json.dumps(plan.to_dict())))
+    assert again == plan
+    assert again.id == plan.id
+
+
+@given(plans(), st.text(max_size=9), st.integers(0, 10**9))
+def test_the_id_leaves_out_what_makes_no_picture_different(plan: Plan, name: str, flops: int) -> None:
+    recipe, layer = replace(plan.recipe, name=name), replace(plan.layer, flops=flops)
+    assert replace(plan, recipe=recipe, layer=layer).id == plan.id
+    assert plan.complete.id == plan.id
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(PLAN, recipe=replace(PLAN.recipe, seed=1)),
+        replace(PLAN, numerics=replace(PLAN.numerics, batch=8)),
+        replace(PLAN, layer=replace(LAYER, name="features.12")),
+        replace(PLAN, identity=replace(IDENTITY, weights="1" * 64)),
+        replace(PLAN, stage="activations"),
+    ],
+)
+def test_the_id_holds_everything_else(other: Plan) -> None:
+    assert other.id != PLAN.id
+
+
+@given(plans())
+def test_shards_cover_a_layer_once_in_order(plan: Plan) -> None:
+    whole = plan.complete
+    assert [unit.index for shard in whole.shards for unit in shard.units] == list(range(plan.layer.channels))
+    assert all(len(shard) <= SHARD for shard in whole.shards)
+    assert [Shard.of_key(shard.key, plan.layer.channels) for shard in whole.shards] == whole.shards
+    assert whole.pictures == plan.layer.channels * len(plan.recipe.variants)
+
+
+def test_units_are_wanted_by_the_shard() -> None:
+    plan = Plan.of("features", IDENTITY, LAYER, PLAN.recipe, PLAN.numerics, [69, 3, 3])
+    assert plan.wanted == (0, 2)
+    assert [str(shard) for shard in plan.shards] == ["features features.11:0-31", "features features.11:64-69"]
+    assert plan.asking([1]).wanted == (0, 1, 2) == PLAN.wanted
+
+
+@pytest.mark.parametrize("unit", [70, -1])
+def test_a_unit_the_layer_has_not_is_refused(unit: int) -> None:
+    with pytest.raises(UnknownName, match="features.11 has the units 0 to 69"):
+        Plan.of("features", IDENTITY, LAYER, PLAN.recipe, PLAN.numerics, [3, unit])
+
+
+def test_a_plan_is_priced() -> None:
+    longer = replace(PLAN, recipe=replace(PLAN.recipe, steps=2 * PLAN.recipe.steps))
+    assert longer.flops == 2 * PLAN.flops > 0
+    assert 2_000 * PLAN.pictures < PLAN.bytes < 100_000 * PLAN.pictures
+
+
+@given(st.dictionaries(st.text(max_size=3), JSON, max_size=4), st.dictionaries(st.text(max_size=3), JSON, max_size=4))
+def test_differences_show_fields_where_there_are_any(ours: dict[str, object], theirs: dict[str, object]) -> None:
+    assert differences(ours, ours) == []
+    assert bool(differences(ours, theirs)) == (ours != theirs)
+
+
+def test_differences_name_the_field_and_both_values() -> None:
+    other = replace(PLAN, recipe=replace(PLAN.recipe, steps=9), identity=replace(IDENTITY, weights="f" * 64))
+    assert differences(PLAN.content, other.content) == [
+        "identity.weights: 000000000000… here, ffffffffffff… asked",
+        "recipe.steps: 64 here, 9 asked",
+    ]

@@ -1,0 +1,80 @@
+"""Recipes: presets, changes to them, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+
+from atlas.errors import AtlasError, UnknownName
+from atlas.plan import fingerprint
+from atlas.recipe import PRESETS, Numerics, Recipe
+from tests.strategies import NUMERICS, RECIPES
+
+
+@given(RECIPES)
+def test_a_recipe_survives_json(recipe: Recipe) -> None:
+    again = Recipe.from_dict(json.loads(json.dumps(recipe.to_dict())))
+    assert again == recipe
+    assert fingerprint(again.to_dict()) == fingerprint(recipe.to_dict())
+
+
+@given(NUMERICS)
+def test_numerics_survive_json(numerics: Numerics) -> None:
+    assert Numerics.from_dict(json.loads(json.dumps(numerics.to_dict()))) == numerics
+
+
+def test_presets_are_known_by_their_names() -> None:
+    assert all(Recipe.named(name).name == name for name in PRESETS)
+
+
+def test_settings_are_read_by_the_type_of_their_knob() -> None:
+    recipe = Recipe.parse("quick", ["steps=96", "turn=5", "zoom=0.8,1.2", "variants=positive", "seed=-3"])
+    assert (recipe.steps, recipe.turn, recipe.zoom) == (96, 5.0, (0.8, 1.2))
+    assert (recipe.variants, recipe.seed) == (("positive",), -3)
+
+
+def test_one_and_one_point_nought_are_the_same_knob() -> None:
+    whole, broken = Recipe(learning_rate=1, zoom=(1, 2)), Recipe(learning_rate=1.0, zoom=(1.0, 2.0))
+    assert fingerprint(whole.to_dict()) == fingerprint(broken.to_dict())
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"size": 8},
+        {"steps": 0},
+        {"level": 0},
+        {"level": 101},
+        {"draws": 0},
+        {"redirected": -1},
+        {"variants": ()},
+        {"variants": ("sideways",)},
+        {"variants": ("positive", "positive")},
+        {"zoom": (1.1, 0.9)},
+        {"zoom": (0.0, 1.0)},
+        {"zoom": (1.0,)},
+        {"learning_rate": float("nan")},
+        {"jitter": float("inf")},
+        {"turn": -1.0},
+    ],
+)
+def test_senseless_knobs_are_refused_in_one_line(settings: dict[str, Any]) -> None:
+    with pytest.raises(AtlasError, match=next(iter(settings))) as caught:
+        Recipe(**settings)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("setting", ["steps", "steps=", "steps=many", "zoom=1", "zoom=1,2,3", "turn=left"])
+def test_settings_that_cannot_be_read_are_refused(setting: str) -> None:
+    with pytest.raises(AtlasError, match=setting.partition("=")[0]):
+        Recipe.parse("quick", [setting])
+
+
+def test_unknown_names_offer_the_nearest() -> None:
+    with pytest.raises(UnknownName, match="Did you mean 'standard'"):
+        Recipe.named("standart")
+    with pytest.raises(UnknownName, match="Did you mean 'steps'"):
+        Recipe.parse("quick", ["step=3"])

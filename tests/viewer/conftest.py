@@ -1,0 +1,91 @@
+"""Chromium, a made store, and the page on each kind of host."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from atlas.catalogue import Catalogue
+from atlas.catalogue import open as open_catalogue
+from atlas.serve import app_of
+from atlas.serve.server import APP
+from tests.hosts import atlas_host, static_host
+from tests.stores import STRANGE, make_store
+
+LAYERS = {"features.3": 640, STRANGE: 33, "classifier.1": 10}
+"""The first has thumbnails in two Zarr shards and more rows than any window."""
+FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = next(filter(None, map(shutil.which, names)), None)
+    if found is None:
+        pytest.fail("There is no Chromium to open the page in. Install it: apt-get install chromium", pytrace=False)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=FLAGS, headless=True)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(chromium: Browser) -> Iterator[Page]:
+    """An empty window. Afterwards: no error in any script, and nothing asked of the world outside."""
+    context = chromium.new_context(viewport={"width": 1280, "height": 860})
+    page, errors, asked = context.new_page(), [], []
+    page.set_default_timeout(15_000)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("request", lambda request: asked.append(request.url))
+    yield page
+    context.close()
+    assert errors == []
+    assert [url for url in asked if not url.startswith(("http://127.0.0.1:", "blob:http://127.0.0.1:", "data:"))] == []
+
+
+@pytest.fixture(scope="session")
+def built() -> Path:
+    """The folder of the built page."""
+    if not (APP / "index.html").is_file():
+        pytest.fail(f"The page is not built: there is no {APP / 'index.html'}. Build it: make viewer", pytrace=False)
+    return APP
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store as a build leaves it; two shards of its largest layer are asked for and not done."""
+    place = tmp_path_factory.mktemp("stores") / "made.atlas"
+    make_store(place, layers=LAYERS, size=128, absent={"features.3": [3, 4]}, title="A made network", labels=1000)
+    return place
+
+
+@pytest.fixture(scope="session")
+def catalogue(store: Path) -> Catalogue:
+    """The same store, as Python sees it."""
+    return open_catalogue(store)
+
+
+@contextmanager
+def tree(folder: Path, built: Path, store: Path) -> Iterator[Path]:
+    """The page with the store beside it: what a static host is given."""
+    shutil.copytree(built, folder)
+    (folder / "store").symlink_to(store, target_is_directory=True)
+    yield folder
+
+
+@pytest.fixture(scope="session", params=["atlas serve", "static host"])
+def address(
+    request: pytest.FixtureRequest, built: Path, store: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """Where the page and the made store are served: by ours, and by a static host that is not ours."""
+    if request.param == "atlas serve":
+        with atlas_host(app_of(store, built)) as here:
+            yield here
+    else:
+        with tree(tmp_path_factory.mktemp("host") / "tree", built, store) as folder, static_host(folder) as here:
+            yield here

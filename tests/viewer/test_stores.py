@@ -1,0 +1,128 @@
+"""Stores and hosts that are not as one would wish: the page says so in words."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from playwright.sync_api import Page, Request, Response, expect
+
+from atlas.serve import app_of
+from atlas.store import Store
+from tests.hosts import Rangeless, Shared, atlas_host, static_host
+from tests.stores import make_store
+from tests.viewer.conftest import tree
+from tests.viewer.test_viewer import loaded
+
+pytestmark = pytest.mark.browser
+
+
+@contextmanager
+def served(store: Path, built: Path) -> Iterator[str]:
+    with atlas_host(app_of(store, built)) as address:
+        yield address
+
+
+def test_a_server_that_ignores_ranges_is_named_and_not_read(
+    page: Page, built: Path, store: Path, tmp_path: Path
+) -> None:
+    with tree(tmp_path / "tree", built, store) as folder, static_host(folder, Rangeless) as address:
+        for route in ("#/features.3", "#/features.3:7"):
+            page.goto("about:blank")
+            page.goto(f"{address}{route}")
+            expect(page.get_by_role("alert")).to_contain_text("This server ignores range requests")
+            expect(page.get_by_role("alert")).to_contain_text("atlas serve STORE")
+        page.goto(f"{address}#/")
+        expect(page.get_by_role("alert").first).to_contain_text("This server ignores range requests")
+
+
+def test_untrained_weights_are_marked_on_every_page(page: Page, built: Path, tmp_path: Path) -> None:
+    make_store(tmp_path / "made.atlas", layers={"features.3": 4}, random=True, note="Made in a hurry.")
+    with served(tmp_path / "made.atlas", built) as address:
+        for route in ("#/", "#/features.3", "#/features.3:1", "#/nowhere"):
+            page.goto(f"{address}{route}")
+            expect(page.get_by_role("note")).to_contain_text("Random weights")
+        page.goto(f"{address}#/")
+        expect(page.get_by_text("Made in a hurry.")).to_be_visible()
+
+
+def test_trained_weights_are_not_marked(page: Page, built: Path, store: Path) -> None:
+    with served(store, built) as address:
+        page.goto(address)
+        expect(page.locator("article h2").first).to_be_visible()
+        expect(page.get_by_role("note")).to_have_count(0)
+
+
+def test_a_build_in_the_making_shows_what_is_there(page: Page, built: Path, tmp_path: Path) -> None:
+    place = tmp_path / "made.atlas"
+    make_store(place, layers={"features.3": 96}, size=48, absent={"features.3": [1]}, columns=False)
+    with served(place, built) as address:
+        page.goto(address)
+        expect(page.locator("article")).to_contain_text("64 of 96 rendered so far")
+        loaded(page.locator("article img"), 48)
+        page.goto(f"{address}#/features.3")
+        loaded(page.locator('[data-unit="0"] img, [data-unit="95"] img'), 48)
+        expect(page.locator('[data-unit="40"]')).to_contain_text("absent")
+        page.goto(f"{address}#/features.3:70")
+        loaded(page.locator("figure img"), 48)
+        expect(page.locator("figure").first).to_contain_text("written when the layer is complete")
+
+
+def test_a_rewritten_layer_is_noticed_and_read_anew(page: Page, built: Path, tmp_path: Path) -> None:
+    place = tmp_path / "made.atlas"
+    store = make_store(place, layers={"features.3": 640}, size=16)
+    with served(place, built) as address:
+        page.goto(f"{address}#/features.3")
+        loaded(page.locator("[data-unit] img"), 64)
+        plan = store.plans()[0]
+        noise = np.random.default_rng(0).integers(0, 255, (640, 2, 64, 64, 3), dtype=np.uint8)
+        columns = {
+            name: np.zeros((640, 2), "uint8" if name == "status" else "float32") for name in ("mean", "peak", "status")
+        }
+        Store.open(place).write_columns(plan, columns, noise)
+        page.locator('[data-position="0"]').focus()
+        page.keyboard.press("End")
+        page.mouse.wheel(0, -2500)
+        expect(page.get_by_role("alert")).to_contain_text("just rewritten")
+        page.get_by_role("button", name="Try again").click()
+        loaded(page.locator("[data-unit] img"), 64)
+
+
+def test_an_address_without_a_store_says_how_to_get_one(page: Page, built: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "tree"
+    shutil.copytree(built, folder)
+    with static_host(folder) as address:
+        page.goto(address)
+        expect(page.get_by_role("alert")).to_contain_text("There is no store here (yet)")
+        expect(page.get_by_role("alert")).to_contain_text("atlas build MODEL")
+        (folder / "store").mkdir()
+        (folder / "store" / "catalogue.json").write_text("<!doctype html>")
+        page.get_by_role("button", name="Try again").click()
+        expect(page.get_by_role("alert")).to_contain_text("This is no atlas store")
+
+
+def test_a_store_may_lie_at_another_address(page: Page, built: Path, store: Path, tmp_path: Path) -> None:
+    shutil.copytree(built, tmp_path / "page")
+    asked: list[Request] = []
+    page.on("request", lambda request: asked.append(request))
+    with static_host(tmp_path / "page") as here, static_host(store, Shared) as there:
+        page.goto(f"{here}?store={there}#/classifier.1")
+        expect(page.locator("[data-unit]")).to_have_count(10)
+        loaded(page.locator("[data-unit] img"), 64)
+        # Nothing that a browser would first ask leave for.
+        assert all(request.method in ("GET", "HEAD") for request in asked)
+
+
+def test_opening_a_unit_takes_few_requests(page: Page, built: Path, store: Path) -> None:
+    answers: list[Response] = []
+    page.on("response", lambda answer: answers.append(answer))
+    with served(store, built) as address:
+        page.goto(f"{address}#/features.3:7")
+        loaded(page.locator("figure img"), 128)
+        page.wait_for_load_state("networkidle")
+    # catalogue, the layer's metadata, three columns, two indices, this unit's pictures and its neighbours'
+    assert sum("/store/" in answer.url for answer in answers) <= 12
