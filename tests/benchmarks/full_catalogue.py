@@ -1,0 +1,61 @@
+"""All 2,560 fire channels of SqueezeNet 1.1 by one command: its time, figures of the pictures, contact sheets.
+
+    python -m tests.benchmarks.full_catalogue STORE SHEETS
+
+Runs `atlas build` as a user would (a store that is there already is measured as it is), prints a line a layer and
+variant, and writes a contact sheet for each layer to SHEETS.
+"""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import atlas
+from atlas.catalogue import Catalogue
+from tests.quality import Quality, figures
+
+FIRES = "features.3,features.4,features.6,features.7,features.9,features.10,features.11,features.12"
+
+
+def main(store: Path, sheets: Path) -> None:
+    """Build, measure, draw."""
+    command = [
+        str(Path(sys.executable).with_name("atlas")),
+        "build",
+        "squeezenet",
+        "--layers",
+        FIRES,
+        "--recipe",
+        "quick",
+    ]
+    print("$", " ".join(["atlas", *command[1:]]))
+    began = time.monotonic()
+    subprocess.run([*command, "--store", str(store)], check=True)
+    minutes = (time.monotonic() - began) / 60
+    cpu = resource.getrusage(resource.RUSAGE_CHILDREN)
+    print(
+        f"{minutes:.1f} min wall, {(cpu.ru_utime + cpu.ru_stime) / 60:.1f} CPU-min of the driver and what it waited for"
+    )
+    catalogue = atlas.open(store)
+    for layer in catalogue:
+        for variant in layer.variants:
+            print(f"{layer.name} {variant}: {Quality.of([layer], variant)}")
+    for variant, quality in figures(catalogue).items():
+        print(f"all {variant}: {quality}")
+    draw(catalogue, sheets)
+
+
+def draw(catalogue: Catalogue, sheets: Path) -> None:
+    """A contact sheet a layer, positive and negative."""
+    sheets.mkdir(parents=True, exist_ok=True)
+    for layer in catalogue:
+        for variant in layer.variants:
+            layer.sheet(variant, columns=32).save(sheets / f"{layer.name}-{variant}.jpg", quality=70)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

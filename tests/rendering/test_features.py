@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torchvision.models import VisionTransformer
+
+from atlas.models import Prepared, prepare
+from atlas.recipe import Numerics, Recipe
+from atlas.rendering import Rendered, render_batches, render_units, score_pictures
+from atlas.rendering.features import GREY
+from atlas.units import Status
+from tests.networks import tiny
+from tests.rendering.conftest import model_of
+
+pytestmark = pytest.mark.builder
+
+RECIPE = Recipe.named("quick", size=32, steps=4, jitter=2.0, redirected=2)
+SECOND = prepare(model_of(tiny()[0]), "second")
+UNITS = [3, 8, 21, 34, 35, 69]
+
+
+@pytest.fixture(scope="module")
+def rendered() -> Rendered:
+    return render_units(SECOND, UNITS, RECIPE, Numerics())
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.permutations(UNITS), st.integers(1, 6))
+def test_a_picture_knows_nothing_of_its_neighbours(rendered: Rendered, order: list[int], count: int) -> None:
+    """Any neighbours, any order, a short batch: the same bytes."""
+    again = render_units(SECOND, order[:count], RECIPE, Numerics())
+    rows = [UNITS.index(unit) for unit in order[:count]]
+    assert np.array_equal(again.pictures, rendered.pictures[rows])
+
+
+def test_every_picture_is_another(rendered: Rendered) -> None:
+    assert not rendered.status.any()
+    assert len({picture.tobytes() for picture in rendered.pictures.reshape(-1, 32 * 32 * 3)}) == 2 * len(UNITS)
+
+
+def test_another_process_paints_the_same_bytes(rendered: Rendered) -> None:
+    program = """
+import hashlib
+from tests.rendering.test_features import *
+pictures = render_units(SECOND, UNITS, RECIPE, Numerics()).pictures
+print(hashlib.sha256(pictures.tobytes()).hexdigest())
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == hashlib.sha256(rendered.pictures.tobytes()).hexdigest()
+
+
+def test_the_number_of_threads_is_given_back() -> None:
+    torch.set_num_threads(2)
+    try:
+        threads = [torch.get_num_threads() for _ in render_batches(SECOND, [1], RECIPE, Numerics(threads=1))]
+        assert {*threads, torch.get_num_threads()} == {2}
+    finally:
+        torch.set_num_threads(1)
+
+
+def test_batches_come_as_they_are_finished_and_cover_everything() -> None:
+    covered = np.zeros((6, 2), int)
+    for (rows, variant), pictures, status in render_batches(SECOND, UNITS, RECIPE, Numerics()):
+        assert pictures.shape == (len(status), 32, 32, 3)
+        covered[rows, variant] += 1
+    assert (covered == 1).all()
+
+
+def test_a_negative_is_lower_than_a_positive_before_the_rectifier(rendered: Rendered) -> None:
+    assert SECOND.has_before
+    mean, peak = score_pictures(SECOND, rendered.pictures, UNITS, RECIPE, Numerics())
+    assert mean.dtype == peak.dtype == np.float32
+    assert (peak[:, 0] > mean[:, 0]).all()
+    assert (mean[:, 0] > 0).all()
+    assert (peak[:, 1] < mean[:, 1]).all()
+    assert (mean[:, 1] < 0).all()
+
+
+def test_a_score_knows_nothing_of_its_neighbours(rendered: Rendered) -> None:
+    mean, peak = score_pictures(SECOND, rendered.pictures, UNITS, RECIPE, Numerics())
+    alone = score_pictures(SECOND, rendered.pictures[4:5], UNITS[4:5], RECIPE, Numerics())
+    assert np.array_equal(np.stack(alone)[:, 0], np.stack([mean, peak])[:, 4])
+
+
+def sick(nan: tuple[int, ...], still: tuple[int, ...]) -> Prepared:
+    """The tiny network; channels `nan` of its second layer have NaN weights, channels `still` none but a bias."""
+    network, _ = tiny()
+    convolution = network.second[0]  # type: ignore[index,union-attr]
+    with torch.no_grad():
+        convolution.weight[list(nan)] = float("nan")
+        convolution.weight[list(still)] = 0
+        convolution.bias[list(still)] = torch.linspace(-1, 1, len(still))
+    return prepare(model_of(network), "second")
+
+
+def test_a_failed_unit_is_data_and_leaves_its_neighbours_alone(rendered: Rendered) -> None:
+    """8 is NaN, 21 never starts and 35 is constant; 3, 34 and 69 are as without them, byte for byte."""
+    prepared = sick(nan=(8,), still=(21, 35))
+    found = render_units(prepared, UNITS, RECIPE, Numerics())
+    states = [Status.OK, Status.NAN, Status.UNSTARTED, Status.OK, Status.UNSTARTED, Status.OK]
+    assert found.status.tolist() == [[state] * 2 for state in states]
+    assert np.array_equal(found.pictures[[0, 3, 5]], rendered.pictures[[0, 3, 5]])
+    assert (found.pictures[[1, 2, 4]] == GREY).all()
+    mean, _ = score_pictures(prepared, found.pictures, UNITS, RECIPE, Numerics())
+    assert np.isnan(mean[1]).all()
+    assert np.isfinite(mean[[0, 2, 3, 4, 5]]).all()
+    assert prepared.network.second[0].weight[8].isnan().all()  # type: ignore[index,union-attr]
+
+
+def test_a_network_of_nan_gives_no_picture_and_no_error() -> None:
+    found = render_units(sick(nan=tuple(range(70)), still=()), [0, 69], RECIPE, Numerics())
+    assert (found.status == Status.NAN).all()
+
+
+def test_a_unit_that_starts_dead_gets_a_picture_by_redirected_gradients() -> None:
+    """No input of the start makes the channel fire; bright pictures do."""
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+    with torch.no_grad():
+        network[0].weight.fill_(0.1)
+        network[0].bias.fill_(-0.5)
+    prepared, patient = prepare(model_of(network), "1"), Recipe.named("quick", size=32, steps=48)
+    with_redirect = render_units(prepared, [0], patient, Numerics())
+    without = render_units(prepared, [0], Recipe.named("quick", size=32, steps=48, redirected=0), Numerics())
+    assert with_redirect.status[0, 0] == Status.OK
+    assert without.status[0, 0] == Status.UNSTARTED
+    assert score_pictures(prepared, with_redirect.pictures, [0], patient, Numerics())[0][0, 0] > 0.5
+
+
+def test_where_no_value_is_below_zero_there_is_no_negative() -> None:
+    """What was before a rectifier cannot be had through an average."""
+    network = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.AvgPool2d(2))
+    prepared = prepare(model_of(network), "2")
+    found = render_units(prepared, [0, 5], RECIPE, Numerics())
+    assert found.status.tolist() == [[Status.OK, Status.RECTIFIED]] * 2
+    assert (found.pictures[:, 1] == GREY).all()
+    mean, peak = score_pictures(prepared, found.pictures, [0, 5], RECIPE, Numerics())
+    assert np.isfinite(mean[:, 0]).all()
+    assert np.isnan(np.stack([mean, peak])[..., 1]).all()
+
+
+def transformer() -> nn.Module:
+    """A vision transformer for pictures of 32 pixels and no others."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = VisionTransformer(32, 8, num_layers=2, num_heads=2, hidden_dim=32, mlp_dim=64)
+        nn.init.normal_(network.heads.head.weight)
+        return network
+
+
+@pytest.mark.parametrize("layer", ["encoder.layers.encoder_layer_1", "heads.head"])
+def test_tokens_and_classes_of_a_network_of_one_size(layer: str) -> None:
+    """Pictures of 48 pixels on a network that takes 32."""
+    prepared, recipe = prepare(model_of(transformer()), layer), Recipe.named("quick", size=48, steps=8)
+    found = render_units(prepared, [0, 7], recipe, Numerics())
+    assert found.pictures.shape == (2, 2, 48, 48, 3)
+    assert not found.status.any()
+    mean, peak = score_pictures(prepared, found.pictures, [0, 7], recipe, Numerics())
+    assert (mean[:, 0] > mean[:, 1]).all()
+    assert np.array_equal(mean, peak) == (layer == "heads.head")
+
+
+def test_the_last_layer_of_a_network_that_flattens() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 15 * 15, 5))
+    prepared, recipe = prepare(model_of(network), "3"), Recipe.named("quick", size=48, steps=4)
+    assert not render_units(prepared, [0, 4], recipe, Numerics()).status.any()

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from atlas.errors import UnknownName
+from atlas.models import Model, prepare
+from atlas.recipe import Numerics, Recipe
+from atlas.rendering import render, render_units
+from atlas.units import Unit
+from tests.networks import tiny
+from tests.rendering.conftest import model_of
+
+pytestmark = pytest.mark.builder
+
+KNOBS = {"size": 32, "steps": 2}
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return model_of(tiny()[0])
+
+
+def test_units_of_several_layers_come_in_the_order_asked_for(model: Model) -> None:
+    pictures = render(model, ["second:3", Unit("first", 1), "second:0"], "quick", **KNOBS)
+    recipe = Recipe.named("quick", **KNOBS)
+    assert pictures.shape == (3, 2, 32, 32, 3)
+    assert np.array_equal(pictures[[0, 2]], render_units(prepare(model, "second"), [3, 0], recipe, Numerics()).pictures)
+    assert np.array_equal(pictures[1:2], render_units(prepare(model, "first"), [1], recipe, Numerics()).pictures)
+
+
+def test_one_unit_needs_no_list(model: Model) -> None:
+    assert render(model, "first:0", Recipe.named("quick", variants=("positive",), **KNOBS)).shape == (1, 1, 32, 32, 3)
+
+
+@pytest.mark.parametrize(
+    ("unit", "message"),
+    [
+        ("second:70", "no unit second:70.*0 to 69"),
+        ("secnod:1", "no layer 'secnod'. Did you mean 'second'"),
+        ("second", "names no unit"),
+    ],
+)
+def test_what_does_not_exist_gets_one_clear_line(model: Model, unit: str, message: str) -> None:
+    with pytest.raises(UnknownName, match=message):
+        render(model, unit)
+
+
+def test_an_unknown_knob_is_named(model: Model) -> None:
+    with pytest.raises(UnknownName, match="'step'. Did you mean 'steps'"):
+        render(model, "second:1", step=3)

@@ -1,0 +1,117 @@
+"""The house: a module imports only from floors above its own, and heavy libraries stay where they belong."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FLOORS = [
+    "atlas.errors",
+    "atlas.units",
+    "atlas.recipe",
+    "atlas.plan",
+    "atlas.store",
+    "atlas.models",
+    "atlas.rendering",
+    "atlas.catalogue",
+    "atlas.serve",
+    "atlas.viewer",
+    "pipelines",
+    "atlas.cli",
+]
+"""From the top: a module imports from its own line and those above it."""
+WORDS = FLOORS[:4]
+HOMES = {
+    "zarr": ("atlas.store",),
+    "torch": ("atlas.models", "atlas.rendering", "atlas.cli", "pipelines"),
+    "torchvision": ("atlas.models",),
+    "timm": ("atlas.models",),
+    "ray": ("pipelines.on_ray",),
+    "typer": ("atlas.cli",),
+    "rich": ("atlas.cli",),
+    "starlette": ("atlas.serve",),
+    "uvicorn": ("atlas.serve",),
+}
+"""Where a library may be imported, at once or late."""
+READING = ("atlas.store", "atlas.catalogue", "atlas.serve")
+"""What a reader runs: no line of it may lead to a network."""
+LATE = {"atlas.models", "atlas.rendering"}
+
+FILES = [*ROOT.glob("atlas/**/*.py"), *ROOT.glob("pipelines/**/*.py")]
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in FILES
+    if "node_modules" not in path.parts
+}
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every module that a file imports, at once, late or for its types only."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            yield from (_module(node.module or "", alias.name) for alias in node.names)
+
+
+def _module(package: str, name: str) -> str:
+    whole = f"{package}.{name}"
+    return whole if whole in MODULES else package
+
+
+def floor(module: str) -> int | None:
+    """The line of a module; None for the front door, `atlas` itself, and for other people's."""
+    lines = [line for line, name in enumerate(FLOORS) if f"{module}.".startswith(f"{name}.")]
+    return lines[0] if lines else None
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_imports_come_from_above(module: str) -> None:
+    if module in {"atlas", "atlas.__main__"}:
+        return
+    own = floor(module)
+    assert own is not None, f"{module} stands on no floor"
+    for other in imports(MODULES[module]):
+        assert other != "atlas" or own >= FLOORS.index("pipelines"), f"{module} imports the front door"
+        theirs = floor(other)
+        assert theirs is None or theirs <= own, f"{module} imports {other}, which lies below it"
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_libraries_stay_where_they_belong(module: str) -> None:
+    for other in imports(MODULES[module]):
+        library = other.partition(".")[0]
+        homes = HOMES.get(library, (module,))
+        assert any(f"{module}.".startswith(f"{home}.") for home in homes), f"{module} imports {other}"
+
+
+@pytest.mark.parametrize("module", WORDS)
+def test_the_words_need_the_standard_library_alone(module: str) -> None:
+    for other in imports(MODULES[module]):
+        library = other.partition(".")[0]
+        assert library in sys.stdlib_module_names or other in WORDS, f"{module} imports {other}"
+
+
+@pytest.mark.parametrize("module", sorted(name for name in MODULES if name.startswith(READING)))
+def test_reading_never_leads_to_a_network(module: str) -> None:
+    assert not {other for other in imports(MODULES[module]) if other.startswith(tuple(LATE))}
+
+
+@pytest.mark.parametrize("module", ["atlas", "atlas.store", "atlas.catalogue", "atlas.serve", "atlas.cli"])
+def test_what_reads_is_light(module: str) -> None:
+    code = f"import sys, {module}; print([n for n in ('torch', 'torchvision', 'timm', 'ray') if n in sys.modules])"
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ran.stdout.strip() == "[]", ran.stderr
+
+
+def test_the_law_can_be_broken(tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.py"
+    wrong.write_text("def late():\n    import ray.data\n    from atlas.store import backends, Store\n")
+    assert set(imports(wrong)) == {"ray.data", "atlas.store.backends", "atlas.store"}
