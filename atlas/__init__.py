@@ -3,10 +3,10 @@
 >>> import atlas
 >>> cat = atlas.open("demo.atlas")                    # doctest: +SKIP
 >>> cat["features.11:300"].image                      # doctest: +SKIP
->>> model = atlas.load_model("squeezenet")            # doctest: +SKIP  (needs the extra `build`)
+>>> model = atlas.load_model("squeezenet")            # doctest: +SKIP
 >>> atlas.render(model, "features.11:300")            # doctest: +SKIP
 
-Reading is imported at once and is light; what needs torch is imported when it is first asked for.
+The last two need the extra `build`. Reading is imported at once and is light; what needs torch is imported when it is first asked for.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,8 @@ FLOORS = [
 ]
 """From the top: a module imports from its own line and those above it."""
 WORDS = FLOORS[:4]
+SCRIPT = ("pipelines.catalogue", "atlas.cli")
+"""The one step down: run as a script, the whole job reads its arguments as `atlas build` does."""
 HOMES = {
     "zarr": ("atlas.store",),
     "torch": ("atlas.models", "atlas.rendering", "atlas.cli", "pipelines"),
@@ -34,7 +37,7 @@ HOMES = {
     "timm": ("atlas.models",),
     "ray": ("pipelines.on_ray",),
     "typer": ("atlas.cli",),
-    "rich": ("atlas.cli",),
+    "rich": ("atlas.cli", "pipelines.progress"),
     "starlette": ("atlas.serve",),
     "uvicorn": ("atlas.serve",),
 }
@@ -51,8 +54,13 @@ MODULES = {
 }
 
 
-def imports(path: Path) -> Iterator[str]:
+@cache
+def imports(path: Path) -> tuple[str, ...]:
     """Every module that a file imports, at once, late or for its types only."""
+    return tuple(_imports(path))
+
+
+def _imports(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -69,7 +77,7 @@ def _module(package: str, name: str) -> str:
 def floor(module: str) -> int | None:
     """The line of a module; None for the front door, `atlas` itself, and for other people's."""
     lines = [line for line, name in enumerate(FLOORS) if f"{module}.".startswith(f"{name}.")]
-    return lines[0] if lines else None
+    return max(lines, key=lambda line: len(FLOORS[line])) if lines else None
 
 
 @pytest.mark.parametrize("module", sorted(MODULES))
@@ -81,7 +89,9 @@ def test_imports_come_from_above(module: str) -> None:
     for other in imports(MODULES[module]):
         assert other != "atlas" or own >= FLOORS.index("pipelines"), f"{module} imports the front door"
         theirs = floor(other)
-        assert theirs is None or theirs <= own, f"{module} imports {other}, which lies below it"
+        assert theirs is None or theirs <= own or (module, other) == SCRIPT, (
+            f"{module} imports {other}, which lies below it"
+        )
 
 
 @pytest.mark.parametrize("module", sorted(MODULES))
