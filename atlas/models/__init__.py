@@ -3,9 +3,21 @@
 spec -> Model -> Layer -> Prepared -> Activation
 """
 
+from atlas.models.check import Check, check
 from atlas.models.load import load_model
 from atlas.models.model import Model, ModelSource
 from atlas.models.prepare import Activation, Prepared, prepare, stop_at
 from atlas.models.preprocessing import Preprocessing
 
-__all__ = ["Activation", "Model", "ModelSource", "Prepared", "Preprocessing", "load_model", "prepare", "stop_at"]
+__all__ = [
+    "Activation",
+    "Check",
+    "Model",
+    "ModelSource",
+    "Prepared",
+    "Preprocessing",
+    "check",
+    "load_model",
+    "prepare",
+    "stop_at",
+]

@@ -135,7 +135,7 @@ class Model:
         names = chosen(self.network, self.layers, patterns, self.spec)
         return [layer for layer in self.layers if layer.name in names]
 
-    def logits(self, x: Tensor) -> Tensor | None:
+    def logits(self, x: Tensor, preprocessing: Preprocessing | None = None) -> Tensor | None:
         """What the whole network answers to `x` [n,3,h,w] in [0,1]: [n,k], or None where it is no classifier."""
-        output = self.network(self.preprocessing.normalise(x))
+        output = self.network((preprocessing or self.preprocessing).normalise(x))
         return next((value for _, value in items(output) if value.dim() == 2), None)

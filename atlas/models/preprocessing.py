@@ -102,6 +102,15 @@ class Preprocessing:
         lists: dict[str, Any] = {name: tuple(map(float, data[name])) for name in ("mean", "std") if name in data}
         return cls(**(data | lists | {"size": (int(height), int(width))}))
 
+    def text(self) -> str:
+        """As `parse` reads it: only what differs from the defaults."""
+        told = {"size": self.size} | {
+            name: getattr(self, name)
+            for name, field in self.__dataclass_fields__.items()
+            if name != "size" and getattr(self, name) != field.default
+        }
+        return " ".join(f"{name}={_written(value)}" for name, value in told.items())
+
     @classmethod
     def parse(cls, text: str) -> Preprocessing:
         """From `size=224 resize=256 mean=0.485,0.456,0.406 std=... scale=1 bgr=no`, or a JSON file of the same fields.
@@ -126,6 +135,12 @@ def _floats(text: str) -> list[float]:
 def _pair(text: str) -> list[int]:
     values = [int(value) for value in text.replace("x", ",").split(",")]
     return values * 2 if len(values) == 1 else values
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ",".join(f"{number:g}" for number in value)
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
 _READ: dict[str, Any] = {
