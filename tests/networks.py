@@ -24,14 +24,14 @@ class Tiny(nn.Module):
         return found
 
 
-def tiny() -> tuple[nn.Module, Preprocessing]:
+def tiny() -> tuple[Tiny, Preprocessing]:
     """The tiny network with weights that are always the same."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return Tiny(), SMALL
 
 
-def other() -> tuple[nn.Module, Preprocessing]:
+def other() -> tuple[Tiny, Preprocessing]:
     """The same network with other weights."""
     with torch.random.fork_rng():
         torch.manual_seed(1)
@@ -53,13 +53,15 @@ class Fragile(nn.Module):
 def dead() -> tuple[nn.Module, Preprocessing]:
     """The tiny network with channels that fail each in its own way: 0 never starts, 1 is constant, 2 overflows."""
     network, preprocessing = tiny()
-    convolution = network.second[0]  # type: ignore[index,union-attr]
+    convolution = network.second[0]
+    assert isinstance(convolution, nn.Conv2d)
+    assert convolution.bias is not None
     with torch.no_grad():
         convolution.weight[0:2] = 0
         convolution.bias[0], convolution.bias[1] = -1, 1
         noise = preprocessing.normalise(torch.rand(16, 3, 32, 32, generator=torch.Generator().manual_seed(0)))
-        limit = float(network.second(network.first(noise))[:, 2].mean((1, 2)).max()) * 1.1  # type: ignore[operator]
-    network.second.append(Fragile(limit))  # type: ignore[operator,union-attr]
+        limit = float(network.second(network.first(noise))[:, 2].mean((1, 2)).max()) * 1.1
+    network.second.append(Fragile(limit))
     return network, preprocessing
 
 

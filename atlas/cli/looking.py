@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from atlas.cli import options as o
-from atlas.cli.printing import count, out, say, table
+from atlas.cli.printing import complain, count, out, say, table
 from atlas.plan import Plan
+
+if TYPE_CHECKING:
+    from atlas.models.check import Check
 
 
 def register(app: typer.Typer) -> None:
@@ -56,12 +59,21 @@ def check(
     from atlas.models import check as look
 
     answer = look(o.load(model, weights, labels, preprocessing), images)
-    for image in answer.images:
-        say(f"{image.path}")
-        rows = [(f"{probability:.1%}", label) for label, probability in image.top]
-        table(["  probability>", "class"], rows)
-    for line in answer.lines:
-        say(line)
+    for seen in answer.seen:
+        say(str(seen.file))
+        rows = [(f"{guess.probability:.1%}", guess.index, guess.label or "") for guess in seen.guesses]
+        table(["probability>", "class>", "label"], rows)
+    for file in answer.unreadable:
+        complain(f"{file} is no image that can be read; it was left out.")
+    _print_range(answer)
+    say(answer.sentence)
+
+
+def _print_range(answer: Check) -> None:
+    """What the network is given, per channel."""
+    seen = answer.range
+    means, deviations = (", ".join(f"{value:.3g}" for value in values) for values in (seen.mean, seen.std))
+    say(f"Input: from {seen.low:.3g} to {seen.high:.3g}, mean {means}, standard deviation {deviations}.")
 
 
 def plan(

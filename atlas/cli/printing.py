@@ -5,12 +5,17 @@ values -> lines and tables
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 from rich.console import Console
 from rich.table import Table
 
-out = Console(soft_wrap=True, highlight=False)
+WIDE = 200
+"""Columns where nobody watches: a table in a pipe or a file is not cut."""
+
+out = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else WIDE)
 err = Console(stderr=True, soft_wrap=True, highlight=False)
 
 
@@ -28,7 +33,9 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: st
     """A table to standard output; columns whose name ends in `>` are set right."""
     made = Table(title=title or None, box=None, pad_edge=False, title_justify="left")
     for name in columns:
-        made.add_column(name.removesuffix(">"), justify="right" if name.endswith(">") else "left", no_wrap=True)
+        number = name.endswith(">")
+        justify: Literal["left", "right"] = "right" if number else "left"
+        made.add_column(name.removesuffix(">"), justify=justify, no_wrap=number, overflow="fold")
     for row in rows:
         made.add_row(*(_plain(str(cell)) for cell in row))
     out.print(made)
