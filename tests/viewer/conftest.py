@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, Response, sync_playwright
 
 from atlas.catalogue import Catalogue
 from atlas.catalogue import open as open_catalogue
@@ -78,14 +78,32 @@ def tree(folder: Path, built: Path, store: Path) -> Iterator[Path]:
     yield folder
 
 
-@pytest.fixture(scope="session", params=["atlas serve", "static host"])
-def address(
-    request: pytest.FixtureRequest, built: Path, store: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[str]:
-    """Where the page and the made store are served: by ours, and by a static host that is not ours."""
-    if request.param == "atlas serve":
-        with atlas_host(app_of(store, built)) as here:
-            yield here
-    else:
-        with tree(tmp_path_factory.mktemp("host") / "tree", built, store) as folder, static_host(folder) as here:
-            yield here
+@pytest.fixture(scope="session")
+def ours(built: Path, store: Path) -> Iterator[str]:
+    """Where `atlas serve` shows the made store."""
+    with atlas_host(app_of(store, built)) as here:
+        yield here
+
+
+@pytest.fixture(scope="session")
+def theirs(built: Path, store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where a static host that is not ours shows it."""
+    with tree(tmp_path_factory.mktemp("host") / "tree", built, store) as folder, static_host(folder) as here:
+        yield here
+
+
+@pytest.fixture(params=["ours", "theirs"])
+def address(request: pytest.FixtureRequest) -> str:
+    """Both, one after the other."""
+    return str(request.getfixturevalue(request.param))
+
+
+def answers_of(page: Page) -> list[Response]:
+    """Every answer that the page gets from now on."""
+    answers: list[Response] = []
+
+    def note(answer: Response) -> None:
+        answers.append(answer)
+
+    page.on("response", note)
+    return answers

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import Page, Request, Response, expect
+from playwright.sync_api import Page, expect
 
 from atlas.serve import app_of
 from atlas.store import Store
 from tests.hosts import Rangeless, Shared, atlas_host, static_host
 from tests.stores import make_store
-from tests.viewer.conftest import tree
+from tests.viewer.conftest import answers_of, tree
 from tests.viewer.test_viewer import loaded
 
 pytestmark = pytest.mark.browser
@@ -107,19 +107,17 @@ def test_an_address_without_a_store_says_how_to_get_one(page: Page, built: Path,
 
 def test_a_store_may_lie_at_another_address(page: Page, built: Path, store: Path, tmp_path: Path) -> None:
     shutil.copytree(built, tmp_path / "page")
-    asked: list[Request] = []
-    page.on("request", lambda request: asked.append(request))
+    answers = answers_of(page)
     with static_host(tmp_path / "page") as here, static_host(store, Shared) as there:
         page.goto(f"{here}?store={there}#/classifier.1")
         expect(page.locator("[data-unit]")).to_have_count(10)
         loaded(page.locator("[data-unit] img"), 64)
         # Nothing that a browser would first ask leave for.
-        assert all(request.method in ("GET", "HEAD") for request in asked)
+        assert {answer.request.method for answer in answers} == {"GET", "HEAD"}
 
 
 def test_opening_a_unit_takes_few_requests(page: Page, built: Path, store: Path) -> None:
-    answers: list[Response] = []
-    page.on("response", lambda answer: answers.append(answer))
+    answers = answers_of(page)
     with served(store, built) as address:
         page.goto(f"{address}#/features.3:7")
         loaded(page.locator("figure img"), 128)
