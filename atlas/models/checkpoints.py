@@ -95,7 +95,12 @@ def _listed(what: str, keys: Iterable[str]) -> str:
 
 
 def refuse_nan(network: nn.Module, origin: str) -> None:
-    """Raises `WeightsError` naming the first weight that is not a number."""
+    """Raises `WeightsError` naming the first weights that hold NaN, or infinity where they are no buffer."""
+    buffers = {key for key, _ in network.named_buffers()}  # an attention mask may well be infinite
     for key, value in network.state_dict().items():
-        if isinstance(value, Tensor) and value.is_floating_point() and bool(value.isnan().any()):
-            raise WeightsError(f"{origin}: the weights {key!r} hold NaN. Load a checkpoint from before training broke.")
+        if not isinstance(value, Tensor) or not value.is_floating_point():
+            continue
+        if bool(value.isnan().any() if key in buffers else (~value.isfinite()).any()):
+            raise WeightsError(
+                f"{origin}: the weights {key!r} hold NaN or infinity. Load a checkpoint from before training broke."
+            )

@@ -164,5 +164,9 @@ def prepare(model: Model, layer: Layer | str, *, device: str = "cpu", folded: bo
 
 
 def _close(one: Tensor, other: Tensor) -> bool:
-    """Whether two values differ by less than `TOLERANCE` of the larger one's largest."""
+    """Whether two values differ by less than `TOLERANCE` of the largest, wherever they are finite."""
+    finite = other.isfinite()
+    if not finite.any():
+        return True
+    one, other = one[finite], other[finite]
     return bool((one - other).abs().max() <= TOLERANCE * other.abs().max().clamp_min(1e-12))
