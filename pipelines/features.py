@@ -72,7 +72,7 @@ def make(store: Store, model: Model, plan: Plan, shard: Shard, *, host: dict[str
     from atlas.rendering import render_batches, score_pictures
 
     units, recipe, numerics = list(range(shard.start, shard.stop)), plan.recipe, plan.numerics
-    clock = Clock()
+    clock, cpu = Clock(), time.process_time()
     prepared = prepare(model, plan.layer, device=numerics.device)
     clock.lap("prepare")
 
@@ -90,7 +90,7 @@ def make(store: Store, model: Model, plan: Plan, shard: Shard, *, host: dict[str
     stored = store.write_shard(plan, shard, pictures)
     clock.lap("write")
     numbers = {"mean": _plain(mean), "peak": _plain(peak), "status": _plain(status)}
-    record = {"seconds": clock.seconds, **host}
+    record = {"seconds": clock.seconds, "cpu": round(time.process_time() - cpu, 3), **host}
     receipt = Receipt(plan.id, shard.index, (shard.start, shard.stop), (stored,), numbers, record)
     store.put_receipt(plan, shard, receipt)
     yield ShardDone(shard, statuses(receipt), record)

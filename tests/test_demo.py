@@ -1,0 +1,64 @@
+"""The demo, whole: real weights, real rendering, real Ray; what its store must be."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import zarr
+
+import atlas
+from atlas.catalogue import Catalogue
+from atlas.store import Store, verify
+from tests.quality import CONTRAST, SAME, Quality
+
+pytestmark = [pytest.mark.builder, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The demo's store, made by the demo's command."""
+    store = tmp_path_factory.mktemp("demo") / "demo.atlas"
+    command = [sys.executable, "-m", "atlas", "demo", "--no-serve", "--store", str(store)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert f"atlas serve {store}" in ran.stdout
+    opened = Store.open(store)
+    records = [receipt.record for plan in opened.plans() for receipt in opened.receipts(plan).values()]
+    print(f"\nthe demo took {sum(record['cpu'] for record in records) / 60:.1f} CPU-minutes of its workers")
+    yield store
+
+
+@pytest.fixture(scope="module")
+def catalogue(demo: Path) -> Catalogue:
+    return atlas.open(demo)
+
+
+def test_it_is_as_large_as_promised(catalogue: Catalogue) -> None:
+    assert len(catalogue) == 3
+    assert sum(layer.done for layer in catalogue) >= 192
+    recipe = catalogue["features.11"].group.attrs["recipe"]
+    assert recipe["size"] == 160
+    assert recipe["steps"] >= 64
+
+
+def test_it_verifies(demo: Path) -> None:
+    assert not verify(Store.open(demo)).findings
+
+
+def test_zarr_alone_reads_its_numbers(demo: Path, catalogue: Catalogue) -> None:
+    mean = zarr.open_array(demo / "layers/features.11/features/mean", mode="r")
+    assert float(mean[40, 0]) == catalogue["features.11:40"].mean
+
+
+def test_its_pictures_have_contrast_and_differ(catalogue: Catalogue) -> None:
+    for variant in ("positive", "negative"):
+        quality = Quality.of(catalogue, variant)
+        print(variant, quality)
+        assert quality.contrast >= 0.95, f"RGB standard deviation below {CONTRAST}"
+        assert quality.clipped < 0.1
+        assert quality.correlation < SAME
+        assert quality.statuses["ok"] >= 0.9 * 192
