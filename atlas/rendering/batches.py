@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from atlas.models import Prepared
 from atlas.recipe import Recipe
 from atlas.rendering.chance import Key
 from atlas.rendering.objectives import Objective, channel
@@ -34,6 +35,10 @@ class Batch:
     def objective(self) -> Objective:
         score = channel(self.layer, self.units, before=self.before)
         return -score if self.variant == "negative" else score
+
+    def exists(self, prepared: Prepared) -> bool:
+        """Whether there is anything to look for: no value of a rectifier is below zero, so that it has no negative."""
+        return not self.before or prepared.has_before or not prepared.rectified
 
     def keys(self, seed: int) -> list[Key]:
         return [Key(seed, self.layer, unit, self.variant) for unit in self.units]

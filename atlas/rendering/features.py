@@ -21,7 +21,6 @@ from atlas.recipe import Numerics, Recipe
 from atlas.rendering.batches import Batch, batches
 from atlas.rendering.engine import ascend
 from atlas.rendering.host import computing
-from atlas.rendering.outlook import answering, finite, foreseen
 from atlas.units import Status
 
 GREY = 128
@@ -47,13 +46,10 @@ def render_batches(
 
     Yields for each batch of m units its place [rows, variant] among all, its pictures [m,h,w,3] and statuses [m].
     """
-    answers = answering(prepared, numerics)
-    with finite(prepared.network):
-        for batch in batches(prepared.layer.name, units, recipe, numerics.batch):
-            known = foreseen(prepared, batch, answers)
-            with computing(numerics):
-                pictures, status = _render(prepared, batch, known, recipe, numerics)
-            yield (batch.rows, batch.place), pictures, status
+    for batch in batches(prepared.layer.name, units, recipe, numerics.batch):
+        with computing(numerics):
+            pictures, status = _render(prepared, batch, recipe, numerics)
+        yield (batch.rows, batch.place), pictures, status
 
 
 def render_units(prepared: Prepared, units: Sequence[int], recipe: Recipe, numerics: Numerics) -> Rendered:
@@ -68,13 +64,14 @@ def render_units(prepared: Prepared, units: Sequence[int], recipe: Recipe, numer
 
 
 def _render(
-    prepared: Prepared, batch: Batch, known: NDArray[np.uint8], recipe: Recipe, numerics: Numerics
+    prepared: Prepared, batch: Batch, recipe: Recipe, numerics: Numerics
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """The pictures [m,h,w,3] and statuses [m] of the batch's m units."""
-    if (known != Status.OK).all():
-        return np.full((len(batch), recipe.size, recipe.size, 3), GREY, np.uint8), known
+    if not batch.exists(prepared):
+        nothing = np.full((len(batch), recipe.size, recipe.size, 3), GREY, np.uint8)
+        return nothing, np.full(len(batch), Status.RECTIFIED, np.uint8)
     found, states = ascend(prepared, batch.objective, batch.keys(recipe.seed), recipe, numerics)
-    status = np.where(known == Status.OK, states[: len(batch)].cpu().numpy(), known)
-    pictures = (found[: len(batch)] * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+    pictures = (found * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()[: len(batch)]
+    status = states.cpu().numpy()[: len(batch)]
     pictures[status != Status.OK] = GREY
     return pictures, status

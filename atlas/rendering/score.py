@@ -18,7 +18,6 @@ from atlas.rendering.batches import Batch, batches
 from atlas.rendering.engine import View
 from atlas.rendering.host import computing
 from atlas.rendering.objectives import responses
-from atlas.rendering.outlook import has_negatives
 from atlas.rendering.transforms import draw
 
 Numbers = NDArray[np.float32]
@@ -42,23 +41,27 @@ def score_pictures(
     peak = mean.copy()
     with computing(numerics), torch.no_grad():
         for batch in batches(prepared.layer.name, units, recipe, numerics.batch):
-            if batch.before and not has_negatives(prepared):
+            if not batch.exists(prepared):
                 continue
             cell = (batch.rows, batch.place)
             answers = _answers(prepared, pictures[cell], batch, recipe, numerics)
             strongest = answers.amin(2) if batch.before else answers.amax(2)
-            mean[cell], peak[cell] = answers.mean(2).mean(0).cpu().numpy(), strongest.mean(0).cpu().numpy()
+            mean[cell] = answers.mean(2).mean(0).cpu().numpy()[: len(batch)]
+            peak[cell] = strongest.mean(0).cpu().numpy()[: len(batch)]
     return mean, peak
 
 
 def _answers(
     prepared: Prepared, pictures: NDArray[np.uint8], batch: Batch, recipe: Recipe, numerics: Numerics
 ) -> Tensor:
-    """What the units answer to their pictures at each position p under each held-out draw d: Tensor[d,m,p]."""
+    """What the n units answer to their pictures at each position p under each held-out draw d: Tensor[d,n,p].
+
+    A short batch keeps its padding, so that sums are taken in the same order for any number of pictures.
+    """
     padding = len(batch.units) - len(pictures)
     padded = np.concatenate([pictures, pictures[-1:].repeat(padding, axis=0)])
     seen = torch.from_numpy(padded).to(numerics.device).permute(0, 3, 1, 2).float() / 255
     affines = draw(batch.keys(recipe.seed), recipe, recipe.draws, "held-out").to(numerics.device)
     respond = responses(batch.layer, batch.units, before=batch.before)
     views = [View.through(prepared, seen, affine, before=batch.before) for affine in affines]
-    return torch.stack([respond(view)[: len(pictures)].float() for view in views])
+    return torch.stack([respond(view).float() for view in views])

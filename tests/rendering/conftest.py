@@ -1,23 +1,17 @@
-"""What the tests of rendering share: small prepared layers, and the demo's real network."""
+"""What the tests of rendering share: networks made by hand, and the demo's real network."""
 
 from __future__ import annotations
 
 import pytest
 from torch import nn
 
-from atlas.models import Model, ModelSource, Prepared, Preprocessing, load_model, prepare
+from atlas.models import Model, ModelSource, Preprocessing, load_model
 from atlas.recipe import Numerics, Recipe
-from tests.networks import SMALL, tiny
+from tests.networks import SMALL
 
 
 def model_of(network: nn.Module, preprocessing: Preprocessing = SMALL) -> Model:
     return Model(network, ModelSource("a network of the tests", preprocessing))
-
-
-@pytest.fixture(scope="session")
-def second() -> Prepared:
-    """The tiny network's second layer: 70 channels behind a rectifier."""
-    return prepare(model_of(tiny()[0]), "second")
 
 
 @pytest.fixture(scope="session")

@@ -22,22 +22,24 @@ def model() -> Model:
 
 
 def test_units_of_several_layers_come_in_the_order_asked_for(model: Model) -> None:
-    pictures = render(model, ["second:3", Unit("first", 1), "second:0"], "quick", **KNOBS)
+    pictures = render(model, ["second.1:3", Unit("first.1", 1), "second.1:0"], "quick", **KNOBS)
     recipe = Recipe.named("quick", **KNOBS)
     assert pictures.shape == (3, 2, 32, 32, 3)
-    assert np.array_equal(pictures[[0, 2]], render_units(prepare(model, "second"), [3, 0], recipe, Numerics()).pictures)
-    assert np.array_equal(pictures[1:2], render_units(prepare(model, "first"), [1], recipe, Numerics()).pictures)
+    assert np.array_equal(
+        pictures[[0, 2]], render_units(prepare(model, "second.1"), [3, 0], recipe, Numerics()).pictures
+    )
+    assert np.array_equal(pictures[1:2], render_units(prepare(model, "first.1"), [1], recipe, Numerics()).pictures)
 
 
 def test_one_unit_needs_no_list(model: Model) -> None:
-    assert render(model, "first:0", Recipe.named("quick", variants=("positive",), **KNOBS)).shape == (1, 1, 32, 32, 3)
+    assert render(model, "first.1:0", Recipe.named("quick", variants=("positive",), **KNOBS)).shape == (1, 1, 32, 32, 3)
 
 
 @pytest.mark.parametrize(
     ("unit", "message"),
     [
-        ("second:70", "no unit second:70.*0 to 69"),
-        ("secnod:1", "no layer 'secnod'. Did you mean 'second'"),
+        ("second.1:70", "no unit second.1:70.*0 to 69"),
+        ("secnod.1:1", "no layer 'secnod.1'. Did you mean 'second.1'"),
         ("second", "names no unit"),
     ],
 )
@@ -47,5 +49,5 @@ def test_what_does_not_exist_gets_one_clear_line(model: Model, unit: str, messag
 
 
 def test_an_unknown_knob_is_named(model: Model) -> None:
-    with pytest.raises(UnknownName, match="'step'. Did you mean 'steps'"):
-        render(model, "second:1", step=3)
+    with pytest.raises(UnknownName, match=r"'step'. Did you mean 'steps'"):
+        render(model, "second.1:1", step=3)
