@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,7 @@ pytestmark = [pytest.mark.builder, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo's store, made by the demo's command."""
     store = tmp_path_factory.mktemp("demo") / "demo.atlas"
     command = [sys.executable, "-m", "atlas", "demo", "--no-serve", "--store", str(store)]
@@ -29,7 +28,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     opened = Store.open(store)
     records = [receipt.record for plan in opened.plans() for receipt in opened.receipts(plan).values()]
     print(f"\nthe demo took {sum(record['cpu'] for record in records) / 60:.1f} CPU-minutes of its workers")
-    yield store
+    return store
 
 
 @pytest.fixture(scope="module")
