@@ -58,14 +58,15 @@ def drive(store: Path, marks: Path, faults: list[Fault], ray_folder: Path) -> su
 
 
 def until_done(store: Path, marks: Path, faults: list[Fault], ray_folder: Path, *, limit: int) -> None:
-    """Start the driver again each time it dies."""
+    """Start the driver again each time it dies, or gives up on a task whose worker died too often."""
+    output = ""
     for _ in range(limit):
         driver = drive(store, marks, faults, ray_folder)
         output, _ = driver.communicate(timeout=300)
-        if driver.returncode != -signal.SIGKILL:
-            assert driver.returncode == 0, output
+        if driver.returncode == 0:
             return
-    pytest.fail(f"the driver died {limit} times")
+        assert driver.returncode in {1, -signal.SIGKILL}, output
+    pytest.fail(f"not done after {limit} drivers: {output}")
 
 
 def assert_same(store: Path, uninterrupted: dict[str, bytes]) -> None:
@@ -85,7 +86,7 @@ def test_a_worker_and_the_driver_killed(tmp_path: Path, ray_folder: Path, uninte
 
 @pytest.mark.slow
 def test_workers_killed_at_every_named_point(tmp_path: Path, ray_folder: Path, uninterrupted: dict[str, bytes]) -> None:
-    until_done(tmp_path / "store", tmp_path / "marks", WORKER, ray_folder, limit=2)
+    until_done(tmp_path / "store", tmp_path / "marks", WORKER, ray_folder, limit=4)
     assert FaultyBackend(tmp_path / "store", WORKER, tmp_path / "marks").struck() == len(WORKER) >= 20
     assert_same(tmp_path / "store", uninterrupted)
 
