@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
 
+from atlas.catalogue import write_door
 from atlas.serve import app_of
 from atlas.store import Store
+from pipelines.columns import reduce
 from tests.hosts import Rangeless, Shared, atlas_host, static_host
-from tests.stores import make_store
+from tests.stores import make_shard, make_store
 from tests.viewer.conftest import answers_of, tree
 from tests.viewer.test_viewer import loaded
 
@@ -70,6 +72,31 @@ def test_a_build_in_the_making_shows_what_is_there(page: Page, built: Path, tmp_
         page.goto(f"{address}#/features.3:70")
         loaded(page.locator("figure img"), 48)
         expect(page.locator("figure").first).to_contain_text("written when the layer is complete")
+
+
+def test_what_is_rendered_meanwhile_appears_by_itself(page: Page, built: Path, tmp_path: Path) -> None:
+    place = tmp_path / "made.atlas"
+    store = make_store(place, layers={"features.3": 96}, size=48, absent={"features.3": [1]}, columns=False)
+    page.clock.install()
+    with served(place, built) as address:
+        page.goto(address)
+        expect(page.locator("article")).to_contain_text("64 of 96 rendered so far")
+        plan = store.plans()[0]
+        make_shard(store, plan, plan.shard(1))
+        write_door(store)
+        page.clock.fast_forward(20_000)
+        expect(page.locator("article")).to_contain_text("all 96 rendered, numbers to come")
+
+        page.goto(f"{address}#/features.3")
+        loaded(page.locator('[data-unit="40"] img'), 48)
+        reduce(store, plan)
+        write_door(store)
+        page.clock.fast_forward(20_000)
+        # Nothing moves under the reader's eyes: the page only says that there is more.
+        expect(page.get_by_text("More of this layer was rendered.")).to_be_visible()
+        loaded(page.locator('[data-unit="40"] img'), 48)
+        page.get_by_role("button", name="Show it").click()
+        loaded(page.locator('[data-unit="40"] img'), 64)
 
 
 def test_a_rewritten_layer_is_noticed_and_read_anew(page: Page, built: Path, tmp_path: Path) -> None:
