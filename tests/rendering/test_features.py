@@ -14,7 +14,8 @@ from torchvision.models import VisionTransformer
 
 from atlas.models import prepare
 from atlas.recipe import Numerics, Recipe
-from atlas.rendering import Rendered, render_batches, render_units, score_pictures
+from atlas.rendering import Rendered, ascend, render_batches, render_units, score_pictures
+from atlas.rendering.batches import batches
 from atlas.rendering.features import GREY
 from atlas.units import Status
 from tests.networks import dead, tiny
@@ -44,6 +45,13 @@ def test_a_picture_knows_nothing_of_its_neighbours(rendered: Rendered, order: li
 def test_every_picture_is_another(rendered: Rendered) -> None:
     assert not rendered.status.any()
     assert len({picture.tobytes() for picture in rendered.pictures.reshape(-1, 32 * 32 * 3)}) == 2 * len(UNITS)
+
+
+def test_stored_bytes_are_the_nearest_to_what_was_optimised(rendered: Rendered) -> None:
+    batch = next(batches("second.1", UNITS, RECIPE, 4))
+    found, _ = ascend(SECOND, batch.objective, batch.keys(RECIPE.seed), RECIPE, Numerics())
+    exact = found.permute(0, 2, 3, 1).numpy() * 255
+    assert np.abs(rendered.pictures[:4, 0] - exact).max() <= 0.5 + 1e-3
 
 
 def test_another_process_paints_the_same_bytes(rendered: Rendered) -> None:
