@@ -99,8 +99,8 @@ def fold(receipts: Iterable[Receipt]) -> bytes:
 def unfold(data: bytes | None) -> list[Receipt]:
     """The receipts in a manifest; those that are torn are left out, and all of them where it does not parse."""
     try:
-        rows = json.loads(data or b"{}").get("receipts", [])
-    except (ValueError, AttributeError):
+        rows = json.loads(data or b"")["receipts"]
+        found = [Receipt.parse(json.dumps(row).encode()) for row in rows]
+    except (ValueError, KeyError, TypeError):
         return []
-    found = (Receipt.parse(json.dumps(row).encode()) for row in rows)
     return [receipt for receipt in found if receipt is not None]
