@@ -11,7 +11,8 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,9 +25,11 @@ from atlas.units import Layer, Status
 from pipelines.events import Event, Rendered, ShardDone
 
 if TYPE_CHECKING:
-    from atlas.models import Model
+    from atlas.models import Model, Prepared
 
 STAGE = "features"
+
+Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
 
 def plan(
@@ -69,19 +72,14 @@ def _span(layer: Layer, text: str, span: str) -> range:
 def make(store: Store, model: Model, plan: Plan, shard: Shard, *, host: dict[str, Any]) -> Iterator[Event]:
     """Render, measure and store one shard; its receipt last."""
     from atlas.models import prepare
-    from atlas.rendering import render_batches, score_pictures
+    from atlas.rendering import score_pictures
 
-    units, recipe, numerics = list(range(shard.start, shard.stop)), plan.recipe, plan.numerics
+    units, recipe, numerics = range(shard.start, shard.stop), plan.recipe, plan.numerics
     clock, cpu = Clock(), time.process_time()
     prepared = prepare(model, plan.layer, device=numerics.device)
     clock.lap("prepare")
 
-    shape = (len(units), len(recipe.variants))
-    pictures = np.empty((*shape, recipe.size, recipe.size, 3), np.uint8)
-    status = np.full(shape, Status.ABSENT, np.uint8)
-    for place, *found in render_batches(prepared, units, recipe, numerics):
-        pictures[place], status[place] = found
-        yield Rendered(shard.layer, len(found[0]))
+    pictures, status, width = yield from _rendered(prepared, plan, shard)
     clock.lap("render")
 
     mean, peak = score_pictures(prepared, as_stored(pictures, recipe.level), units, recipe, numerics)
@@ -91,9 +89,38 @@ def make(store: Store, model: Model, plan: Plan, shard: Shard, *, host: dict[str
     clock.lap("write")
     numbers = {"mean": _plain(mean), "peak": _plain(peak), "status": _plain(status)}
     record = {"seconds": clock.seconds, "cpu": round(time.process_time() - cpu, 3), **host}
+    if width < numerics.batch:
+        record["backoff"] = width
     receipt = Receipt(plan.id, shard.index, (shard.start, shard.stop), (stored,), numbers, record)
     store.put_receipt(plan, shard, receipt)
     yield ShardDone(shard, statuses(receipt), record)
+
+
+def _rendered(prepared: Prepared, plan: Plan, shard: Shard) -> Generator[Event, None, tuple[Pixels, Pixels, int]]:
+    """The shard's pictures and statuses, and the batch width they were made with.
+
+    Where a device's memory does not hold the plan's width, half of it is tried: that moves bits, so the receipt says so.
+    """
+    from torch import OutOfMemoryError
+
+    from atlas.rendering import render_batches
+
+    shape = (len(shard), len(plan.recipe.variants))
+    pictures = np.empty((*shape, plan.recipe.size, plan.recipe.size, 3), np.uint8)
+    status = np.full(shape, Status.ABSENT, np.uint8)
+    width = plan.numerics.batch
+    while True:
+        numerics = replace(plan.numerics, batch=width)
+        try:
+            for place, *found in render_batches(prepared, range(shard.start, shard.stop), plan.recipe, numerics):
+                pictures[place], status[place] = found
+                yield Rendered(shard.layer, len(found[0]))
+        except OutOfMemoryError:
+            if width == 1:
+                raise
+            width //= 2
+        else:
+            return pictures, status, width
 
 
 def statuses(receipt: Receipt) -> dict[str, int]:

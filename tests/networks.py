@@ -65,6 +65,22 @@ def dead() -> tuple[nn.Module, Preprocessing]:
     return network, preprocessing
 
 
+class Greedy(Tiny):
+    """Needs more memory than there is for more than two images at a time, once its gradient is asked for."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if len(x) > 2 and x.requires_grad:
+            raise torch.OutOfMemoryError("this test's memory is full")
+        return super().forward(x)
+
+
+def greedy() -> tuple[nn.Module, Preprocessing]:
+    """The tiny network on a device of little memory."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Greedy(), SMALL
+
+
 def failing() -> tuple[nn.Module, Preprocessing]:
     """A network whose classifier does not fit what comes before it."""
     network, preprocessing = tiny()

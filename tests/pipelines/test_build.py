@@ -179,6 +179,16 @@ def test_failures_of_units_are_data() -> None:
     assert np.isfinite(layer.mean[3]).all()
 
 
+def test_a_narrower_batch_where_memory_is_short_is_recorded() -> None:
+    backend = MemoryBackend()
+    greedy = load_model("tests.networks:greedy")
+    store, report = build_in(backend, greedy, tiny_plans(greedy, "head"))
+    assert not report.failed
+    (receipt,) = store.receipts(store.plans()[0]).values()
+    assert receipt.record["backoff"] == 2
+    assert verify(store).backoffs == 1
+
+
 def test_a_late_worker_of_a_dead_driver_does_no_harm(tiny: Model) -> None:
     """A task of a predecessor finishes after the layer was folded: nothing changes, verify finds nothing."""
     backend, plans = MemoryBackend(), tiny_plans(tiny, "second.1")
