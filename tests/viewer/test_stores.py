@@ -115,8 +115,11 @@ def test_a_rewritten_layer_is_noticed_and_read_anew(page: Page, built: Path, tmp
         page.keyboard.press("End")
         page.mouse.wheel(0, -2500)
         expect(page.get_by_role("alert")).to_contain_text("just rewritten")
+        answers = answers_of(page)
         page.get_by_role("button", name="Try again").click()
         loaded(page.locator("[data-unit] img"), 64)
+        # Noise is as large as a thumbnail gets, and neighbours still share a request.
+        assert sum("/thumb/c/" in answer.url for answer in answers) < 30
 
 
 def test_an_address_without_a_store_says_how_to_get_one(page: Page, built: Path, tmp_path: Path) -> None:

@@ -12,10 +12,13 @@ import { Problem } from "./problems";
 import type { Folder } from "./store";
 import { Status } from "./words";
 
-/** Pictures this near in a file are read with one request, bytes; between two of a sign lies one of the other. */
-const GAP = 8 * 1024;
-/** Pictures in one round of requests, so that no request grows past a megabyte. */
-const THUMBS = 64;
+/**
+ * Pictures this near in a file are read with one request, bytes. Zarr writes the pictures of a shard as unit 0 and 1
+ * positive, then 0 and 1 negative, and so on: between two of a sign lie up to two of the other, 5 KB each.
+ */
+const GAP = 16 * 1024;
+/** Pictures in one round: with a gap between any two of them, no request grows past a megabyte. */
+const THUMBS = 40;
 const IMAGES = 16;
 
 export interface Numbers {
