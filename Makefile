@@ -4,6 +4,7 @@ BROWSER ?= 1
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
+APP := $(wildcard atlas/viewer/src/* atlas/viewer/*.json atlas/viewer/*.ts atlas/viewer/index.html)
 MARKS := not slow$(if $(filter 0,$(BROWSER)), and not browser)
 
 .PHONY: demo test slow lint format viewer clean
@@ -27,13 +28,15 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-viewer: $(READY)  ## build the web app again after a change to it
+viewer:  ## build the web app again
 	rm -rf atlas/viewer/dist
 	$(BIN)/python -m pip install --quiet --no-deps -e .
 
-$(READY): pyproject.toml
+# Made anew when the dependencies or the web app change; the install builds the app where it is absent.
+$(READY): pyproject.toml $(APP)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
+	rm -rf atlas/viewer/dist
 	$(BIN)/python -m pip install --quiet -e ".[build,demo,dev]"
 	touch $@
 

@@ -99,7 +99,7 @@ def make(store: Store, model: Model, plan: Plan, shard: Shard, *, host: dict[str
 def _rendered(prepared: Prepared, plan: Plan, shard: Shard) -> Generator[Event, None, tuple[Pixels, Pixels, int]]:
     """The shard's pictures and statuses, and the batch width they were made with.
 
-    Where a device's memory does not hold the plan's width, half of it is tried: that moves bits, so the receipt says so.
+    Where a device's memory does not hold the plan's width, half of it is tried. The receipt says so: it moves bits.
     """
     from torch import OutOfMemoryError
 
