@@ -12,6 +12,7 @@ import zarr
 import atlas
 from atlas.catalogue import Catalogue
 from atlas.store import Store, verify
+from tests.benchmarks.full_catalogue import cpu_minutes
 from tests.quality import CONTRAST, SAME, Quality
 
 pytestmark = [pytest.mark.builder, pytest.mark.slow]
@@ -25,9 +26,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     assert f"atlas serve {store}" in ran.stdout
-    opened = Store.open(store)
-    records = [receipt.record for plan in opened.plans() for receipt in opened.receipts(plan).values()]
-    print(f"\nthe demo took {sum(record['cpu'] for record in records) / 60:.1f} CPU-minutes of its workers")
+    print(f"\nthe demo took {cpu_minutes(Store.open(store)):.1f} CPU-minutes of its workers")
     return store
 
 

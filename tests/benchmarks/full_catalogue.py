@@ -8,7 +8,6 @@ variant, and writes a contact sheet for each layer to SHEETS.
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import atlas
 from atlas.catalogue import Catalogue
+from atlas.store import Store
 from tests.quality import Quality, figures
 
 FIRES = "features.3,features.4,features.6,features.7,features.9,features.10,features.11,features.12"
@@ -47,6 +47,12 @@ def main(store: Path, sheets: Path) -> None:
     for variant, quality in figures(catalogue).items():
         print(f"all {variant}: {quality}")
     draw(catalogue, sheets)
+
+
+def cpu_minutes(store: Store) -> float:
+    """What the receipts say that all shards of a store took."""
+    receipts = [receipt for plan in store.plans() for receipt in store.receipts(plan).values()]
+    return sum(receipt.record["cpu"] for receipt in receipts) / 60
 
 
 def draw(catalogue: Catalogue, sheets: Path) -> None:
