@@ -20,7 +20,7 @@ from PIL import Image
 
 from atlas.catalogue import show
 from atlas.catalogue.door import read_door
-from atlas.errors import StoreError, UnknownName
+from atlas.errors import UnknownName
 from atlas.store import Backend, Store
 from atlas.store.schema import ARRAYS, features_key
 from atlas.units import Layer, Status, Unit
@@ -196,15 +196,13 @@ class UnitView:
     def picture(self, variant: str) -> Image.Image:
         """One of the unit's pictures.
 
-        Raises `UnknownName` where it has not been rendered, `StoreError` where it is damaged.
+        Raises `UnknownName` where it has not been rendered, `StoreError` where it is gone or damaged.
         """
         v = self.layer.variant(variant)
         if self.layer.status[self.index, v] == Status.ABSENT:
             raise UnknownName(f"{self} has no {variant} picture yet. Build it: atlas build --layers '{self}'")
-        try:
-            return Image.fromarray(np.asarray(self.layer.array("image")[self.index, v]))
-        except (OSError, ValueError) as error:
-            raise StoreError(f"The {variant} picture of {self} is damaged. See what else is: atlas verify") from error
+        path = f"{features_key(self.layer.layer)}/image"
+        return Image.fromarray(self.layer.catalogue.store.read(path, slice(self.index, self.index + 1))[0, v])
 
     def __str__(self) -> str:
         return str(self.unit)

@@ -141,15 +141,24 @@ class Store:
         return stored
 
     def read_shard(self, plan: Plan, shard: Shard) -> Pixels:
-        """The pictures of a shard, uint8 [units,variants,h,w,3], as a reader sees them.
+        """The pictures of a shard, uint8 [units,variants,h,w,3], as a reader sees them. Raises as `read`."""
+        return self.read(f"{schema.features_key(plan.layer)}/image", slice(shard.start, shard.stop))
 
-        Raises `StoreError` where they are not there: Zarr alone would read black pictures.
+    def read(self, path: str, rows: slice) -> np.ndarray[Any, Any]:
+        """Rows of the array at `path`, which must be there.
+
+        Raises `StoreError` where an object is gone, of which Zarr alone would read black pictures, or damaged.
         """
-        key = schema.image_object(plan, shard.index)
-        if self.backend.range(key, 0, 0) is None:
-            raise StoreError(f"{self}: the pictures of {shard} are gone ({key}). Find out what else is: atlas verify")
-        array = self.array(f"{schema.features_key(plan.layer)}/image")
-        return np.asarray(array[shard.start : shard.stop], dtype=np.uint8)
+        array = self.array(path)
+        length = (array.shards or array.chunks)[0]
+        for index in range(rows.start // length, -(-rows.stop // length)):
+            key = f"{path}/c/{index}{'/0' * (array.ndim - 1)}"
+            if self.backend.range(key, 0, 0) is None:
+                raise StoreError(f"{self}: {key} is gone. See what else is: atlas verify")
+        try:
+            return np.asarray(array[rows])
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{self}: {path} is damaged at {rows.start}. See what else is: atlas verify") from error
 
     def _write(self, plan: Plan, name: str, rows: slice, values: np.ndarray[Any, Any]) -> list[Stored]:
         """Write the whole Zarr shards of the array `name` that `rows` are, and say what was written."""

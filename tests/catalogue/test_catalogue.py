@@ -1,0 +1,202 @@
+"""Reading a store: layers, units, their pictures and numbers."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import atlas
+from atlas.catalogue import Catalogue, write_door
+from atlas.errors import NotAStore, StoreError, StoreTooNew, UnknownName
+from atlas.store import LocalBackend, MemoryBackend, Store
+from atlas.units import Unit
+from tests.stores import STRANGE, make_store, seen
+
+
+@pytest.fixture(scope="module")
+def cat() -> Catalogue:
+    store = make_store(MemoryBackend(), absent={"features.3": [1]}, title="A <made> & network", random=True)
+    return atlas.open(store.backend)
+
+
+def test_layers_come_in_the_order_of_the_network(cat: Catalogue) -> None:
+    assert list(cat.layers) == ["features.3", STRANGE, "classifier.1"] == [layer.name for layer in cat]
+    assert len(cat) == 3
+    assert STRANGE in cat
+    assert "features.4" not in cat
+    layer = cat["features.3"]
+    assert (layer.channels, layer.done, len(layer)) == (70, 38, 70)
+    assert (layer.layer.kind, layer.layer.size, layer.layer.stride) == ("conv", (8, 8), 8.0)
+
+
+def test_a_unit_has_its_pictures_and_numbers(cat: Catalogue) -> None:
+    unit = cat["features.3:7"]
+    (plan, *_) = cat.store.plans()
+    pictures = seen(plan, plan.shard(0))
+    assert isinstance(unit.image, Image.Image)
+    assert np.array_equal(np.asarray(unit.image), pictures[7, 0])
+    assert np.array_equal(np.asarray(unit.negative), pictures[7, 1])
+    assert (unit.mean, unit.peak, unit.status) == (7.0, 14.0, "ok")
+
+
+def test_units_of_every_layer_can_be_addressed(cat: Catalogue) -> None:
+    for layer in cat:
+        unit = layer[3]
+        assert str(cat[str(unit)]) == str(unit) == str(Unit(layer.name, 3))
+        assert cat[layer.name][3].mean == 3.0
+    assert str(cat[STRANGE][3]) == "späte schicht%2F0@2#1%25:3"
+
+
+def test_a_layers_name_may_look_like_a_unit() -> None:
+    cat = atlas.open(make_store(MemoryBackend(), layers={"a:1": 10, "a": 10}, size=16).backend)
+    assert cat["a:1"].name == "a:1"
+    assert str(cat["a%3A1:3"]) == "a%3A1:3"
+    assert str(cat["a:3"]) == "a:3"
+
+
+def test_statuses_are_data(cat: Catalogue) -> None:
+    layer = cat["features.3"]
+    statuses = [layer[index].status for index in (0, 9, 13, 5, 33)]
+    assert statuses == ["ok", "unstarted", "nan", "ok", "absent"]
+    assert layer[5].status_of("negative") == "rectified"
+    assert math.isnan(layer[13].mean)
+    assert layer[13].image.getextrema() == ((0, 0),) * 3
+    assert (layer.status[32:64] == 255).all()
+    assert [unit.index for unit in layer.units] == [*range(32), *range(64, 70)]
+
+
+def test_what_is_not_there_offers_what_is(cat: Catalogue) -> None:
+    wrong = {
+        "features.33": "Did you mean 'features.3'",
+        "features.33:3": "Did you mean 'features.3'",
+        "features.3:70": "has the units 0 to 69",
+        "features.3:x": "LAYER:INDEX",
+        "features.3/sae:3": "There is no basis 'sae'",
+    }
+    for name, line in wrong.items():
+        with pytest.raises(UnknownName, match=line) as caught:
+            cat[name]
+        assert len(str(caught.value).splitlines()) == 1
+    with pytest.raises(UnknownName, match="has the units"):
+        cat["features.3"][-1]
+    with pytest.raises(UnknownName, match="has positive, negative"):
+        cat["features.3"].sheet("sideways")
+    with pytest.raises(UnknownName, match="Did you mean 'mean'"):
+        cat["features.3"].array("means")
+
+
+def test_an_absent_unit_says_how_to_build_it(cat: Catalogue) -> None:
+    with pytest.raises(UnknownName, match=r"atlas build --layers 'features\.3:33'"):
+        _ = cat["features.3:33"].image
+    assert "absent" in repr(cat["features.3:33"])
+
+
+def test_pictures_that_are_gone_or_damaged_are_no_black_pictures() -> None:
+    store = make_store(MemoryBackend(), layers={"a": 70}, size=16)
+    key = "layers/a/features/image/c/2/0/0/0/0"
+    data = store.backend.get(key) or b""
+    for damage in (None, b"", data[:-1], data[:500] + b"\0" * (len(data) - 500 - 1028) + data[-1028:]):
+        store.backend.delete(key)
+        if damage is not None:
+            store.backend.put(key, damage)
+        with pytest.raises(StoreError, match="atlas verify"):
+            _ = atlas.open(store.backend)["a:69"].image
+        assert atlas.open(store.backend)["a:31"].image.size == (16, 16)
+
+
+def test_one_variant_alone() -> None:
+    cat = atlas.open(make_store(MemoryBackend(), layers={"a": 33}, size=16, variants=("positive",)).backend)
+    assert cat["a:32"].image.size == (16, 16)
+    with pytest.raises(UnknownName, match="variant 'negative'"):
+        _ = cat["a:32"].negative
+
+
+def test_a_contact_sheet_shows_what_was_rendered(cat: Catalogue) -> None:
+    layer = cat["features.3"]
+    sheet = layer.sheet(columns=10)
+    assert sheet.size == (10 * 66, 4 * 66)
+    thumbs = layer.thumbs()
+    assert thumbs.shape == (70, 64, 64, 3)
+    tile = np.asarray(sheet)[3 * 66 : 3 * 66 + 64, 7 * 66 : 7 * 66 + 64]
+    assert np.array_equal(tile, thumbs[69]), "the 38th picture is unit 69: units 32 to 63 are not there"
+    assert layer.sheet("negative", columns=100).size == (38 * 66, 66)
+
+
+def test_a_layer_without_columns_is_there_and_empty() -> None:
+    cat = atlas.open(make_store(MemoryBackend(), layers={"a": 10}, size=16, columns=False).backend)
+    assert cat["a"].done == 10
+    assert cat["a"].units == []
+    assert cat["a"].sheet().size == (66, 66)
+    assert cat["a"]._repr_html_()
+
+
+def test_notebooks_show_it_and_escape_names(cat: Catalogue) -> None:
+    assert "A &lt;made&gt; &amp; network" in cat._repr_html_()
+    assert "random weights" in cat._repr_html_()
+    assert "<td>features.3</td><td>conv</td><td>70</td><td>38</td>" in cat._repr_html_()
+    assert repr(cat).startswith("<Catalogue of A <made> & network: 3 layers, 81 units")
+    assert "src='data:image/png;base64," in cat["features.3"]._repr_html_()
+    unit = cat["features.3:5"]._repr_html_()
+    assert unit.count("<img") == 2
+    assert "negative: rectified" in unit
+    assert cat["features.3:33"]._repr_html_().count("<img") == 0
+
+
+def test_names_are_escaped_once() -> None:
+    cat = atlas.open(make_store(MemoryBackend(), layers={"<i>&'": 10}, size=16).backend)
+    for html in (cat._repr_html_(), cat["<i>&'"]._repr_html_(), cat["<i>&'"][0]._repr_html_()):
+        assert "&lt;i&gt;&amp;" in html
+        assert "<i>&" not in html
+        assert "&amp;lt;" not in html
+
+
+# -- the door ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_door_says_how_far_a_layer_is(made_store: Callable[..., Store]) -> None:
+    store = made_store(absent={"features.3": [0], STRANGE: [0, 1]}, note="Made for a test.")
+    door = store.get_json("catalogue.json")
+    assert door["encoding-version"] == "1.0"
+    assert door["note"] == "Made for a test."
+    assert door["model"]["spec"] == "made:network"
+    rows = {row["name"]: row for row in door["layers"]}
+    assert rows[STRANGE]["key"] == "sp%C3%A4te%20schicht%2F0%402%231%25"
+    done = {name: (row["features"]["units"], row["features"]["done"]) for name, row in rows.items()}
+    assert done == {"features.3": (70, 38), STRANGE: (33, 0), "classifier.1": (10, 10)}
+    assert all(row["features"]["pictured"] for row in rows.values())
+
+
+@pytest.mark.parametrize("junk", [None, b"", b"{", b"[]", b"{}"])
+def test_the_door_is_derived_and_reading_does_not_write_it(tmp_path: Path, junk: bytes | None) -> None:
+    store = make_store(tmp_path / "made", layers={"a": 10}, size=16)
+    whole = store.backend.get("catalogue.json")
+    store.backend.delete("catalogue.json")
+    if junk is not None:
+        store.backend.put("catalogue.json", junk)
+    cat = atlas.open(tmp_path / "made")
+    assert cat["a:3"].mean == 3.0
+    assert LocalBackend(tmp_path / "made").get("catalogue.json") == junk
+    write_door(store)
+    assert store.backend.get("catalogue.json") == whole
+
+
+def test_a_newer_door_is_not_read() -> None:
+    store = make_store(MemoryBackend(), layers={"a": 10}, size=16)
+    door = store.get_json("catalogue.json") | {"encoding-version": "2.0", "written-by": "atlas-builder 3.0.0"}
+    store.backend.put("catalogue.json", json.dumps(door).encode())
+    with pytest.raises(StoreTooNew, match=r"atlas-builder>=3\.0\.0"):
+        atlas.open(store.backend)
+    store.put_json("catalogue.json", door | {"encoding-version": "1.9"})
+    assert len(atlas.open(store.backend)) == 1
+
+
+def test_no_store(tmp_path: Path) -> None:
+    with pytest.raises(NotAStore, match="atlas build"):
+        atlas.open(tmp_path / "nothing")
+    assert not (tmp_path / "nothing").exists()

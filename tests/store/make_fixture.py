@@ -1,0 +1,23 @@
+"""Make the fixture store of the version that is current: python -m tests.store.make_fixture
+
+Run once for each released version, and committed: what it leaves in `fixtures/VERSION` is read by the tests for ever
+and never made again.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from atlas.store.schema import VERSION
+from tests.stores import make_store
+
+FIXTURES = Path(__file__).parent / "fixtures"
+LAYERS = {"stage.1#0": 6}
+
+
+def make(folder: Path) -> None:
+    make_store(folder, layers=LAYERS, size=16, note="For ever.", title="Fixture")
+
+
+if __name__ == "__main__":
+    make(FIXTURES / VERSION)
