@@ -23,24 +23,14 @@ FIRES = "features.3,features.4,features.6,features.7,features.9,features.10,feat
 
 def main(store: Path, sheets: Path) -> None:
     """Build, measure, draw."""
-    command = [
-        str(Path(sys.executable).with_name("atlas")),
-        "build",
-        "squeezenet",
-        "--layers",
-        FIRES,
-        "--recipe",
-        "quick",
-    ]
-    print("$", " ".join(["atlas", *command[1:]]))
+    arguments = ["build", "squeezenet", "--layers", FIRES, "--recipe", "quick", "--store", str(store)]
+    print("$ atlas", *arguments, flush=True)
     began = time.monotonic()
-    subprocess.run([*command, "--store", str(store)], check=True)
-    minutes = (time.monotonic() - began) / 60
-    cpu = resource.getrusage(resource.RUSAGE_CHILDREN)
-    print(
-        f"{minutes:.1f} min wall, {(cpu.ru_utime + cpu.ru_stime) / 60:.1f} CPU-min of the driver and what it waited for"
-    )
+    subprocess.run([sys.executable, "-m", "atlas", *arguments], check=True)
     catalogue = atlas.open(store)
+    print(
+        f"{(time.monotonic() - began) / 60:.1f} minutes, {cpu_minutes(catalogue.store):.1f} CPU-minutes of the workers"
+    )
     for layer in catalogue:
         for variant in layer.variants:
             print(f"{layer.name} {variant}: {Quality.of([layer], variant)}")
