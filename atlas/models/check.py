@@ -35,7 +35,7 @@ CONVENTIONS: dict[str, tuple[Triple, Triple, float]] = {
 """How networks are commonly trained to see images: mean and std (red first), scale."""
 BETTER = 1.05
 """By which factor another preprocessing must stand out more to be believed."""
-TRIED = 32
+TRIED = 16
 """Images that are tried with other preprocessings."""
 
 

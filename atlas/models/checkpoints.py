@@ -18,6 +18,9 @@ from atlas.errors import WeightsError
 WRAPPINGS = ("state_dict", "model_state_dict", "model", "model_ema", "net")
 """Keys under which training scripts keep the state dict itself."""
 
+PICKLES = {b"PK", *(bytes([0x80, protocol]) for protocol in range(2, 6))}
+"""How the files of `torch.save` and bare pickles begin."""
+
 
 def read_checkpoint(file: Path | str) -> dict[str, Tensor]:
     """The state dict in `file`: safetensors by its ending, otherwise what `torch.save` wrote.
@@ -45,17 +48,14 @@ def _read_safetensors(file: Path) -> dict[str, Any]:
 def _read_torch(file: Path) -> Any:
     try:
         return torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        text = " ".join(str(error).split())
-        if "GLOBAL" in text or "global" in text:
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        if isinstance(error, pickle.UnpicklingError) and file.read_bytes()[:2] in PICKLES:
             raise WeightsError(
-                f"{file} is a pickle with code in it, not only tensors. Not loaded. "
+                f"{file} is a pickle with code in it, or with more than tensors. Not loaded. "
                 "Save its state dict alone: torch.save(model.state_dict(), FILE), or as safetensors."
             ) from None
-        raise WeightsError(f"{file} is not a checkpoint that torch can read: {text[:120]}") from None
-    except (RuntimeError, EOFError, ValueError, KeyError) as error:
-        text = " ".join(str(error).split())
-        raise WeightsError(f"{file} is not a checkpoint that torch can read: {text[:120]}") from None
+        text = " ".join(str(error).split())[:120]
+        raise WeightsError(f"{file} is not a checkpoint that torch can read: {text}") from None
 
 
 def _state_dict(data: Any, file: Path) -> dict[str, Tensor]:

@@ -21,7 +21,7 @@ from atlas.errors import DryRunError, UnknownName
 from atlas.models.fold import Consumers, fold
 from atlas.models.model import Model
 from atlas.models.outputs import Place, items
-from atlas.models.probe import dry_input
+from atlas.models.probe import dry_input, module_by_module
 from atlas.models.rectify import Rectifiers
 from atlas.units import Layer
 
@@ -60,7 +60,7 @@ def stop_at(network: nn.Module, name: str, x: Tensor) -> Tensor:
             found.extend(value for item, value in items(output) if item == place.item)
             raise _Reached
 
-    with _module(network, place.path).register_forward_hook(arrive), suppress(_Reached):
+    with module_by_module(), _module(network, place.path).register_forward_hook(arrive), suppress(_Reached):
         network(x)
     if not found:
         raise DryRunError(f"The forward pass never came to layer {name!r}.")

@@ -6,8 +6,8 @@ network, preprocessing -> [Layer] in order of execution
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from math import isqrt
 from typing import Any
 
@@ -41,19 +41,25 @@ def discover(network: nn.Module, preprocessing: Preprocessing, spec: str) -> lis
     """
     flops = FlopCounterMode(display=False)
     probe = _Probe(preprocessing.size, flops.get_total_flops, spec)
-    # The fused fast path of torch's attention would run past the modules inside it.
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with torch.no_grad(), probe.watching(network), flops:
+        with torch.no_grad(), module_by_module(), probe.watching(network), flops:
             network(preprocessing.normalise(dry_input(preprocessing)))
     except Exception as error:
         raise DryRunError(probe.failure(error)) from error
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
     if not probe.layers:
         raise DryRunError(f"{spec}: no module of the network gives an activation of each image: nothing to look into.")
     return probe.layers
+
+
+@contextmanager
+def module_by_module() -> Iterator[None]:
+    """Without the fused path of torch's transformers, which runs past the modules inside them."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
 
 
 class _Probe:

@@ -88,10 +88,13 @@ def _is_row(module: nn.Module) -> bool:
     A dictionary of modules with a forward pass of its own, as DenseNet's block, joins its members: it is no row.
     """
     parts = [*_containers(module), *([] if isinstance(module, nn.ModuleDict) else [module])]
-    return any(
-        len({type(item) for item in part.children()}) == 1 and all(map(_is_composite, part.children()))
-        for part in parts
-    )
+    return any(_are_alike(list(part.children())) for part in parts)
+
+
+def _are_alike(modules: list[nn.Module]) -> bool:
+    """Whether they are composite modules of one class, and at least one."""
+    alike = len({type(module) for module in modules}) == 1
+    return alike and not is_container(modules[0]) and all(map(_is_composite, modules))
 
 
 def _containers(module: nn.Module) -> Iterator[nn.Module]:
