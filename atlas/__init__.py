@@ -6,7 +6,8 @@
 >>> model = atlas.load_model("squeezenet")            # doctest: +SKIP
 >>> atlas.render(model, "features.11:300")            # doctest: +SKIP
 
-The last two need the extra `build`. Reading is imported at once and is light; what needs torch is imported when it is first asked for.
+The last two need the extra `build`. Reading is imported at once and is light; what needs torch is imported when it is
+first asked for.
 """
 
 from __future__ import annotations

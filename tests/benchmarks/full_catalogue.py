@@ -42,7 +42,7 @@ def main(store: Path, sheets: Path) -> None:
 def cpu_minutes(store: Store) -> float:
     """What the receipts say that all shards of a store took."""
     receipts = [receipt for plan in store.plans() for receipt in store.receipts(plan).values()]
-    return sum(receipt.record["cpu"] for receipt in receipts) / 60
+    return sum(float(receipt.record["cpu"]) for receipt in receipts) / 60
 
 
 def draw(catalogue: Catalogue, sheets: Path) -> None:
@@ -50,7 +50,8 @@ def draw(catalogue: Catalogue, sheets: Path) -> None:
     sheets.mkdir(parents=True, exist_ok=True)
     for layer in catalogue:
         for variant in layer.variants:
-            layer.sheet(variant, columns=32).save(sheets / f"{layer.name}-{variant}.jpg", quality=70)
+            sheet = layer.sheet(variant, columns=32)
+            sheet.reduce(2).save(sheets / f"{layer.name}-{variant}.jpg", quality=75)
 
 
 if __name__ == "__main__":

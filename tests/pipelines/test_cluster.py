@@ -41,6 +41,6 @@ def test_the_script_joins_a_running_cluster_of_two_machines(tmp_path: Path, ray_
         )
         assert ran.returncode == 0, ran.stderr
     finally:
-        cluster.shutdown()
+        cluster.shutdown()  # type: ignore[no-untyped-call]
     catalogue = atlas.open(tmp_path / "tiny.atlas")
     assert [layer.done for layer in catalogue] == [40, 70]
