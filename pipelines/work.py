@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from atlas.errors import StoreError
+from atlas.errors import CannotWrite, StoreFull
 from atlas.store import Backend, Store
 from pipelines import columns, features
 from pipelines.events import Event, LayerFailed, ShardDone, ShardFailed, Task
@@ -36,6 +36,9 @@ class Job:
     """Hash of the weights: what a worker's model is known by."""
 
 
+UNWRITABLE = (StoreFull, CannotWrite)
+"""What ends a run: every further shard would be made for nothing."""
+
 Weights = Callable[[], dict[str, Any]]
 """Fetches the state dict; called once a process."""
 
@@ -44,7 +47,7 @@ def perform(job: Job, task: Task, weights: Weights) -> Iterator[Event]:
     """Carry out `task`, event by event.
 
     A shard's failure is an event and the next shard follows; a store that can no longer be written is raised, since
-    every further shard would be rendered for nothing.
+    every further shard would be made for nothing.
     """
     store = Store.open(job.backend)
     if task.reduces:
@@ -57,7 +60,7 @@ def perform(job: Job, task: Task, weights: Weights) -> Iterator[Event]:
             continue
         try:
             yield from features.make(store, model_of(job, weights), task.plan, shard, host=host())
-        except StoreError:
+        except UNWRITABLE:
             raise
         except Exception as error:  # noqa: BLE001 (whatever went wrong with this shard, the others go on)
             yield ShardFailed(shard, f"{type(error).__name__}: {error}", traceback.format_exc())
@@ -66,7 +69,7 @@ def perform(job: Job, task: Task, weights: Weights) -> Iterator[Event]:
 def _reduce(store: Store, task: Task) -> Iterator[Event]:
     try:
         yield columns.reduce(store, task.plan)
-    except StoreError:
+    except UNWRITABLE:
         raise
     except Exception as error:  # noqa: BLE001 (as above)
         yield LayerFailed(task.plan.layer.name, f"{type(error).__name__}: {error}", traceback.format_exc())
