@@ -61,7 +61,7 @@ def build(
 
 def demo(
     store: Annotated[Path, typer.Option("--store", help="Where the demo's store goes.")] = Path("demo.atlas"),
-    serve: Annotated[bool, typer.Option("--serve/--no-serve", help="Open the result in the browser when done.")] = True,
+    serve: Annotated[bool, typer.Option("--serve/--no-serve", help="Serve the result as a page when done.")] = True,
     workers: Workers = None,
     local: Local = False,
 ) -> None:
