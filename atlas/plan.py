@@ -22,6 +22,10 @@ SHARD = 32
 """Units a shard: the unit of storage, receipt, retry and resume. Fixed by the schema, never by speed."""
 
 
+ENGINE = 1
+"""Rises with every change of the renderer that changes pictures: an old store is not gone on with in another hand."""
+
+
 def fingerprint(value: Any) -> str:
     """The sha256 of `value` as canonical JSON, in hex."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -64,10 +68,6 @@ class Shard:
         return f"{self.stage} {self.layer}:{self.start}-{self.stop - 1}"
 
     @property
-    def units(self) -> list[Unit]:
-        return [Unit(self.layer, index) for index in range(self.start, self.stop)]
-
-    @property
     def key(self) -> str:
         """Where its receipt lies in a store, under `receipts/`."""
         return f"{self.stage}/{encode(self.layer)}/{self.index:05d}.json"
@@ -89,6 +89,8 @@ class Plan:
     layer: Layer
     recipe: Recipe
     numerics: Numerics
+    engine: int = ENGINE
+    """Of the renderer that makes the pictures."""
     wanted: tuple[int, ...] = ()
     """Indices of the shards asked for, rising; more can be asked for later, so they are not part of the id."""
 
@@ -106,7 +108,7 @@ class Plan:
                 has = f"{layer.name} has the units 0 to {layer.channels - 1}"
                 raise UnknownName(f"There is no unit '{Unit(layer.name, unit)}': {has}.")
         wanted = tuple(sorted({unit // SHARD for unit in units}))
-        plan = cls(stage, identity, layer, recipe, numerics, wanted)
+        plan = cls(stage, identity, layer, recipe, numerics, wanted=wanted)
         return plan if wanted else plan.complete
 
     def asking(self, more: Iterable[int]) -> Plan:
@@ -129,6 +131,7 @@ class Plan:
             "layer": layer,
             "recipe": recipe,
             "numerics": self.numerics.to_dict(),
+            "engine": self.engine,
         }
 
     @property
@@ -182,6 +185,7 @@ class Plan:
             Layer.from_dict(data["layer"]),
             Recipe.from_dict(data["recipe"]),
             Numerics.from_dict(data["numerics"]),
+            data["engine"],
             tuple(data["wanted"]),
         )
 

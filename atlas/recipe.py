@@ -140,8 +140,6 @@ class Numerics:
     """Pictures optimised side by side; a short batch is padded to this width."""
     threads: int = 1
     """Threads a task computes with."""
-    dtype: str = "float32"
-    memory_format: str = "channels_last"
     device: str = "cpu"
     """Kind of device: `cpu` or `cuda`."""
     torch: str = ""

@@ -16,7 +16,8 @@ from atlas.plan import Plan
 from atlas.store import Backend, Store
 from pipelines.executors import InProcess
 from pipelines.progress import Progress
-from pipelines.run import Report, build, describe
+from pipelines.record import Report
+from pipelines.run import build, describe
 
 if TYPE_CHECKING:
     from atlas.models import Model

@@ -27,6 +27,14 @@ TYPES = {"mean": np.float32, "peak": np.float32, "status": np.uint8}
 
 def reduce(store: Store, plan: Plan) -> LayerDone:
     """Write the columns and thumbnails of a layer from the receipts that are there, then fold a whole layer's."""
+    if not store.columns_done(plan):
+        _write(store, plan)
+    store.fold(plan)
+    pictures = sum(receipt.units[1] - receipt.units[0] for receipt in store.receipts(plan).values())
+    return LayerDone(plan, pictures * len(plan.recipe.variants))
+
+
+def _write(store: Store, plan: Plan) -> None:
     receipts = store.receipts(plan)
     shape = (plan.layer.channels, len(plan.recipe.variants))
     columns = {name: np.full(shape, EMPTY[name], TYPES[name]) for name in COLUMNS}
@@ -36,13 +44,9 @@ def reduce(store: Store, plan: Plan) -> LayerDone:
         for name in COLUMNS:
             columns[name][rows] = np.array(receipt.numbers[name], dtype=float)
         thumbs[rows] = _thumbs(store.read_shard(plan, plan.shard(index)))
-    if not store.columns_done(plan):
-        stored = store.write_columns(plan, columns, thumbs)
-        store.put_columns_receipt(
-            plan, Receipt(digest_of(receipts.values()), 0, (0, plan.layer.channels), tuple(stored))
-        )
-    store.fold(plan)
-    return LayerDone(plan, pictures=int((columns["status"] != Status.ABSENT).sum()))
+    stored = store.write_columns(plan, columns, thumbs)
+    receipt = Receipt(digest_of(receipts.values()), 0, (0, plan.layer.channels), tuple(stored))
+    store.put_columns_receipt(plan, receipt)
 
 
 def _thumbs(pictures: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

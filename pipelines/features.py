@@ -9,6 +9,7 @@ measured on the pictures as stored, so that anyone can compute them again.
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -60,31 +61,35 @@ def wanted(model: Model, texts: Sequence[str]) -> tuple[list[Layer], dict[str, l
 
 def _span(layer: Layer, text: str, span: str) -> range:
     """The units that `span` (`7`, `0-63`) names of `layer`."""
-    first, _, last = span.partition("-")
-    if not first.isdigit() or not (last or first).isdigit():
+    match = re.fullmatch(r"([0-9]+)(?:-([0-9]+))?", span)
+    if match is None:
         raise UnknownName(f"{text!r} names no units: write LAYER:FIRST-LAST, as in features.11:0-63.")
-    found = range(int(first), int(last or first) + 1)
+    found = range(int(match[1]), int(match[2] or match[1]) + 1)
     if not found or found[-1] >= layer.channels:
         raise UnknownName(f"{text!r} names no units: {layer.name} has the units 0 to {layer.channels - 1}.")
     return found
 
 
-def make(store: Store, model: Model, plan: Plan, shard: Shard, *, host: dict[str, Any]) -> Iterator[Event]:
+def make(store: Store, prepared: Prepared, plan: Plan, shard: Shard, *, host: dict[str, Any]) -> Iterator[Event]:
     """Render, measure and store one shard; its receipt last."""
-    from atlas.models import prepare
     from atlas.rendering import score_pictures
 
     units, recipe, numerics = range(shard.start, shard.stop), plan.recipe, plan.numerics
     clock, cpu = Clock(), time.process_time()
-    prepared = prepare(model, plan.layer, device=numerics.device)
-    clock.lap("prepare")
-
     pictures, status, width = yield from _rendered(prepared, plan, shard)
     clock.lap("render")
 
     mean, peak = score_pictures(prepared, as_stored(pictures, recipe.level), units, recipe, numerics)
     clock.lap("score")
 
+    # A network that answers the stored picture with NaN has no number for it.
+    status[(status == Status.OK) & ~np.isfinite(mean)] = Status.NAN
+
+    # Somebody else may have finished it meanwhile, a task of a dead driver: its data is not to be touched.
+    receipt = store.receipt(plan, shard)
+    if receipt is not None:
+        yield ShardDone(shard, statuses(receipt), receipt.record)
+        return
     stored = store.write_shard(plan, shard, pictures)
     clock.lap("write")
     numbers = {"mean": _plain(mean), "peak": _plain(peak), "status": _plain(status)}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections import deque
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -44,6 +45,8 @@ class OnRay:
     def __init__(self, numerics: Numerics, workers: int | None = None) -> None:
         self._numerics = numerics
         self.workers = workers or slots(numerics)
+        # Twice the slots keeps every worker busy; a number that was asked for is kept to.
+        self._window = workers or 2 * self.workers
 
     def run(self, job: Job, state: dict[str, Any], queue: deque[Task]) -> Generator[Event, None, None]:
         weights = ray.put(state)
@@ -51,7 +54,7 @@ class OnRay:
         again: deque[tuple[Task, int]] = deque()
         try:
             while queue or again or running:
-                while (queue or again) and len(running) < 2 * self.workers:
+                while (queue or again) and len(running) < self._window:
                     task, attempt = again.popleft() if again else (queue.popleft(), 1)
                     running[self._submit(job, task, weights)] = task, attempt
                 ready, _ = ray.wait(list(running), num_returns=1, timeout=PATIENCE, fetch_local=False)
@@ -131,6 +134,7 @@ def connect(address: str | None = None, *, workers: int | None = None, folder: s
     address = address or os.environ.get("RAY_ADDRESS")
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
     if address:
+        _answers(address)
         ray.init(address=address, **quiet)
     else:
         ray.init(num_cpus=workers, include_dashboard=False, _temp_dir=folder, object_store_memory=512 * 2**20, **quiet)
@@ -138,6 +142,19 @@ def connect(address: str | None = None, *, workers: int | None = None, folder: s
         yield
     finally:
         ray.shutdown()
+
+
+def _answers(address: str) -> None:
+    """Raise `AtlasError` where nothing listens at HOST:PORT; Ray itself tries for minutes."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.removeprefix("ray://"), int(port)), timeout=10).close()
+    except OSError as error:
+        raise AtlasError(
+            f"--ray {address}: no Ray cluster answers there ({error}). Start one: ray start --head"
+        ) from error
 
 
 def _first_line(error: BaseException) -> str:

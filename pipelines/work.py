@@ -23,7 +23,8 @@ from pipelines import columns, features
 from pipelines.events import Event, LayerFailed, ShardDone, ShardFailed, Task
 
 if TYPE_CHECKING:
-    from atlas.models import Model, ModelSource
+    from atlas.models import Model, ModelSource, Prepared
+    from atlas.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,8 @@ def perform(job: Job, task: Task, weights: Weights) -> Iterator[Event]:
             yield ShardDone(shard, features.statuses(receipt), receipt.record)
             continue
         try:
-            yield from features.make(store, model_of(job, weights), task.plan, shard, host=host())
+            prepared = prepared_for(job, task.plan, weights)
+            yield from features.make(store, prepared, task.plan, shard, host=host())
         except UNWRITABLE:
             raise
         except Exception as error:  # noqa: BLE001 (whatever went wrong with this shard, the others go on)
@@ -84,7 +86,20 @@ def model_of(job: Job, weights: Weights) -> Model:
     return model
 
 
+def prepared_for(job: Job, plan: Plan, weights: Weights) -> Prepared:
+    """The job's model cut at the plan's layer, made once for the shards of a layer that follow each other."""
+    from atlas.models import prepare
+
+    key = (job.digest, plan.layer.name, plan.numerics.device)
+    prepared = _prepared.get(key)
+    if prepared is None:
+        _prepared.clear()
+        prepared = _prepared[key] = prepare(model_of(job, weights), plan.layer, device=plan.numerics.device)
+    return prepared
+
+
 _models: dict[str, Model] = {}
+_prepared: dict[tuple[str, str, str], Prepared] = {}
 
 
 @lru_cache(maxsize=1)

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 from atlas.plan import Plan
 from atlas.recipe import Recipe
 from atlas.store import Backend, Store
+from atlas.store.receipts import unfold
 from pipelines import features
 from pipelines.executors import Executor, InProcess
 from pipelines.numerics import numerics_for
-from pipelines.run import Report, build, describe
+from pipelines.record import Report
+from pipelines.run import build, describe
 
 if TYPE_CHECKING:
     from atlas.models import Model
@@ -32,6 +34,13 @@ def build_in(place: Backend, model: Model, plans: list[Plan], executor: Executor
 
 
 def contents(backend: Backend) -> dict[str, bytes]:
-    """Every object that must be the same whoever made it: data, metadata, plans; not receipts' records and logs."""
-    keys = [key for key in backend.list() if not key.startswith(("receipts/", "manifests/", "logs/"))]
-    return {key: backend.get(key) or b"" for key in keys}
+    """Every object that must be the same whoever made it: data, metadata, plans, what manifests prove; not the logs."""
+    keys = [key for key in backend.list() if not key.startswith(("receipts/", "logs/"))]
+    return {key: _content(key, backend.get(key) or b"") for key in keys}
+
+
+def _content(key: str, data: bytes) -> bytes:
+    """An object without what may differ: a manifest without the records of its receipts."""
+    if not key.startswith("manifests/"):
+        return data
+    return "\n".join(receipt.proof for receipt in unfold(data)).encode()

@@ -12,7 +12,7 @@ from atlas.cli.printing import complain, duration, say
 from atlas.errors import BuildFailed
 
 if TYPE_CHECKING:
-    from pipelines.run import Report
+    from pipelines.record import Report
 
 DEMO_LAYERS = ["features.4:0-63", "features.7:0-63", "features.11:0-63"]
 DEMO_NOTE = "The demo: 64 channels of each of three layers, rendered on this machine when the demo was built."

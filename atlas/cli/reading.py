@@ -29,17 +29,23 @@ def status(store: Place) -> None:
     opened = Store.open(store)
     plans = opened.plans()
     table(["layer", "recipe", "units>", "done>", "left>", "pictured"], [_row(opened, plan) for plan in plans])
-    logs = list(opened.backend.list("logs/"))
-    last: dict[str, Any] = opened.get_json(logs[-1]) if logs else {"events": []}
-    left = {str(shard) for plan in plans for shard in opened.todo(plan)}
-    failed = [event for event in last["events"] if event.get("failed") in left or "columns" in event.get("failed", "")]
-    for event in failed:
-        complain(f"{event['failed']}: {event['reason']}")
-    if last["events"]:
-        retried = sum("retried" in event for event in last["events"])
-        say(f"Last run: {duration(last['seconds'])}, {retried} retries, {len(failed)} failures.")
+    logs: list[dict[str, Any]] = [opened.get_json(key) for key in opened.backend.list("logs/")]
+    if logs:
+        retried = sum("retried" in event for event in logs[-1]["events"])
+        say(f"Last run: {duration(logs[-1]['seconds'])}, {retried} retries.")
+    failed = _failed(opened, plans, logs)
+    for what, reason in failed.items():
+        complain(f"{what}: {reason}")
     if failed:
         raise BuildFailed(f"{len(failed)} shards of {store} failed. Run the same atlas build to try them again.")
+
+
+def _failed(store: Store, plans: list[Plan], logs: list[dict[str, Any]]) -> dict[str, str]:
+    """What failed in any run and was not made since, and why it failed last."""
+    left = {str(shard) for plan in plans for shard in store.todo(plan)}
+    left |= {f"columns of {plan.layer.name}" for plan in plans if not store.columns_done(plan)}
+    events = [event for log in logs for event in log["events"] if event.get("failed") in left]
+    return {event["failed"]: event["reason"] for event in events}
 
 
 def _row(store: Store, plan: Plan) -> tuple[object, ...]:

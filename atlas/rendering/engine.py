@@ -12,18 +12,18 @@ gradient, and Adam works by element. No step waits for the device or reads a val
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from atlas.errors import UnknownName
 from atlas.models import Activation, Prepared
 from atlas.recipe import Numerics, Recipe
 from atlas.rendering.chance import Key
 from atlas.rendering.objectives import Objective
-from atlas.rendering.parameters import Fourier, start
+from atlas.rendering.parameters import fourier
 from atlas.rendering.transforms import draw, resample
 from atlas.units import Status
 
@@ -53,32 +53,45 @@ class View:
         return unrectified if before and unrectified is not None else self.activation.value
 
 
+Parameterization = Callable[[Sequence[Key], Recipe], tuple[Tensor, nn.Module]]
+"""(keys, recipe) -> the leaf that is moved, and the module that makes pictures [n,3,h,w] in (0,1) of it."""
+Transforms = Callable[[Sequence[Key], Recipe, int, str], Tensor]
+"""(keys, recipe, count, purpose) -> affines Tensor[count,n,2,3]."""
+
+
 def ascend(
-    prepared: Prepared, objective: Objective, keys: Sequence[Key], recipe: Recipe, numerics: Numerics
+    prepared: Prepared,
+    objective: Objective,
+    keys: Sequence[Key],
+    recipe: Recipe,
+    numerics: Numerics,
+    *,
+    parameterization: Parameterization = fourier,
+    transforms: Transforms = draw,
 ) -> tuple[Tensor, Tensor]:
     """The pictures that `objective` rises to, Tensor[n,3,h,w] in (0,1), and their statuses, uint8 Tensor[n].
 
     Picture i is scored at place i of the objective and takes its chance from `keys[i]`. A status is `OK`,
     `NAN` (a score was not finite) or `UNSTARTED` (no step but a redirected one found a gradient).
     """
-    paint = Fourier(recipe.size, recipe.decay).to(numerics.device)
-    spectrum = start(keys, recipe.size, recipe.deviation).to(numerics.device).requires_grad_()
-    affines = draw(keys, recipe, recipe.steps, "training").to(numerics.device)
-    adam = torch.optim.Adam([spectrum], recipe.learning_rate, (recipe.beta1, recipe.beta2), fused=True)
+    leaf, paint = parameterization(keys, recipe)
+    leaf, paint = leaf.to(numerics.device).requires_grad_(), paint.to(numerics.device)
+    affines = transforms(keys, recipe, recipe.steps, "training").to(numerics.device)
+    adam = torch.optim.Adam([leaf], recipe.learning_rate, (recipe.beta1, recipe.beta2), fused=True)
     finite = torch.ones(len(keys), dtype=torch.bool, device=numerics.device)
     moved = torch.zeros_like(finite)
     redirected = min(recipe.redirected, recipe.steps - 1)
     for step in range(recipe.steps):
         prepared.redirect = step < redirected
-        scores = objective(View.through(prepared, paint(spectrum), affines[step], before=objective.before))
-        (gradient,) = torch.autograd.grad(-scores.sum(), spectrum, materialize_grads=True)
-        spectrum.grad = gradient
+        scores = objective(View.through(prepared, paint(leaf), affines[step], before=objective.before))
+        (gradient,) = torch.autograd.grad(-scores.sum(), leaf, materialize_grads=True)
+        leaf.grad = gradient
         adam.step()
-        strongest = gradient.abs().amax(dim=(1, 2, 3, 4))
+        strongest = gradient.flatten(1).abs().amax(dim=1)
         finite &= scores.detach().isfinite() & strongest.isfinite()
         if step >= redirected:
             moved |= strongest > 0
     with torch.no_grad():
-        pictures = paint(spectrum)
+        pictures = paint(leaf)
     status = torch.where(finite, torch.where(moved, int(Status.OK), int(Status.UNSTARTED)), int(Status.NAN))
     return pictures, status.to(torch.uint8)

@@ -20,12 +20,13 @@ MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1
 
 @contextmanager
 def computing(numerics: Numerics) -> Iterator[None]:
-    """Torch computes with the threads of `numerics` inside."""
+    """Torch computes with the threads of `numerics` inside; on CUDA in whole float32, and repeatably where it can."""
     _keep_memory()
     before = torch.get_num_threads()
     torch.set_num_threads(numerics.threads)
     try:
-        yield
+        with torch.backends.cudnn.flags(deterministic=True, benchmark=False, allow_tf32=False):
+            yield
     finally:
         torch.set_num_threads(before)
 

@@ -15,10 +15,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from atlas.recipe import Recipe
 from atlas.rendering.chance import Key
 
 CORRELATION = ((0.26, 0.09, 0.02), (0.27, 0.00, -0.05), (0.27, -0.09, 0.03))
 """Root of the covariance of ImageNet's colours, RGB by axis (Lucid, `color_correlation_svd_sqrt`)."""
+
+
+def fourier(keys: Sequence[Key], recipe: Recipe) -> tuple[Tensor, nn.Module]:
+    """The leaf that pictures of `keys` begin with, and what makes pictures of it: the recipe's parameterization."""
+    return start(keys, recipe.size, recipe.deviation), Fourier(recipe.size, recipe.decay)
 
 
 def start(keys: Sequence[Key], size: int, deviation: float) -> Tensor:

@@ -63,5 +63,7 @@ def _answers(
     seen = torch.from_numpy(padded).to(numerics.device).permute(0, 3, 1, 2).float() / 255
     affines = draw(batch.keys(recipe.seed), recipe, recipe.draws, "held-out").to(numerics.device)
     respond = responses(batch.layer, batch.units, before=batch.before)
-    views = [View.through(prepared, seen, affine, before=batch.before) for affine in affines]
-    return torch.stack([respond(view).float() for view in views])
+    # View by view: the activations of all draws at once would take several times the memory of a step.
+    return torch.stack(
+        [respond(View.through(prepared, seen, affine, before=batch.before)).float() for affine in affines]
+    )

@@ -116,6 +116,8 @@ class LocalBackend(Backend):
         return swept
 
     def _path(self, key: str) -> Path:
+        if key.startswith("/") or ".." in key.split("/"):
+            raise StoreError(f"{key!r} is no key of a store: it leads out of {self.root}.")
         return self.root / key
 
     def _walk(self, base: str, prefix: str) -> Iterator[str]:
@@ -190,6 +192,9 @@ class MemoryBackend(Backend):
 
     def __str__(self) -> str:
         return "memory"
+
+    def __reduce__(self) -> str:
+        raise StoreError("A store in memory cannot be handed to another process: build with --local, or in a folder.")
 
     def get(self, key: str) -> bytes | None:
         return self._objects.get(key)

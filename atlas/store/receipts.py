@@ -81,6 +81,8 @@ class Receipt:
         if fingerprint({name: value for name, value in data.items() if name != "digest"}) != data["digest"]:
             raise ValueError("the receipt's digest does not fit its content")
         objects = tuple(Stored(**stored) for stored in data["objects"])
+        if any(key.startswith("/") or ".." in key.split("/") for key in (stored.key for stored in objects)):
+            raise ValueError("the receipt names an object outside of its store")
         first, after = data["units"]
         return cls(data["plan"], data["shard"], (first, after), objects, data["numbers"], data["record"])
 

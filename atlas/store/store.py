@@ -176,8 +176,9 @@ class Store:
 
     def receipts(self, plan: Plan) -> dict[int, Receipt]:
         """The valid receipts of `plan` by the index of their shard, asked for or not."""
+        # The single ones first: a fold that goes on meanwhile writes the manifest before it deletes them.
+        single = [Receipt.parse(self.backend.get(key)) for key in self.backend.list(f"receipts/{_folder(plan)}")]
         folded = unfold(self.backend.get(schema.manifest_key(plan)))
-        single = (Receipt.parse(self.backend.get(key)) for key in self.backend.list(f"receipts/{_folder(plan)}"))
         found = [*folded, *(receipt for receipt in single if receipt is not None)]
         return {receipt.shard: receipt for receipt in found if receipt.plan == plan.id}
 
@@ -210,6 +211,12 @@ class Store:
         """Whether the columns and thumbnails rest on the receipts that are there now."""
         receipt = Receipt.parse(self.backend.get(schema.columns_receipt(plan)))
         return receipt is not None and receipt.plan == digest_of(self.receipts(plan).values())
+
+    def settled(self, plan: Plan) -> bool:
+        """Whether nothing is left for a layer's reduce: its columns are done, and folded where it is whole."""
+        whole = len(self.receipts(plan)) == len(plan.complete.wanted)
+        single = next(iter(self.backend.list(f"receipts/{_folder(plan)}")), None)
+        return self.columns_done(plan) and not (whole and single)
 
     def write_columns(self, plan: Plan, columns: dict[str, np.ndarray[Any, Any]], thumbs: Pixels) -> list[Stored]:
         """Write a layer's numbers ([channels,variants] each) and thumbnails, whole, and say what was written.

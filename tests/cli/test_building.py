@@ -67,6 +67,8 @@ def test_unknown_names_offer_the_nearest(run: Command, tmp_path: Path) -> None:
     one_line(run("build", "sqeezenet", *place), "squeezenet")
     one_line(run("build", TINY, "--layers", "secnd.1", *place), "secnd.1", "second.1")
     one_line(run("build", TINY, "--layers", "second.1:64-70", *place), "0 to 69")
+    one_line(run("build", TINY, "--layers", "second.1:\u00b2", *place), "FIRST-LAST")
+    one_line(run("build", TINY, "--layers", "second.1:64-", *place), "FIRST-LAST")
     one_line(run("build", TINY, "--recipe", "quik", *place), "quick")
     one_line(run("build", TINY, "--set", "stpes=3", *place), "steps")
     one_line(run("build", TINY, "--set", "steps=many", *place), "steps", "int")
@@ -113,6 +115,10 @@ def test_a_network_that_fails_on_its_dry_run(run: Command) -> None:
     one_line(run("layers", "tests.nowhere:tiny"), "tests.nowhere")
 
 
+def test_no_cluster_at_the_address(run: Command, tmp_path: Path) -> None:
+    one_line(run("build", TINY, "--store", tmp_path / "s", "--ray", "127.0.0.1:9"), "127.0.0.1:9", "no Ray cluster")
+
+
 def test_ctrl_c_prints_the_line_that_goes_on(tmp_path: Path) -> None:
     store = tmp_path / "s"
     arguments = ["build", TINY, "--layers", "second.1", "--store", str(store), *HASTY, "--set=steps=40", "--workers=1"]
@@ -143,10 +149,11 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
-def test_a_full_disk_keeps_what_is_finished(run: Command, small_disk: Path) -> None:
+@pytest.mark.parametrize("where", ["--local", "--workers=1"])
+def test_a_full_disk_keeps_what_is_finished(run: Command, small_disk: Path, where: str) -> None:
     store = small_disk / "s"
     settings = [*HASTY, "--set=size=64", "--set=level=100"]
-    ran = run("build", TINY, "--layers", "second.1", "--store", store, "--local", *settings)
+    ran = run("build", TINY, "--layers", "second.1", "--store", store, where, *settings)
     assert ran.code == 1
     assert len(ran.complaints) == 1
     assert "No space is left" in ran.complaints[0]

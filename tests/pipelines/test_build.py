@@ -17,7 +17,7 @@ from atlas.models import Model, load_model
 from atlas.recipe import Recipe
 from atlas.store import LocalBackend, MemoryBackend, Store, verify
 from atlas.units import Status
-from pipelines.events import Event, ShardDone, Task
+from pipelines.events import Event, ShardDone, ShardFailed, Task
 from pipelines.executors import InProcess
 from pipelines.on_ray import OnRay
 from pipelines.run import build, describe, tasks
@@ -108,6 +108,46 @@ def test_units_and_layers_are_added_to_a_store(tiny: Model) -> None:
     build_in(whole, tiny, tiny_plans(tiny))
     assert contents(backend) == contents(whole)
     assert not verify(store).findings
+
+
+def test_asking_for_less_builds_no_more(tiny: Model) -> None:
+    backend = MemoryBackend()
+    store = Store.create(backend, tiny.identity, describe(tiny))
+    store.prepare(tiny_plans(tiny, "second.1"))
+    report = build(store, tiny, tiny_plans(tiny, "second.1:0-31"), InProcess())
+    assert (report.planned, report.made) == (64, 64)
+    assert len(store.receipts(store.plans()[0])) == 1
+    assert [len(store.todo(plan)) for plan in store.plans()] == [2]
+
+
+def test_a_fold_that_was_missed_is_made_up_for(tiny: Model) -> None:
+    """As after a kill between the receipt of the columns and the manifest."""
+    backend, plans = MemoryBackend(), tiny_plans(tiny, "second.1")
+    store, _ = build_in(backend, tiny, plans)
+    before = contents(backend)
+    for receipt in store.receipts(plans[0]).values():
+        store.put_receipt(plans[0], plans[0].shard(receipt.shard), receipt)
+    backend.delete("manifests/features/second.1.json")
+    build(store, tiny, plans, InProcess())
+    assert contents(backend) == before
+    assert not list(backend.list("receipts/features/"))
+
+
+class Repeating(InProcess):
+    """Tells of every shard twice, as a task does that is handed out again."""
+
+    def run(self, job: Job, state: dict[str, Any], queue: deque[Task]) -> Generator[Event, None, None]:
+        for event in super().run(job, state, queue):
+            yield event
+            if isinstance(event, ShardDone):
+                yield event
+                yield ShardFailed(event.shard, "given up")
+
+
+def test_what_is_told_twice_is_counted_once(tiny: Model) -> None:
+    _, report = build_in(MemoryBackend(), tiny, tiny_plans(tiny, "second.1"), Repeating())
+    assert report.made == report.planned == 140
+    assert not report.failed
 
 
 def test_another_plan_is_refused_and_shows_only_what_differs(tiny: Model) -> None:

@@ -1,0 +1,71 @@
+"""What came of a run: counted for who started it, and kept in the store for who asks later.
+
+events -> Report, logs/RUN.json
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+from atlas.store import Store
+from pipelines.events import Event, LayerDone, LayerFailed, Retried, ShardDone, ShardFailed
+
+
+@dataclass
+class Report:
+    """What came of a run."""
+
+    planned: int = 0
+    """Pictures asked for."""
+    kept: int = 0
+    """Of these, there before."""
+    made: int = 0
+    statuses: dict[str, int] = field(default_factory=dict)
+    failed: list[str] = field(default_factory=list)
+    """A line for each shard or layer that failed."""
+    retried: int = 0
+    seconds: float = 0.0
+
+
+class Record:
+    """Takes in the events of a run. Its log is one object; failures are written at once, the rest at the end."""
+
+    def __init__(self, store: Store, *, planned: int, left: int) -> None:
+        self.report = Report(planned=planned, kept=planned - left)
+        self._store, self._began = store, time.monotonic()
+        self._key = f"logs/{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}-{uuid4().hex[:6]}.json"
+        self._lines: list[dict[str, Any]] = []
+
+    def take(self, event: Event) -> None:
+        """Count an event and note it."""
+        report = self.report
+        match event:
+            case ShardDone(shard, statuses, record):
+                report.made += sum(statuses.values())
+                for name, count in statuses.items():
+                    report.statuses[name] = report.statuses.get(name, 0) + count
+                self._lines.append({"done": str(shard), "statuses": statuses, **record})
+            case LayerDone(plan, pictures):
+                self._lines.append({"done": f"columns of {plan.layer.name}", "pictures": pictures})
+            case Retried(task, attempt, reason):
+                report.retried += 1
+                self._lines.append({"retried": str(task), "attempt": attempt, "reason": reason})
+            case ShardFailed(shard, reason, trace):
+                self._fail(str(shard), reason, trace)
+            case LayerFailed(layer, reason, trace):
+                self._fail(f"columns of {layer}", reason, trace)
+
+    def _fail(self, what: str, reason: str, trace: str) -> None:
+        self.report.failed.append(f"{what}: {reason}")
+        self._lines.append({"failed": what, "reason": reason, "trace": trace})
+        self.write()
+
+    def write(self) -> None:
+        """Write the log as it stands; nothing where nothing happened."""
+        self.report.seconds = time.monotonic() - self._began
+        if self._lines:
+            self._store.put_json(self._key, {"seconds": self.report.seconds, "events": self._lines})
