@@ -15,7 +15,7 @@ from atlas.catalogue import Catalogue, LayerView
 from atlas.units import Status
 
 CONTRAST, CLIPPED, SAME = 0.1, 0.1, 0.9
-"""The least RGB standard deviation of a picture, the most pixels at 0 or 255, the most correlation with another."""
+"""The least RGB standard deviation of a picture, the most values at 0 or 255, the most correlation with another."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,11 @@ class Quality:
     contrast: float
     """Share of pictures whose RGB standard deviation (values in [0,1]) is 0.1 or more."""
     clipped: float
-    """Largest share of pixels of any picture with a value at 0 or 255."""
+    """Largest share of a picture's values (three a pixel) that are 0 or 255."""
+    touched: float
+    """Share of all pixels with at least one value at 0 or 255."""
     within: float
-    """Share of pictures with fewer than 10% of their pixels at 0 or 255."""
+    """Share of pictures in which fewer than 10% of the pixels have such a value."""
     correlation: float
     """Largest correlation between the pictures of two channels."""
     pair: tuple[str, str]
@@ -37,7 +39,7 @@ class Quality:
     @classmethod
     def of(cls, layers: Iterable[LayerView], variant: str = "positive") -> Quality:
         """Measured on the pictures as stored."""
-        deviations, clips, rows, names = [], [], [], []
+        deviations, clips, pixels, rows, names = [], [], [], [], []
         statuses: dict[str, int] = {}
         for layer in layers:
             v = layer.variant(variant)
@@ -47,7 +49,9 @@ class Quality:
             for index in np.flatnonzero(layer.status[:, v] == Status.OK):
                 picture = np.asarray(layer[int(index)].picture(variant))
                 deviations.append(picture.std() / 255)
-                clips.append(float(((picture == 0) | (picture == 255)).any(axis=2).mean()))
+                ends = (picture == 0) | (picture == 255)
+                clips.append(float(ends.mean()))
+                pixels.append(float(ends.any(axis=2).mean()))
                 rows.append(normalised(picture))
                 names.append(str(layer[int(index)]))
         first, second, value = most_alike(np.stack(rows))
@@ -55,7 +59,8 @@ class Quality:
             len(rows),
             float(np.mean(np.array(deviations) >= CONTRAST)),
             max(clips),
-            float(np.mean(np.array(clips) < CLIPPED)),
+            float(np.mean(pixels)),
+            float(np.mean(np.array(pixels) < CLIPPED)),
             value,
             (names[first], names[second]),
             statuses,
@@ -64,7 +69,8 @@ class Quality:
     def __str__(self) -> str:
         return (
             f"{self.pictures} pictures: standard deviation >= {CONTRAST} in {self.contrast:.1%}; "
-            f"pixels at 0 or 255: under 10% in {self.within:.1%}, most in one {self.clipped:.1%}; "
+            f"values at 0 or 255: at most {self.clipped:.1%} of a picture's; "
+            f"pixels with one: {self.touched:.1%} of all, under 10% in {self.within:.1%} of the pictures; "
             f"most alike {self.pair[0]} and {self.pair[1]} at {self.correlation:.3f}; {self.statuses}"
         )
 

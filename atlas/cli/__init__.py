@@ -15,7 +15,7 @@ import sys
 import typer
 
 from atlas.cli import building, looking, reading
-from atlas.cli.printing import complain
+from atlas.cli.printing import complain, program
 from atlas.errors import AtlasError
 
 app = typer.Typer(
@@ -61,4 +61,4 @@ def main() -> None:
 
 def command() -> str:
     """The command line that started this process, to be run again."""
-    return shlex.join(["atlas", *sys.argv[1:]])
+    return f"{program()} {shlex.join(sys.argv[1:])}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from atlas.cli import options as o
-from atlas.cli.printing import complain, duration, say
+from atlas.cli.printing import complain, duration, program, say
 from atlas.errors import BuildFailed
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def finish(report: Report, place: Path) -> None:
         raise BuildFailed(
             f"{len(report.failed)} shards failed; the rest is kept in {place}. Run the same command to try them again."
         )
-    say(f"To look:   atlas serve {place}")
+    say(f"To look:   {program()} serve {place}")
     say(f'In Python: import atlas; cat = atlas.open("{place}"); cat.layers')
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from atlas.cli import options as o
-from atlas.cli.printing import complain, count, out, say, table
+from atlas.cli.printing import complain, count, duration, out, say, table
 from atlas.plan import Plan
 
 if TYPE_CHECKING:
@@ -96,8 +97,18 @@ def plan(
     pictures, flops, size = (sum(getattr(p, what) for p in plans) for what in ("pictures", "flops", "bytes"))
     out.print(
         f"{pictures:,} pictures of {plans[0].recipe.size} px in {plans[0].recipe.steps} steps: "
-        f"{count(flops)}FLOP, about {max(size / 1e6, 0.1):,.1f} MB."
+        f"{count(flops)}FLOP, about {max(size / 1e6, 0.1):,.1f} MB{_time(plans, flops)}."
     )
+
+
+def _time(plans: list[Plan], flops: float) -> str:
+    """How long it may take here, where that can be said."""
+    from pipelines.run import SPEED
+
+    cores = os.cpu_count() or 1
+    if plans[0].numerics.device != "cpu":
+        return ""
+    return f", roughly {duration(flops / SPEED / cores)} on this machine's {cores} cores"
 
 
 def _row(plan: Plan, left: dict[Plan, int]) -> tuple[object, ...]:

@@ -5,8 +5,11 @@ values -> lines and tables
 
 from __future__ import annotations
 
+import shlex
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Literal
 
 from rich.console import Console
@@ -24,14 +27,22 @@ def complain(line: str) -> None:
     err.print(f"[red]error:[/red] {_plain(line)}")
 
 
+def program() -> str:
+    """How the user can call us again: `atlas` where the shell finds it, else the way they did."""
+    called = Path(sys.argv[0])
+    if called.name == "__main__.py":
+        return "python -m atlas"
+    return "atlas" if shutil.which("atlas") or not called.is_file() else shlex.quote(str(called))
+
+
 def say(line: str) -> None:
     """One line to standard output."""
     out.print(_plain(line))
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "") -> None:
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """A table to standard output; columns whose name ends in `>` are set right."""
-    made = Table(title=title or None, box=None, pad_edge=False, title_justify="left")
+    made = Table(box=None, pad_edge=False)
     for name in columns:
         number = name.endswith(">")
         justify: Literal["left", "right"] = "right" if number else "left"
