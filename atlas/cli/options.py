@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -37,15 +36,21 @@ Settings = Annotated[
 ]
 StorePath = Annotated[Path | None, typer.Option("--store", help="Where results go; MODEL.atlas unless said.")]
 Weights = Annotated[
-    Path | None, typer.Option("--weights", help="A checkpoint: safetensors, or a state dict saved by torch.save.")
+    Path | None,
+    typer.Option(
+        "--weights",
+        help="A checkpoint: safetensors, or a state dict saved by torch.save. Its labels are unknown unless --labels "
+        "says them; its preprocessing is the architecture's usual unless --preprocessing says it.",
+    ),
 ]
 Labels = Annotated[Path | None, typer.Option("--labels", help="Class names, one a line, in the order of the outputs.")]
 Preprocess = Annotated[
     str | None,
     typer.Option(
         "--preprocessing",
-        metavar="JSON",
-        help='Preprocessing as JSON or a JSON file: {"size": [224, 224], "mean": [...], "std": [...], ...}.',
+        metavar="TEXT",
+        help="'size=224 resize=256 mean=0.485,0.456,0.406 std=0.229,0.224,0.225 scale=1 bgr=no', the same fields as a "
+        "JSON object, or FILE.json.",
     ),
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
@@ -58,7 +63,7 @@ def load(model: str, weights: Path | None, labels: Path | None, preprocessing: s
         from atlas.models import Preprocessing, load_model
     except ModuleNotFoundError as error:
         raise AtlasError(f"This command needs {error.name}: pip install 'atlas-builder[build]'") from error
-    given = None if preprocessing is None else Preprocessing.from_dict(_json(preprocessing))
+    given = None if preprocessing is None else Preprocessing.parse(preprocessing)
     return load_model(model, weights=weights, labels=labels, preprocessing=given)
 
 
@@ -94,14 +99,3 @@ def left_in(store: Path | None, plans: list[Plan]) -> dict[Plan, int]:
         return {plan: len(plan.shards) for plan in plans}
     opened.check(plans)
     return {plan: len(opened.todo(plan)) for plan in plans}
-
-
-def _json(text: str) -> dict[str, Any]:
-    try:
-        source = text if text.lstrip().startswith("{") else Path(text).read_text()
-        value = json.loads(source)
-    except (OSError, ValueError) as error:
-        raise AtlasError(f"--preprocessing {text}: neither JSON nor a JSON file ({error}).") from error
-    if not isinstance(value, dict):
-        raise AtlasError(f"--preprocessing {text}: a JSON object is needed, with size, mean and std.")
-    return value

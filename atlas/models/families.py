@@ -4,14 +4,14 @@
 
     torchvision:NAME[@WEIGHTS]   timm:NAME[.TAG]   package.module:factory   squeezenet   efficientnet-lite0
 
-`@random` behind any of them means untrained weights, always the same ones.
+`@random` behind any of them but a factory, which decides itself, means untrained weights, always the same ones.
 """
 
 from __future__ import annotations
 
 import torch
 
-from atlas.errors import UnknownName
+from atlas.errors import ModelError, UnknownName
 from atlas.models.found import Found
 from atlas.models.from_factory import find_factory
 from atlas.models.from_timm import find_timm
@@ -50,6 +50,8 @@ def _find(family: str, name: str, variant: str, *, spec: str, trained: bool) -> 
         raise UnknownName(f"There are no weights {variant!r} of {name}; only torchvision's have names, and @random.")
     if family == "timm":
         return find_timm(name, trained=trained)
+    if family and variant:
+        raise ModelError(f"{spec}: a factory decides its own weights. Leave @random out; give others with --weights.")
     if family:
         return find_factory(family, name)
     if name in PACKAGED:

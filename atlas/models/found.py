@@ -19,3 +19,5 @@ class Found:
     labels: tuple[str, ...] | None = None
     """Names of the classes, where the weights' metadata carry them."""
     title: str | None = None
+    origin: str | None = None
+    """Whose weights the preprocessing and the labels are of; None where the user's own code says them."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,8 @@ def find_factory(module: str, name: str) -> Found:
     current folder is searched too. Raises `ModelError` where the module, the function or what it returns is no good.
     """
     spec = f"{module}:{name}"
-    made = _call(_factory(module, name), spec)
+    with _current_folder():
+        made = _call(_factory(module, name), spec)
     network, preprocessing = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
     if not isinstance(network, nn.Module):
         raise ModelError(f"{spec} returned {_kind(made)}, not a torch.nn.Module or (network, preprocessing).")
@@ -36,8 +37,7 @@ def find_factory(module: str, name: str) -> Found:
 
 def _factory(module: str, name: str) -> Callable[[], Any]:
     try:
-        with _current_folder():
-            found = importlib.import_module(module)
+        found = importlib.import_module(module)
     except Exception as error:
         text = " ".join(str(error).split())
         raise ModelError(f"{module}:{name}: the module cannot be imported ({type(error).__name__}: {text}).") from error
@@ -51,13 +51,17 @@ def _factory(module: str, name: str) -> Callable[[], Any]:
 
 @contextmanager
 def _current_folder() -> Iterator[None]:
-    """Imports find what lies in the current folder, as they do under `python -m`."""
+    """Imports find what lies in the current folder, as they do under `python -m`; those inside a function too."""
     here = str(Path.cwd())
-    sys.path.append(here)
+    known = here in sys.path
+    if not known:
+        sys.path.append(here)
     try:
         yield
     finally:
-        sys.path.remove(here)
+        if not known:
+            with suppress(ValueError):
+                sys.path.remove(here)
 
 
 def _call(factory: Callable[[], Any], spec: str) -> Any:

@@ -10,7 +10,8 @@ from typing import Any
 
 from torch import nn
 
-from atlas.errors import ModelError, UnknownName, WeightsError
+from atlas.errors import ModelError, UnknownName
+from atlas.models.checkpoints import fetched
 from atlas.models.found import Found
 from atlas.models.preprocessing import Preprocessing
 
@@ -35,18 +36,15 @@ def find_timm(name: str, *, trained: bool) -> Found:
     if tag and name not in tagged:
         raise UnknownName.among("set of weights in timm", name, tagged)
     network = _trained(timm, name) if trained else timm.create_model(name, pretrained=False)
-    return Found(network, _preprocessing(timm, network), _labels(vars(network)["pretrained_cfg"]), f"{name} (timm)")
+    config = vars(network)["pretrained_cfg"]
+    origin = f"timm's {config.get('tag') or 'default weights'}"
+    return Found(network, _preprocessing(timm, network), _labels(config), f"{name} (timm)", origin)
 
 
 def _trained(timm: Any, name: str) -> nn.Module:
-    try:
+    """Its weights are safetensors, a file of torch's, or arrays that numpy reads; numpy runs no code by itself."""
+    with fetched(f"timm:{name}"):
         network: nn.Module = timm.create_model(name, pretrained=True)
-    except (OSError, RuntimeError, ValueError) as error:
-        text = " ".join(str(error).split())[:200]
-        raise WeightsError(
-            f"timm:{name}: its trained weights cannot be had ({type(error).__name__}: {text}). "
-            f"Give a file of them with --weights, or take timm:{name}@random, untrained."
-        ) from error
     return network
 
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from torch import nn
 
-from atlas.errors import ModelError, UnknownName, WeightsError
+from atlas.errors import ModelError, UnknownName
+from atlas.models.checkpoints import fetched
 from atlas.models.found import Found
 from atlas.models.preprocessing import Preprocessing
 
@@ -36,7 +37,9 @@ def find_torchvision(name: str, variant: str = "", *, trained: bool) -> Found:
     weights = _weights(models, name, "" if variant == "random" else variant)
     builder = models.get_model_builder(name)
     network = _trained(builder, name, weights) if trained else builder(**_untrained(builder, name, weights))
-    return Found(network, preprocessing_of(weights.transforms()), tuple(weights.meta["categories"]), _title(name))
+    preprocessing = preprocessing_of(weights.transforms())
+    labels, origin = tuple(weights.meta["categories"]), f"torchvision's {weights.name}"
+    return Found(network, preprocessing, labels, f"{name} (torchvision)", origin)
 
 
 def torchvision_names() -> list[str]:
@@ -56,13 +59,9 @@ def _weights(models: ModuleType, name: str, variant: str) -> Any:
 
 
 def _trained(builder: Callable[..., nn.Module], name: str, weights: Any) -> nn.Module:
-    try:
+    """What torchvision's own builder makes: it knows older names of keys, and which heads only training needs."""
+    with fetched(f"torchvision:{name}", f"{weights.name} ({weights.url.rpartition('/')[2]})"):
         return builder(weights=weights, progress=False)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise WeightsError(
-            f"torchvision:{name}: its trained weights {weights.name} cannot be had ({type(error).__name__}: {error}). "
-            f"Give a file of them with --weights, or take torchvision:{name}@random, untrained."
-        ) from error
 
 
 def _untrained(builder: Callable[..., nn.Module], name: str, weights: Any) -> dict[str, Any]:
@@ -90,7 +89,3 @@ def preprocessing_of(transforms: Any) -> Preprocessing:
         mean=tuple(transforms.mean),
         std=tuple(transforms.std),
     )
-
-
-def _title(name: str) -> str:
-    return f"{name} (torchvision)"

@@ -8,6 +8,7 @@ True
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from atlas.errors import ModelError
@@ -15,6 +16,8 @@ from atlas.models.checkpoints import load_weights, read_checkpoint, refuse_nan
 from atlas.models.families import find, is_random
 from atlas.models.model import Model, ModelSource
 from atlas.models.preprocessing import Preprocessing
+
+log = logging.getLogger(__name__)
 
 
 def load_model(
@@ -26,7 +29,8 @@ def load_model(
 ) -> Model:
     """The model that `spec` names, with its library's trained weights, or those of the file `weights`.
 
-    `labels` is a file of class names, one a line. `preprocessing` goes before what the library says. Raises
+    `labels` is a file of class names, one a line. `preprocessing` goes before what the library says. Of a file the
+    library knows neither: there are no labels then, and its own preprocessing is taken with a logged warning. Raises
     `UnknownName` with the nearest names, `WeightsError` for a weights file that is unsafe, does not fit or holds NaN,
     and `ModelError` where nobody says how images are preprocessed.
     """
@@ -41,8 +45,13 @@ def load_model(
             f"{spec}: nobody says how its images are preprocessed. Return (network, preprocessing) from the factory, "
             "or say it: --preprocessing 'size=224 mean=0.5,0.5,0.5 std=0.5,0.5,0.5'"
         )
+    if weights is not None and preprocessing is None and found.origin:
+        log.warning(
+            "%s: preprocessing is that of %s, '%s'. Give --preprocessing if the file was trained otherwise.",
+            *(weights, found.origin, how.text()),
+        )
     random = is_random(spec) and weights is None
-    names = _read_labels(labels) if labels is not None else None if random else found.labels
+    names = _read_labels(labels) if labels is not None else None if untrained else found.labels
     return Model(found.network, ModelSource(spec, how, names, random, found.title or spec))
 
 

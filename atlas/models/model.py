@@ -9,7 +9,6 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +26,7 @@ from atlas.units import Layer
 
 @dataclass(frozen=True)
 class ModelSource:
-    """What a worker needs, besides the weights, to build the model again: no files, no network hub, no pickle."""
+    """What a worker needs, besides the weights, to build the model again: no file, no hub, no pickled module."""
 
     spec: str
     preprocessing: Preprocessing
@@ -40,15 +39,6 @@ class ModelSource:
         network = find(self.spec, trained=False).network
         load_weights(network, state, f"the state of {self.spec}")
         return Model(network, self)
-
-    def to_dict(self) -> dict[str, Any]:
-        labels = None if self.labels is None else list(self.labels)
-        return vars(self) | {"preprocessing": self.preprocessing.to_dict(), "labels": labels}
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> ModelSource:
-        labels = None if data["labels"] is None else tuple(data["labels"])
-        return cls(**(data | {"preprocessing": Preprocessing.from_dict(data["preprocessing"]), "labels": labels}))
 
 
 class Model:
@@ -107,17 +97,6 @@ class Model:
     def layers(self) -> list[Layer]:
         """Every activation, in order of execution. Raises `DryRunError` where the network fails on noise."""
         return discover(self.network, self.preprocessing, self.spec)
-
-    @cached_property
-    def fixed_size(self) -> bool:
-        """Whether the whole network takes pictures of its own size only (`Prepared.accepts` asks for one layer)."""
-        height, width = self.preprocessing.size
-        try:
-            with torch.no_grad():
-                self.network(self.preprocessing.normalise(torch.zeros(1, 3, height + 32, width + 32)))
-        except Exception:  # noqa: BLE001 - a foreign network may raise anything
-            return True
-        return False
 
     def layer(self, name: str) -> Layer:
         """The layer called `name`. Raises `UnknownName` with the nearest names."""

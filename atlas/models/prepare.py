@@ -11,7 +11,6 @@ from __future__ import annotations
 import copy
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -113,18 +112,13 @@ class Prepared:
             self._accepted[size] = self._tried(size)
         return self._accepted[size]
 
-    @cached_property
-    def size(self) -> tuple[int, int] | None:
-        """The only height and width that reach the layer, None where it takes pictures of other sizes too."""
-        height, width = self.preprocessing.size
-        others = (height // 2, width // 2), (height + 32, width + 32)
-        return None if all(map(self.accepts, others)) else self.preprocessing.size
-
     def _tried(self, size: tuple[int, int]) -> bool:
         device = next(self.network.parameters(), torch.empty(0)).device
         try:
             with torch.no_grad():
                 value = self.activations(torch.zeros(2, 3, *size, device=device), before=False).value
+        except (torch.OutOfMemoryError, MemoryError):
+            raise  # says nothing about the size
         except Exception:  # noqa: BLE001 - a foreign network may raise anything
             return False
         return value.shape[:2] == (2, self.layer.channels)

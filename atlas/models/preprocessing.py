@@ -12,7 +12,10 @@ from the weights' own metadata or is said explicitly.
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -60,9 +63,7 @@ class Preprocessing:
         """The network's input for `x` [n,3,h,w] in [0,1]."""
         if self.bgr:
             x = x.flip(1)
-        mean = x.new_tensor(self.mean).view(3, 1, 1)
-        std = x.new_tensor(self.std).view(3, 1, 1)
-        return x.mul(self.scale).sub(mean).div(std)
+        return x.mul(self.scale).sub(_held(self.mean, x.device, x.dtype)).div(_held(self.std, x.device, x.dtype))
 
     def image(self, picture: Image.Image) -> Tensor:
         """`picture` as evaluation sees it: Tensor[3,h,w] float32 in [0,1], not yet normalised."""
@@ -94,13 +95,10 @@ class Preprocessing:
         """Raises `UnknownName` for a field there is none of, `ModelError` for values that cannot be."""
         for name in data:
             if name not in cls.__dataclass_fields__:
-                raise UnknownName.among("field of a preprocessing", name, cls.__dataclass_fields__)
+                raise UnknownName.among("field of a preprocessing", str(name), cls.__dataclass_fields__)
         if "size" not in data:
             raise ModelError("preprocessing: it needs at least the network's input size, as in size=224.")
-        size = data["size"]
-        height, width = (size, size) if isinstance(size, int) else size
-        lists: dict[str, Any] = {name: tuple(map(float, data[name])) for name in ("mean", "std") if name in data}
-        return cls(**(data | lists | {"size": (int(height), int(width))}))
+        return cls(**{name: _CHECKED[name](name, value) for name, value in data.items()})
 
     def text(self) -> str:
         """As `parse` reads it: only what differs from the defaults."""
@@ -113,17 +111,40 @@ class Preprocessing:
 
     @classmethod
     def parse(cls, text: str) -> Preprocessing:
-        """From `size=224 resize=256 mean=0.485,0.456,0.406 std=... scale=1 bgr=no`, or a JSON file of the same fields.
+        """From `size=224 resize=256 mean=0.485,0.456,0.406 std=... scale=1 bgr=no`, or JSON of the same fields.
 
-        Raises `UnknownName` or `ModelError` where it cannot be read.
+        The JSON is the text itself or, where the text is a name that ends in `.json`, a file's. Raises `UnknownName`
+        or `ModelError` where it cannot be read.
         """
         try:
-            if text.endswith(".json"):
-                return cls.from_dict(json.loads(Path(text).read_text()))
-            settings = dict(setting.split("=", 1) for setting in text.split())
-            return cls.from_dict({name: _READ.get(name, str)(value) for name, value in settings.items()})
-        except (ValueError, TypeError, OSError) as error:
-            raise ModelError(f"preprocessing {text!r}: cannot be read ({error}). Write size=224 mean=0,0,0.") from None
+            data = _settings(text.strip())
+        except (ValueError, OSError) as error:
+            reason = " ".join(str(error).split())
+            raise ModelError(
+                f"preprocessing {text!r}: cannot be read ({reason}). Write 'size=224 mean=0,0,0 std=1,1,1', "
+                "a JSON object of these fields, or FILE.json."
+            ) from None
+        return cls.from_dict(data)
+
+
+@lru_cache(maxsize=64)
+def _held(values: tuple[float, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
+    """`values` [3,1,1] on `device`: kept there, as to bring them over anew stops a GPU at every step."""
+    with torch.inference_mode(False):
+        return torch.tensor(values, device=device, dtype=dtype).view(3, 1, 1)
+
+
+def _settings(text: str) -> dict[str, Any]:
+    """The fields that `text` or the file it names gives. Raises ValueError or OSError."""
+    if text.startswith("{") or text.endswith(".json"):
+        data = json.loads(text if text.startswith("{") else Path(text).read_text())
+        if not isinstance(data, dict):
+            raise ValueError("JSON, but not an object")
+        return data
+    settings = [setting.partition("=") for setting in text.split()]
+    if bare := [name for name, equals, _ in settings if not equals]:
+        raise ValueError(f"{bare[0]!r} is not NAME=VALUE")
+    return {name: _READ.get(name, str)(value) for name, _, value in settings}
 
 
 def _floats(text: str) -> list[float]:
@@ -133,21 +154,78 @@ def _floats(text: str) -> list[float]:
 
 
 def _pair(text: str) -> list[int]:
-    values = [int(value) for value in text.replace("x", ",").split(",")]
-    return values * 2 if len(values) == 1 else values
+    return [int(value) for value in text.replace("x", ",").split(",")]
+
+
+def _truth(text: str) -> bool:
+    words = {"1": True, "yes": True, "true": True, "0": False, "no": False, "false": False}
+    if text.lower() not in words:
+        raise ValueError(f"{text!r} is neither yes nor no")
+    return words[text.lower()]
 
 
 def _written(value: Any) -> str:
     if isinstance(value, tuple):
-        return ",".join(f"{number:g}" for number in value)
-    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+        return ",".join(map(_written, value))
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value).removesuffix(".0")
 
 
-_READ: dict[str, Any] = {
+def _refused(name: str, value: Any, wanted: str) -> ModelError:
+    return ModelError(f"preprocessing: {name} is {wanted}, not {value!r}.")
+
+
+def _size(name: str, value: Any) -> tuple[int, int]:
+    sides = list(value) if isinstance(value, list | tuple) else [value]
+    if len(sides) not in (1, 2) or not all(map(_is_whole, sides)):
+        raise _refused(name, value, "a height and a width in pixels, or one number for both")
+    return sides[0], sides[-1]
+
+
+def _whole(name: str, value: Any) -> int | None:
+    if value is not None and not _is_whole(value):
+        raise _refused(name, value, "a whole number of pixels, 1 or more")
+    return value  # type: ignore[no-any-return]
+
+
+def _triple(name: str, value: Any) -> tuple[float, ...]:
+    if not isinstance(value, list | tuple) or len(value) != 3:
+        raise _refused(name, value, "three numbers, one a channel")
+    return tuple(_number(name, part) for part in value)
+
+
+def _number(name: str, value: Any) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        raise _refused(name, value, "made of finite numbers")
+    return float(value)
+
+
+def _instance(name: str, value: Any, *, kind: type, wanted: str) -> Any:
+    if not isinstance(value, kind):
+        raise _refused(name, value, wanted)
+    return value
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+_READ: dict[str, Callable[[str], Any]] = {
     "size": _pair,
     "resize": int,
     "mean": _floats,
     "std": _floats,
     "scale": float,
-    "bgr": lambda text: text.lower() in ("1", "yes", "true"),
+    "bgr": _truth,
 }
+"""Fields out of text."""
+
+_CHECKED: dict[str, Callable[[str, Any], Any]] = {
+    "size": _size,
+    "resize": _whole,
+    "interpolation": partial(_instance, kind=str, wanted="a word"),
+    "mean": _triple,
+    "std": _triple,
+    "scale": _number,
+    "bgr": partial(_instance, kind=bool, wanted="true or false"),
+}
+"""Fields out of JSON, or of a dict in a user's code."""

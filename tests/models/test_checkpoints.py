@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import pickle
+from collections import OrderedDict
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -10,7 +12,7 @@ from torch import Tensor, nn
 
 from atlas.errors import WeightsError
 from atlas.models import load_model
-from atlas.models.checkpoints import read_checkpoint
+from atlas.models.checkpoints import load_weights, read_checkpoint
 
 pytestmark = pytest.mark.builder
 
@@ -79,6 +81,67 @@ def test_what_is_no_checkpoint_is_one_line(tmp_path: Path, name: str) -> None:
     with pytest.raises(WeightsError, match=name) as caught:
         load_model(TINY, weights=tmp_path / name)
     assert "\n" not in str(caught.value)
+
+
+def damaged(whole: bytes, seed: int) -> bytes:
+    """`whole` with a piece cut off, or some bytes changed, most of them near either end, where its structure is."""
+    random = Random(seed)
+    if seed % 3 == 0:
+        return whole[: random.randrange(len(whole))]
+    piece = bytearray(whole)
+    for _ in range(random.choice([1, 4, 40])):
+        near = random.randrange(min(len(piece), 1500))
+        piece[random.choice([near, -1 - near, random.randrange(len(piece))])] = random.randrange(256)
+    return bytes(piece)
+
+
+def refused(file: Path) -> str | None:
+    """The line that refuses `file`, None where it is read."""
+    try:
+        read_checkpoint(file)
+    except WeightsError as error:
+        return str(error)
+    return None
+
+
+@pytest.mark.parametrize("kind", ["zip.pt", "legacy.pt", "weights.safetensors"])
+def test_damaged_files_are_loaded_or_refused_in_one_line(tmp_path: Path, kind: str) -> None:
+    from safetensors.torch import save
+
+    file = tmp_path / kind
+    if kind == "weights.safetensors":
+        file.write_bytes(save(state()))
+    else:
+        torch.save(state(), file, _use_new_zipfile_serialization=kind == "zip.pt")
+    whole, lines = file.read_bytes(), []
+    for seed in range(150):
+        file.write_bytes(damaged(whole, seed))
+        lines.append(refused(file))
+    assert sum(line is not None for line in lines) > 50
+    assert not any("\n" in line for line in lines if line)
+
+
+@pytest.mark.parametrize("data", [b"\x80\x02)R.", b"\x80\x02J\x00", b"\x80\x02Q."])
+def test_pieces_of_pickles_are_refused_in_one_line(tmp_path: Path, data: bytes) -> None:
+    """They ask for what was never put down, or end within a number."""
+    (tmp_path / "piece.pt").write_bytes(data)
+    line = refused(tmp_path / "piece.pt")
+    assert line is not None
+    assert "\n" not in line
+
+
+def test_versions_of_modules_are_kept(tmp_path: Path) -> None:
+    """By them torch knows older names of keys."""
+    from torchvision.models.vision_transformer import MLPBlock
+
+    network = MLPBlock(4, 8, 0.0)
+    names = {"0": "linear_1", "3": "linear_2"}
+    old = OrderedDict((f"module.{names[key[0]]}{key[1:]}", value) for key, value in network.state_dict().items())
+    vars(old)["_metadata"] = {"": {"version": 1}, "module": {"version": 1}}
+    torch.save(old, tmp_path / "weights.pt")
+    other = MLPBlock(4, 8, 0.0)
+    load_weights(other, read_checkpoint(tmp_path / "weights.pt"), "weights.pt")
+    assert torch.equal(other[0].weight, network[0].weight)
 
 
 def test_weights_that_do_not_fit_name_the_keys(tmp_path: Path) -> None:

@@ -1,7 +1,12 @@
 from __future__ import annotations
 
-import json
+import logging
+import os
+import pickle
+import re
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,6 +14,7 @@ from torch import nn
 
 from atlas.errors import AtlasError, ModelError, WeightsError
 from atlas.models import ModelSource, Preprocessing, load_model
+from atlas.models.checkpoints import fetched
 from atlas.models.families import find
 
 pytestmark = pytest.mark.builder
@@ -60,11 +66,23 @@ def test_a_factory_may_lie_in_the_current_folder(tmp_path: Path, monkeypatch: py
     assert load_model("my_own_network:make").layers
 
 
+def test_a_factory_may_import_when_it_is_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_later_part.py").write_text("from tests.models.test_load import with_dict\n")
+    (tmp_path / "my_lazy_network.py").write_text(
+        "def make():\n    from my_later_part import with_dict\n    return with_dict()\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    before = list(sys.path)
+    assert load_model("my_lazy_network:make").layers
+    assert sys.path == before
+
+
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
         ("no.such.module:make", "cannot be imported.*ModuleNotFoundError"),
         (f"{HERE}:bar", "'bar'.*'bare'"),
+        ("tests.networks:tiny@random", "a factory decides its own weights. Leave @random out"),
         (f"{HERE}:nothing", "returned nothing, not a torch.nn.Module"),
         (f"{HERE}:raising", "raising failed: FileNotFoundError: my weights are gone$"),
         (f"{HERE}:instance", "a Sequential: name a function that returns the network"),
@@ -109,6 +127,99 @@ def test_trained_weights_are_the_default(tmp_path: Path, monkeypatch: pytest.Mon
     assert model.preprocessing.mean == (0.485, 0.456, 0.406)
     assert model.labels is not None
     assert model.labels[243] == "bull mastiff"
+
+
+class Code:
+    """Runs code when it is unpickled."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.marker,)
+
+
+def planted(folder: Path, url: str, data: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`data`, as torch saves it, where torch's hub would keep what it fetches from `url`."""
+    monkeypatch.setenv("TORCH_HOME", str(folder))
+    cache = folder / "hub" / "checkpoints"
+    cache.mkdir(parents=True)
+    torch.save(data, cache / Path(url).name)
+
+
+@pytest.mark.parametrize("setting", [None, "1"])
+@pytest.mark.parametrize("spec", ["torchvision:squeezenet1_1", "timm:legacy_seresnet18.in1k"])
+def test_code_in_a_cache_is_never_run(
+    spec: str, setting: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from timm.models import get_pretrained_cfg
+    from torchvision.models import SqueezeNet1_1_Weights
+
+    config = get_pretrained_cfg("legacy_seresnet18.in1k")
+    url = vars(config)["url"] if spec.startswith("timm") else SqueezeNet1_1_Weights.DEFAULT.url
+    planted(tmp_path, url, {"weight": Code(tmp_path / "ran")}, monkeypatch)
+    if setting:
+        monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", setting)
+    with pytest.raises(WeightsError, match=rf"^{spec[:10]}.*perhaps code; not loaded.*--weights") as caught:
+        load_model(spec)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "ran").exists()
+    assert os.environ.get("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD") == setting
+    assert "TORCH_FORCE_WEIGHTS_ONLY_LOAD" not in os.environ
+
+
+def test_no_library_can_have_code_run(tmp_path: Path) -> None:
+    """Not even one that asks for whole pickles, as timm did before it was mended."""
+    torch.save({"weight": Code(tmp_path / "ran")}, tmp_path / "weights.pt")
+    with pytest.raises(WeightsError, match="not loaded"), fetched("timm:some"):
+        torch.load(tmp_path / "weights.pt", weights_only=False)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_cached_weights_that_do_not_fit_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torchvision.models import ResNet18_Weights
+
+    planted(tmp_path, ResNet18_Weights.DEFAULT.url, load_model("squeezenet").state, monkeypatch)
+    with pytest.raises(WeightsError, match=r"resnet18.*IMAGENET1K_V1 \(resnet18-f37072fd\.pth\)") as caught:
+        load_model("torchvision:resnet18")
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("spec", "origin"),
+    [("torchvision:squeezenet1_1", "torchvision's IMAGENET1K_V1"), ("timm:test_resnet", "timm's r160_in1k")],
+)
+def test_of_a_file_of_weights_the_library_knows_no_labels_and_says_what_it_assumes(
+    spec: str, origin: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file, labels = tmp_path / "mine.pt", tmp_path / "labels.txt"
+    model = load_model(f"{spec}@random")
+    torch.save(model.state, file)
+    labels.write_text("dog\ncat\n")
+    given = load_model(spec, weights=file)
+    assert given.labels is None
+    assert given.preprocessing == model.preprocessing
+    (line,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert line.startswith(f"{file}: preprocessing is that of {origin}, 'size=")
+    caplog.clear()
+    assert load_model(spec, weights=file, labels=labels, preprocessing=SAID).labels == ("dog", "cat")
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("name", ["googlenet", "densenet121", "mnasnet0_5", "resnet18"])
+def test_published_files_fit_when_they_are_given(name: str, tmp_path: Path) -> None:
+    """With the heads that only training needs, with DenseNet's old names, without counters."""
+    from torchvision import models
+
+    network = models.get_model(name, weights=None, **({"init_weights": False} if name == "googlenet" else {}))
+    old = re.compile(r"(denselayer\d+\.(?:norm|conv))(?=[12]\.)")
+    state = network.state_dict()
+    published = {old.sub(r"\1.", key): value for key, value in state.items() if not key.endswith("num_batches_tracked")}
+    torch.save(published, tmp_path / "weights.pt")
+    loaded = load_model(f"torchvision:{name}", weights=tmp_path / "weights.pt").state
+    assert loaded.keys() <= state.keys()
+    assert all(torch.equal(value, state[key]) for key, value in loaded.items())
 
 
 def test_weights_that_cannot_be_fetched_say_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,10 +276,18 @@ def test_weights_of_timm_without_classes_have_no_labels() -> None:
     assert find("timm:vit_small_patch14_dinov2.lvd142m", trained=False).labels is None
 
 
-@pytest.mark.parametrize("spec", ["torchvision:mobilenet_v3_small@random", "timm:test_resnet@random", "squeezenet"])
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "torchvision:mobilenet_v3_small@random",
+        "torchvision:mnasnet0_5@random",
+        "timm:test_resnet@random",
+        "squeezenet",
+    ],
+)
 def test_a_worker_builds_the_same_model_from_source_and_state(spec: str) -> None:
     model = load_model(spec)
-    source = ModelSource.from_dict(json.loads(json.dumps(model.source.to_dict())))
+    source: ModelSource = pickle.loads(pickle.dumps(model.source))
     assert source == model.source
     built = source.build({key: value.clone() for key, value in model.state.items()})
     assert built.identity == model.identity

@@ -148,14 +148,33 @@ def test_tokens_lose_their_prefix_and_maps_come_channels_first() -> None:
 
 
 def test_one_size_is_found_out() -> None:
-    fixed, free = model_of(vit()), model_of(resnet())
-    assert fixed.fixed_size
-    assert not free.fixed_size
-    prepared = prepare(fixed, "encoder.layers.encoder_layer_1")
-    assert prepared.size == (32, 32)
+    prepared = prepare(model_of(vit()), "encoder.layers.encoder_layer_1")
+    assert prepared.accepts((32, 32))
     assert not prepared.accepts((48, 48))
-    assert prepare(free, "layer2.0").accepts((48, 48))
-    assert prepare(model_of(resnet(), square(64)), "layer2.0").size is None
+    assert prepare(model_of(resnet()), "layer2.0").accepts((48, 48))
+
+
+class Hungry(nn.Module):
+    """Finds no memory for pictures larger than its own."""
+
+    def __init__(self, error: type[Exception]) -> None:
+        super().__init__()
+        self.error = error
+        self.convolution = nn.Conv2d(3, 4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[-1] > 32:
+            raise self.error("this test's memory is full")
+        found: Tensor = self.convolution(x)
+        return found
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, MemoryError])
+def test_a_lack_of_memory_says_nothing_about_sizes(error: type[Exception]) -> None:
+    prepared = prepare(model_of(Hungry(error)), "convolution")
+    assert prepared.accepts((32, 32))
+    with pytest.raises(error):
+        prepared.accepts((48, 48))
 
 
 def test_pictures_need_not_be_square() -> None:

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.overrides import TorchFunctionMode
 
 from atlas.errors import ModelError, UnknownName
 from atlas.models import Preprocessing
@@ -65,7 +68,10 @@ def test_grey_and_transparent_pictures_are_read_as_colour() -> None:
         assert CAFFE.image(picture(300, 300).convert(mode)).shape == (3, 224, 224)
 
 
-@pytest.mark.parametrize("preprocessing", [CAFFE, Preprocessing((32, 48)), Preprocessing((8, 8), std=(0.1, 0.2, 0.3))])
+@pytest.mark.parametrize(
+    "preprocessing",
+    [CAFFE, Preprocessing((32, 48)), Preprocessing((8, 8), mean=(0.48145466, 0.4578275, 0.40821073), std=(1e-7, 1, 3))],
+)
 def test_it_reads_back(preprocessing: Preprocessing) -> None:
     assert Preprocessing.from_dict(json.loads(json.dumps(preprocessing.to_dict()))) == preprocessing
     assert Preprocessing.parse(preprocessing.text()) == preprocessing
@@ -74,17 +80,63 @@ def test_it_reads_back(preprocessing: Preprocessing) -> None:
 def test_it_is_read_from_a_file(tmp_path: Path) -> None:
     file = tmp_path / "preprocessing.json"
     file.write_text(json.dumps({"size": 96, "mean": [0.5, 0.5, 0.5]}))
-    assert Preprocessing.parse(str(file)) == Preprocessing((96, 96), mean=(0.5, 0.5, 0.5))
+    for text in (str(file), file.read_text(), "size=96 mean=0.5"):
+        assert Preprocessing.parse(text) == Preprocessing((96, 96), mean=(0.5, 0.5, 0.5))
 
 
-@pytest.mark.parametrize("text", ["size=abc", "224", "mean=0.5", "size=224 std=0", "size=224 mean=1,2", "no.json"])
+WRONG = ["size=abc", "224", "mean=0.5", "size=224 std=0", "size=224 mean=1,2", "no.json", "size=224 bgr=ture", "", "{"]
+WRONG += ["size=1,2,3", "size=0", "size=224 scale=nan", "size=224 resize=0"]
+WRONG_JSON: list[Any] = [
+    *(
+        {"size": "abc"},
+        {"mean": 0.5},
+        {"size": 224, "mean": 0.5},
+        {"size": 224, "std": ["a", 1, 1]},
+        {"size": [1, 2, 3]},
+    ),
+    *({"size": None}, {"size": 2.5}, {"size": True}, {"size": 224, "bgr": "no"}, {"size": 224, "scale": "255"}),
+    *({"size": 224, "resize": "big"}, {"size": 224, "interpolation": 3}, {"size": 224, "mean": [float("nan"), 0, 0]}),
+]
+
+
+@pytest.mark.parametrize("text", [*WRONG, *map(json.dumps, WRONG_JSON)])
 def test_what_cannot_be_read_is_one_line(text: str) -> None:
-    with pytest.raises(ModelError, match=r"^preprocessing.*$"):
+    with pytest.raises(ModelError, match=r"^preprocessing") as caught:
         Preprocessing.parse(text)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_holds_no_object_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "list.json").write_text("[224]")
+    with pytest.raises(ModelError, match=r"list\.json.*not an object.*FILE\.json"):
+        Preprocessing.parse(str(tmp_path / "list.json"))
+
+
+def test_its_numbers_are_brought_to_a_device_once() -> None:
+    """To bring them over at every step makes a GPU wait for its host."""
+    preprocessing = Preprocessing((4, 4), mean=(0.125, 0.25, 0.375), std=(0.5, 0.25, 0.125))
+    made: list[str] = []
+
+    class Watch(TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            made.append(func.__name__)
+            return func(*args, **(kwargs or {}))
+
+    with torch.inference_mode():
+        preprocessing.normalise(torch.rand(1, 3, 4, 4))
+    with Watch():
+        x = torch.rand(1, 3, 4, 4).requires_grad_()
+        made.clear()
+        torch.autograd.grad(preprocessing.normalise(x).sum(), x)
+    assert not {"tensor", "new_tensor"} & set(made)
+    assert preprocessing.normalise(torch.rand(1, 3, 4, 4, dtype=torch.float64)).dtype == torch.float64
+    assert pickle.loads(pickle.dumps(preprocessing)) == preprocessing
 
 
 def test_unknown_fields_offer_the_nearest() -> None:
     with pytest.raises(UnknownName, match=r"'mena'.*'mean'"):
         Preprocessing.parse("size=224 mena=1")
+    with pytest.raises(UnknownName, match=r"'mena'.*'mean'"):
+        Preprocessing.parse('{"size": 224, "mena": [1, 1, 1]}')
     with pytest.raises(UnknownName, match=r"'bicubc'.*'bicubic'"):
         Preprocessing.parse("size=224 interpolation=bicubc")
