@@ -28,16 +28,19 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-viewer:  ## build the web app again
+viewer: $(VENV)/made  ## build the web app again
 	rm -rf atlas/viewer/dist
 	$(BIN)/python -m pip install --quiet --no-deps -e .
 
 # Made anew when the dependencies or the web app change; the install builds the app where it is absent.
-$(READY): pyproject.toml $(APP)
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
+$(READY): pyproject.toml $(APP) | $(VENV)/made
 	rm -rf atlas/viewer/dist
 	$(BIN)/python -m pip install --quiet -e ".[build,demo,dev]"
+	touch $@
+
+$(VENV)/made:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
 	touch $@
 
 clean:

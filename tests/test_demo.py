@@ -26,7 +26,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = [sys.executable, "-m", "atlas", "demo", "--no-serve", "--store", str(store)]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
-    assert f"atlas serve {store}" in ran.stdout
+    assert f"atlas serve {store}" in ran.stdout  # python -m atlas, here
     print(f"\nthe demo took {cpu_minutes(Store.open(store)):.1f} CPU-minutes of its workers")
     return store
 
@@ -39,9 +39,9 @@ def catalogue(demo: Path) -> Catalogue:
 def test_it_is_as_large_as_promised(catalogue: Catalogue) -> None:
     assert len(catalogue) == 3
     assert sum(layer.done for layer in catalogue) >= 192
-    recipe = catalogue["features.11"].group.attrs["recipe"]
-    assert recipe["size"] == 160
-    assert recipe["steps"] >= 64
+    recipe = catalogue.layer("features.11").recipe
+    assert recipe.size == 160
+    assert recipe.steps >= 64
 
 
 def test_it_verifies(demo: Path) -> None:
@@ -50,7 +50,7 @@ def test_it_verifies(demo: Path) -> None:
 
 def test_zarr_alone_reads_its_numbers(demo: Path, catalogue: Catalogue) -> None:
     mean = zarr.open_array(demo / "layers/features.11/features/mean", mode="r")
-    assert np.asarray(mean[40, 0]) == np.float32(catalogue["features.11:40"].mean)
+    assert np.asarray(mean[40, 0]) == np.float32(catalogue.unit("features.11:40").mean)
 
 
 def test_its_pictures_have_contrast_and_differ(catalogue: Catalogue) -> None:

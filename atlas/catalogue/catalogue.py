@@ -20,7 +20,9 @@ from PIL import Image
 
 from atlas.catalogue import show
 from atlas.catalogue.door import read_door
-from atlas.errors import UnknownName
+from atlas.errors import StoreError, UnknownName
+from atlas.plan import SHARD, Plan
+from atlas.recipe import Recipe
 from atlas.store import Backend, Store
 from atlas.store.schema import ARRAYS, features_key
 from atlas.units import Layer, Status, Unit
@@ -44,14 +46,25 @@ class Catalogue:
         """The layers that have pictures, by name, in the order the network computes them."""
         return {row["name"]: LayerView(self, row) for row in self.door["layers"]}
 
-    def __getitem__(self, name: str) -> Any:
-        """The layer `features.11`, or the unit `features.11:300`. Raises `UnknownName`, offering the nearest."""
-        if name in self.layers or ":" not in name:
-            return self._layer(name)
-        unit = Unit.parse(name)
+    def __getitem__(self, name: str) -> LayerView | UnitView:
+        """The layer `features.11`, or the unit `features.11:300`; `layer` and `unit` say which.
+
+        Raises `UnknownName`, offering the nearest.
+        """
+        return self.layer(name) if name in self.layers or ":" not in name else self.unit(name)
+
+    def layer(self, name: str) -> LayerView:
+        """The layer called `name`. Raises `UnknownName`, offering the nearest."""
+        if name not in self.layers:
+            raise UnknownName.among("layer", name, self.layers, hint=f"{self.store} has {len(self)} of them.")
+        return self.layers[name]
+
+    def unit(self, name: str | Unit) -> UnitView:
+        """The unit `name`, as `features.11:300`. Raises `UnknownName`, offering the nearest."""
+        unit = name if isinstance(name, Unit) else Unit.parse(name)
         if unit.basis != "channel":
             raise UnknownName.among("basis", unit.basis, ["channel"], hint=f"{self.store} has only channels.")
-        return self._layer(unit.layer)[unit.index]
+        return self.layer(unit.layer)[unit.index]
 
     def __iter__(self) -> Iterator[LayerView]:
         return iter(self.layers.values())
@@ -68,11 +81,6 @@ class Catalogue:
 
     def _repr_html_(self) -> str:
         return show.catalogue(self)
-
-    def _layer(self, name: str) -> LayerView:
-        if name not in self.layers:
-            raise UnknownName.among("layer", name, self.layers, hint=f"{self.store} has {len(self)} of them.")
-        return self.layers[name]
 
 
 class LayerView:
@@ -92,6 +100,11 @@ class LayerView:
         """Kind, channels, spatial size, stride and cost."""
         names = ("name", "kind", "channels", "stride", "flops")
         return Layer(**{name: self._row[name] for name in names}, size=tuple(self._row["size"]))
+
+    @property
+    def recipe(self) -> Recipe:
+        """How the layer's pictures are made. Raises `StoreError` where the store does not say."""
+        return self._plan.recipe
 
     @cached_property
     def mean(self) -> np.ndarray[Any, Any]:
@@ -152,6 +165,18 @@ class LayerView:
     def _repr_html_(self) -> str:
         return show.layer(self)
 
+    def _rendered(self, index: int) -> bool:
+        """Whether a unit's pictures lie in the store, whatever the columns say: its shard has a receipt."""
+        return self.catalogue.store.receipt(self._plan, self._plan.shard(index // SHARD)) is not None
+
+    @cached_property
+    def _plan(self) -> Plan:
+        store, key = self.catalogue.store, f"features/{self.layer.key}.json"
+        plan = store.plan(key)
+        if plan is None:
+            raise StoreError(f"{store}: plans/{key} is gone. See what else is: atlas verify")
+        return plan
+
     def _column(self, name: str) -> np.ndarray[Any, Any]:
         return np.asarray(self.array(name)[:])
 
@@ -196,13 +221,23 @@ class UnitView:
     def picture(self, variant: str) -> Image.Image:
         """One of the unit's pictures.
 
-        Raises `UnknownName` where it has not been rendered, `StoreError` where it is gone or damaged.
+        Raises `UnknownName` where it has not been rendered, `StoreError` where it is gone or damaged, or where the
+        layer's numbers, by which it is known, are not written yet.
         """
         v = self.layer.variant(variant)
         if self.layer.status[self.index, v] == Status.ABSENT:
-            raise UnknownName(f"{self} has no {variant} picture yet. Build it: atlas build --layers '{self}'")
+            raise self._absent(variant)
         path = f"{features_key(self.layer.layer)}/image"
         return Image.fromarray(self.layer.catalogue.store.read(path, slice(self.index, self.index + 1))[0, v])
+
+    def _absent(self, variant: str) -> UnknownName | StoreError:
+        """Why there is no picture. The receipts are asked here, where something is missing, and never before."""
+        if not self.layer._rendered(self.index):
+            return UnknownName(f"{self} has no {variant} picture yet. Build it: atlas build --layers '{self}'")
+        return StoreError(
+            f"{self} is rendered, but the numbers of {self.layer.name} were not written when it was opened: its build "
+            f"was still going on, or failed. Open it again, or see: atlas status {self.layer.catalogue.store}"
+        )
 
     def __str__(self) -> str:
         return str(self.unit)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import typing
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,11 +13,12 @@ import pytest
 from PIL import Image
 
 import atlas
-from atlas.catalogue import Catalogue, write_door
+from atlas.catalogue import Catalogue, LayerView, UnitView, write_door
 from atlas.errors import NotAStore, StoreError, StoreTooNew, UnknownName
 from atlas.store import LocalBackend, MemoryBackend, Store
 from atlas.units import Unit
-from tests.stores import STRANGE, make_store, seen
+from pipelines.columns import reduce
+from tests.stores import STRANGE, make_shard, make_store, seen
 
 
 @pytest.fixture(scope="module")
@@ -30,13 +32,13 @@ def test_layers_come_in_the_order_of_the_network(cat: Catalogue) -> None:
     assert len(cat) == 3
     assert STRANGE in cat
     assert "features.4" not in cat
-    layer = cat["features.3"]
+    layer = cat.layer("features.3")
     assert (layer.channels, layer.done, len(layer)) == (70, 38, 70)
     assert (layer.layer.kind, layer.layer.size, layer.layer.stride) == ("conv", (8, 8), 8.0)
 
 
 def test_a_unit_has_its_pictures_and_numbers(cat: Catalogue) -> None:
-    unit = cat["features.3:7"]
+    unit = cat.unit("features.3:7")
     (plan, *_) = cat.store.plans()
     pictures = seen(plan, plan.shard(0))
     assert isinstance(unit.image, Image.Image)
@@ -49,19 +51,38 @@ def test_units_of_every_layer_can_be_addressed(cat: Catalogue) -> None:
     for layer in cat:
         unit = layer[3]
         assert str(cat[str(unit)]) == str(unit) == str(Unit(layer.name, 3))
-        assert cat[layer.name][3].mean == 3.0
-    assert str(cat[STRANGE][3]) == "späte schicht%2F0@2#1%25:3"
+        assert cat.layer(layer.name)[3].mean == 3.0
+    assert str(cat.layer(STRANGE)[3]) == "späte schicht%2F0@2#1%25:3"
 
 
 def test_a_layers_name_may_look_like_a_unit() -> None:
     cat = atlas.open(make_store(MemoryBackend(), layers={"a:1": 10, "a": 10}, size=16).backend)
-    assert cat["a:1"].name == "a:1"
+    assert cat["a:1"] is cat.layer("a:1")
     assert str(cat["a%3A1:3"]) == "a%3A1:3"
     assert str(cat["a:3"]) == "a:3"
 
 
+def test_a_type_checker_knows_what_a_name_gives(cat: Catalogue) -> None:
+    hints = [
+        typing.get_type_hints(method)["return"] for method in (Catalogue.__getitem__, Catalogue.layer, Catalogue.unit)
+    ]
+    assert hints == [LayerView | UnitView, LayerView, UnitView]
+    assert isinstance(cat["features.3"], LayerView)
+    assert isinstance(cat["features.3:3"], UnitView)
+    assert cat.unit(Unit("features.3", 3)).mean == 3.0
+
+
+def test_a_layers_recipe_is_read_when_it_is_asked_for() -> None:
+    store = make_store(MemoryBackend(), layers={"a": 10, "b": 10}, size=48)
+    cat = atlas.open(store.backend)
+    assert (cat.layer("a").recipe.name, cat.layer("a").recipe.size) == ("quick", 48)
+    store.backend.delete("plans/features/b.json")
+    with pytest.raises(StoreError, match=r"plans/features/b\.json is gone"):
+        _ = cat.layer("b").recipe
+
+
 def test_statuses_are_data(cat: Catalogue) -> None:
-    layer = cat["features.3"]
+    layer = cat.layer("features.3")
     statuses = [layer[index].status for index in (0, 9, 13, 5, 33)]
     assert statuses == ["ok", "unstarted", "nan", "ok", "absent"]
     assert layer[5].status_of("negative") == "rectified"
@@ -84,17 +105,35 @@ def test_what_is_not_there_offers_what_is(cat: Catalogue) -> None:
             cat[name]
         assert len(str(caught.value).splitlines()) == 1
     with pytest.raises(UnknownName, match="has the units"):
-        cat["features.3"][-1]
+        cat.layer("features.3")[-1]
     with pytest.raises(UnknownName, match="has positive, negative"):
-        cat["features.3"].sheet("sideways")
+        cat.layer("features.3").sheet("sideways")
     with pytest.raises(UnknownName, match="Did you mean 'mean'"):
-        cat["features.3"].array("means")
+        cat.layer("features.3").array("means")
 
 
 def test_an_absent_unit_says_how_to_build_it(cat: Catalogue) -> None:
     with pytest.raises(UnknownName, match=r"atlas build --layers 'features\.3:33'"):
-        _ = cat["features.3:33"].image
-    assert "absent" in repr(cat["features.3:33"])
+        _ = cat.unit("features.3:33").image
+    assert "absent" in repr(cat.unit("features.3:33"))
+
+
+def test_a_picture_whose_numbers_are_not_written_is_told_from_one_that_is_not_rendered() -> None:
+    store = make_store(MemoryBackend(), layers={"a": 70}, size=16, absent={"a": [1]}, columns=False)
+    cat = atlas.open(store.backend)
+    with pytest.raises(StoreError, match=r"a:69 is rendered, but .* not written .* atlas status") as caught:
+        _ = cat.unit("a:69").image
+    assert len(str(caught.value).splitlines()) == 1
+    with pytest.raises(UnknownName, match="atlas build"):
+        _ = cat.unit("a:33").image
+    # A layer that was whole, of which more is made.
+    (plan,) = store.plans()
+    reduce(store, plan)
+    make_shard(store, plan, plan.shard(1))
+    cat = atlas.open(store.backend)
+    assert cat.unit("a:69").image.size == (16, 16)
+    with pytest.raises(StoreError, match="a:33 is rendered, but"):
+        _ = cat.unit("a:33").negative
 
 
 def test_pictures_that_are_gone_or_damaged_are_no_black_pictures() -> None:
@@ -106,19 +145,19 @@ def test_pictures_that_are_gone_or_damaged_are_no_black_pictures() -> None:
         if damage is not None:
             store.backend.put(key, damage)
         with pytest.raises(StoreError, match="atlas verify"):
-            _ = atlas.open(store.backend)["a:69"].image
-        assert atlas.open(store.backend)["a:31"].image.size == (16, 16)
+            _ = atlas.open(store.backend).unit("a:69").image
+        assert atlas.open(store.backend).unit("a:31").image.size == (16, 16)
 
 
 def test_one_variant_alone() -> None:
     cat = atlas.open(make_store(MemoryBackend(), layers={"a": 33}, size=16, variants=("positive",)).backend)
-    assert cat["a:32"].image.size == (16, 16)
+    assert cat.unit("a:32").image.size == (16, 16)
     with pytest.raises(UnknownName, match="variant 'negative'"):
-        _ = cat["a:32"].negative
+        _ = cat.unit("a:32").negative
 
 
 def test_a_contact_sheet_shows_what_was_rendered(cat: Catalogue) -> None:
-    layer = cat["features.3"]
+    layer = cat.layer("features.3")
     sheet = layer.sheet(columns=10)
     assert sheet.size == (10 * 66, 4 * 66)
     thumbs = layer.thumbs()
@@ -130,10 +169,10 @@ def test_a_contact_sheet_shows_what_was_rendered(cat: Catalogue) -> None:
 
 def test_a_layer_without_columns_is_there_and_empty() -> None:
     cat = atlas.open(make_store(MemoryBackend(), layers={"a": 10}, size=16, columns=False).backend)
-    assert cat["a"].done == 10
-    assert cat["a"].units == []
-    assert cat["a"].sheet().size == (66, 66)
-    assert cat["a"]._repr_html_()
+    assert cat.layer("a").done == 10
+    assert cat.layer("a").units == []
+    assert cat.layer("a").sheet().size == (66, 66)
+    assert cat.layer("a")._repr_html_()
 
 
 def test_notebooks_show_it_and_escape_names(cat: Catalogue) -> None:
@@ -141,16 +180,16 @@ def test_notebooks_show_it_and_escape_names(cat: Catalogue) -> None:
     assert "random weights" in cat._repr_html_()
     assert "<td>features.3</td><td>conv</td><td>70</td><td>38</td>" in cat._repr_html_()
     assert repr(cat).startswith("<Catalogue of A <made> & network: 3 layers, 81 units")
-    assert "src='data:image/png;base64," in cat["features.3"]._repr_html_()
-    unit = cat["features.3:5"]._repr_html_()
+    assert "src='data:image/png;base64," in cat.layer("features.3")._repr_html_()
+    unit = cat.unit("features.3:5")._repr_html_()
     assert unit.count("<img") == 2
     assert "negative: rectified" in unit
-    assert cat["features.3:33"]._repr_html_().count("<img") == 0
+    assert cat.unit("features.3:33")._repr_html_().count("<img") == 0
 
 
 def test_names_are_escaped_once() -> None:
     cat = atlas.open(make_store(MemoryBackend(), layers={"<i>&'": 10}, size=16).backend)
-    for html in (cat._repr_html_(), cat["<i>&'"]._repr_html_(), cat["<i>&'"][0]._repr_html_()):
+    for html in (cat._repr_html_(), cat.layer("<i>&'")._repr_html_(), cat.layer("<i>&'")[0]._repr_html_()):
         assert "&lt;i&gt;&amp;" in html
         assert "<i>&" not in html
         assert "&amp;lt;" not in html
@@ -180,7 +219,7 @@ def test_the_door_is_derived_and_reading_does_not_write_it(tmp_path: Path, junk:
     if junk is not None:
         store.backend.put("catalogue.json", junk)
     cat = atlas.open(tmp_path / "made")
-    assert cat["a:3"].mean == 3.0
+    assert cat.unit("a:3").mean == 3.0
     assert LocalBackend(tmp_path / "made").get("catalogue.json") == junk
     write_door(store)
     assert store.backend.get("catalogue.json") == whole

@@ -100,8 +100,8 @@ def test_a_build_goes_on_where_it_stopped(tiny: Model) -> None:
 def test_units_and_layers_are_added_to_a_store(tiny: Model) -> None:
     backend = MemoryBackend()
     store, _ = build_in(backend, tiny, tiny_plans(tiny, "second.1:0-20"))
-    assert atlas.open(backend)["second.1"].done == 32
-    assert atlas.open(backend)["second.1:40"].status == "absent"
+    assert atlas.open(backend).layer("second.1").done == 32
+    assert atlas.open(backend).unit("second.1:40").status == "absent"
     _, report = build_in(backend, tiny, tiny_plans(tiny, "second.1", "first.1"))
     assert report.kept == 64
     whole = MemoryBackend()
@@ -187,7 +187,7 @@ def test_a_shard_that_fails_leaves_the_rest_running(tiny: Model) -> None:
     assert [len(store.todo(plan)) for plan in plans] == [0, 1]
     assert [store.columns_done(plan) for plan in plans] == [True, False]
     assert build(store, tiny, plans, InProcess(), partial=True).failed
-    columns = atlas.open(backend)["second.1"].status
+    columns = atlas.open(backend).layer("second.1").status
     assert (columns[32:64] == Status.ABSENT).all()
     assert (columns[64:] == Status.OK).all()
 
@@ -214,7 +214,7 @@ def test_failures_of_units_are_data() -> None:
     recipe = Recipe.named("quick", size=32, steps=40, draws=1)
     _, report = build_in(backend, dead, tiny_plans(dead, "second.2:0-31", recipe=recipe))
     assert not report.failed
-    layer = atlas.open(backend)["second.2"]
+    layer = atlas.open(backend).layer("second.2")
     assert [layer[index].status for index in range(4)] == ["unstarted", "unstarted", "nan", "ok"]
     assert np.isfinite(layer.mean[3]).all()
 

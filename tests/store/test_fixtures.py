@@ -27,7 +27,7 @@ def test_the_current_version_has_its_fixture() -> None:
 @pytest.mark.parametrize("version", VERSIONS)
 def test_pictures_and_numbers_are_read(version: str) -> None:
     cat = atlas.open(FIXTURES / version)
-    layer = cat["stage.1#0"]
+    layer = cat.layer("stage.1#0")
     assert (cat.model["title"], layer.channels, layer.done) == ("Fixture", 6, 6)
     assert np.array_equal(layer.mean[:5], [[unit, -unit] for unit in range(5)])
     assert layer.mean[5, 0] == 5

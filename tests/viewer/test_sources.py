@@ -26,6 +26,19 @@ def test_versions_are_exact() -> None:
     assert [version for version in versions if not version[0].isdigit()] == []
 
 
+def test_make_viewer_begins_with_nothing(tmp_path: Path) -> None:
+    command = ["make", "--dry-run", f"VENV={tmp_path / 'venv'}", "viewer"]
+    done = subprocess.run(command, check=False, cwd=VIEWER.parents[1], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    made = next(at for at, line in enumerate(lines) if f"-m venv {tmp_path / 'venv'}" in line)
+    built = [at for at, line in enumerate(lines) if line.startswith(f"{tmp_path / 'venv'}/bin/python -m pip install")]
+    assert built
+    assert min(built) > made
+    # The page needs Node alone: nothing that renders is installed for it.
+    assert not any("[build" in line for line in lines)
+
+
 @pytest.mark.browser
 def test_the_types_of_the_web_app_are_right() -> None:
     checker = VIEWER / "node_modules" / "svelte-check" / "bin" / "svelte-check"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,9 +13,11 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
 
+from atlas.catalogue import open as open_catalogue
 from atlas.catalogue import write_door
 from atlas.serve import app_of
 from atlas.store import Store
+from atlas.units import Unit
 from pipelines.columns import reduce
 from tests.hosts import Rangeless, Shared, atlas_host, static_host
 from tests.stores import make_shard, make_store
@@ -120,6 +124,55 @@ def test_a_rewritten_layer_is_noticed_and_read_anew(page: Page, built: Path, tmp
         loaded(page.locator("[data-unit] img"), 64)
         # Noise is as large as a thumbnail gets, and neighbours still share a request.
         assert sum("/thumb/c/" in answer.url for answer in answers) < 30
+
+
+NAMES = ["a", "a/b", "a%2Fb", "a:1", "100%", 'quo"te\\', "a#b?c", "späte schicht/0@2#1%"]
+
+
+def test_the_names_on_the_page_open_in_python_and_python_s_on_the_page(page: Page, built: Path, tmp_path: Path) -> None:
+    make_store(tmp_path / "made.atlas", layers=dict.fromkeys(NAMES, 4), size=16)
+    catalogue = open_catalogue(tmp_path / "made.atlas")
+    field = page.get_by_role("combobox", name="Go to a layer or unit")
+    with served(tmp_path / "made.atlas", built) as address:
+        page.goto(address)
+        for name in NAMES:
+            field.fill(name)
+            field.press("Enter")
+            expect(page.get_by_role("heading", level=1)).to_have_text(name)
+            field.fill(str(Unit(name, 3)))
+            field.press("Enter")
+            expect(page.get_by_role("heading", level=1)).to_have_text(str(Unit(name, 3)))
+            expect(page).to_have_title(f"{Unit(name, 3)} – A made network")
+            said = page.locator("pre").text_content() or ""
+            written = re.search(r"\[(\".*\")\]", said)
+            assert written is not None, said
+            assert catalogue.unit(ast.literal_eval(written[1])).unit == Unit(name, 3)
+            # The address is the same page again, and so is Python's name behind the #.
+            page.reload()
+            expect(page.get_by_role("heading", level=1)).to_have_text(str(Unit(name, 3)))
+        page.goto(f"{address}#/a%2Fb:2")
+        expect(page.get_by_role("heading", level=1)).to_have_text("a%2Fb:2")
+        page.goto(f"{address}#/100%25:2")
+        expect(page.get_by_role("heading", level=1)).to_have_text("100%25:2")
+        field.fill("100%:1")
+        field.press("Enter")
+        expect(page.get_by_role("heading", level=1)).to_have_text("100%25:1")
+
+
+def test_what_has_no_picture_is_not_sorted_by_the_number_of_its_grey(page: Page, built: Path, tmp_path: Path) -> None:
+    place = tmp_path / "made.atlas"
+    store = make_store(place, layers={"features.3": 16}, size=16)
+    layer = open_catalogue(place).layer("features.3")
+    numbers = {name: np.nan_to_num(getattr(layer, name), nan=1000) for name in ("mean", "peak")}
+    thumbs = np.stack([layer.thumbs(variant) for variant in layer.variants], axis=1)
+    store.write_columns(store.plans()[0], {**numbers, "status": layer.status}, thumbs)
+    with served(place, built) as address:
+        page.goto(f"{address}#/features.3?sort=peak")
+        expect(page.locator('[data-position="0"]')).to_have_attribute("data-unit", "15")
+        expect(page.locator('[data-position="14"]')).to_have_attribute("data-unit", "9")
+        page.goto(f"{address}#/features.3:9")
+        expect(page.locator("figure .status")).to_have_count(2)
+        assert "1000" not in page.locator(".figures").inner_text()
 
 
 def test_an_address_without_a_store_says_how_to_get_one(page: Page, built: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
 from atlas.catalogue import Catalogue
+from atlas.units import Unit
 from tests.stores import STRANGE
 from tests.viewer.conftest import LAYERS, answers_of
 
@@ -64,11 +65,11 @@ def test_a_wall_shows_every_unit_of_a_layer(page: Page, address: str, catalogue:
     page.goto(f"{address}#/{SEGMENT}")
     expect(page).to_have_title(f"{STRANGE} – A made network")
     expect(page.locator("[data-unit]")).to_have_count(33)
-    with_pictures = [unit for unit in range(33) if unit % 16 != 13]
+    with_pictures = [unit for unit in range(33) if unit % 16 not in (9, 13)]
     expect(page.locator("[data-unit] img")).to_have_count(len(with_pictures))
     loaded(page.locator("[data-unit] img"), 64)
-    expect(page.locator('[data-unit="13"]')).to_contain_text("nan")
-    expect(page.locator('[data-unit="9"]')).to_contain_text("unstarted")
+    for unit, status in ((13, "nan"), (9, "unstarted"), (25, "unstarted")):
+        expect(page.locator(f'[data-unit="{unit}"] .none')).to_have_text(status)
     shown = pixels(page.locator('[data-unit="30"] img'))
     assert np.array_equal(shown, catalogue.layers[STRANGE].thumbs()[30])
 
@@ -76,7 +77,7 @@ def test_a_wall_shows_every_unit_of_a_layer(page: Page, address: str, catalogue:
 def test_a_unit_page_shows_the_stores_own_pictures_and_numbers(page: Page, address: str, catalogue: Catalogue) -> None:
     page.goto(f"{address}#/{SEGMENT}:20")
     unit = catalogue.layers[STRANGE][20]
-    expect(page).to_have_title(f"{STRANGE}:20 – A made network")
+    expect(page).to_have_title(f"{Unit(STRANGE, 20)} – A made network")
     loaded(page.locator("figure img"), 128)
     for variant, index in (("positive", 0), ("negative", 1)):
         figure = page.locator(f'figure[data-variant="{variant}"]')
@@ -141,7 +142,7 @@ def test_a_wall_is_sorted_filtered_and_turned_as_its_address_says(page: Page, ou
     page.get_by_role("button", name="negative").click()
     expect(page).to_have_url(f"{ours}#/{SEGMENT}?variant=negative&sort=peak")
     expect(first()).to_have_attribute("data-unit", "32")
-    expect(first()).to_have_attribute("aria-label", f"{STRANGE}:32, negative: peak −64, mean −32")
+    expect(first()).to_have_attribute("aria-label", f"{Unit(STRANGE, 32)}, negative: peak −64, mean −32")
     page.get_by_label("Show units").select_option("rectified")
     expect(page.locator("[data-unit]")).to_have_count(2)
     page.reload()
@@ -153,7 +154,7 @@ def test_pointing_at_a_unit_shows_its_numbers(page: Page, ours: str) -> None:
     page.goto(f"{ours}#/{SEGMENT}")
     page.locator('[data-unit="7"]').hover()
     card = page.locator(".card")
-    expect(card).to_contain_text(f"{STRANGE}:7")
+    expect(card).to_contain_text(str(Unit(STRANGE, 7)))
     expect(card).to_contain_text(re.compile(r"positive\s*peak\s*14\s*mean\s*7\s*negative"))
     loaded(card.locator("img"), 64)
 
@@ -202,8 +203,8 @@ def test_stepping_skips_what_was_not_rendered(page: Page, ours: str) -> None:
     ("unit", "variant", "status", "words"),
     [
         (5, "negative", "rectified", "No negative exists"),
-        (9, "positive", "unstarted", "No gradient was found"),
-        (13, "positive", "nan", "NaN or infinity"),
+        (9, "positive", "unstarted", "nothing in a picture moved this unit, so there is none to show"),
+        (13, "positive", "nan", "NaN or infinity, so there is no picture to show"),
         (100, "positive", "absent", "Not rendered yet"),
     ],
 )
@@ -214,6 +215,20 @@ def test_what_became_of_a_picture_is_said_in_words(
     figure = page.locator(f'figure[data-variant="{variant}"]')
     expect(figure.locator(".status")).to_contain_text(status)
     expect(figure.locator(".status")).to_contain_text(words)
+    # Nothing is shown or measured that is no picture.
+    expect(figure.locator("img, [data-number], .spread, a[download]")).to_have_count(0)
+
+
+def test_a_picture_can_be_saved_also_after_a_unit_that_has_none(page: Page, ours: str) -> None:
+    page.goto(f"{ours}#/features.3:9")
+    expect(page.locator("figure .status").first).to_be_visible()
+    page.keyboard.press("ArrowRight")
+    expect(page).to_have_url(f"{ours}#/features.3:10")
+    loaded(page.locator("figure img"), 128)
+    expect(page.get_by_role("link", name="Save the picture")).to_have_count(2)
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator("figure img")).to_have_count(0)
+    expect(page.get_by_role("link", name="Save the picture")).to_have_count(0)
 
 
 def test_names_that_are_not_there_are_answered_with_those_that_are(page: Page, ours: str) -> None:

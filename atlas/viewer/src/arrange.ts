@@ -29,7 +29,8 @@ export function arrange(layer: Layer, { variant, sort, status }: View): number[]
   const column = layer.numbers[sort];
   // The strongest first: of negatives that is the lowest. What has no number comes last.
   const sign = layer.variants[variant] === "negative" ? 1 : -1;
-  const value = (unit: number) => sign * (column[layer.at(unit, variant)] ?? NaN);
+  // A unit without a picture has the number of the plain grey that is stored in its place.
+  const value = (unit: number) => (layer.status(unit, variant) === Status.OK ? sign * (column[layer.at(unit, variant)] ?? NaN) : NaN);
   const key = (unit: number) => (Number.isNaN(value(unit)) ? Infinity : value(unit));
   return shown.sort((a, b) => (key(a) === key(b) ? a - b : key(a) - key(b)));
 }

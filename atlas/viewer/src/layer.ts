@@ -14,9 +14,9 @@ import { Status } from "./words";
 
 /**
  * Pictures this near in a file are read with one request, bytes. Zarr writes the pictures of a shard as unit 0 and 1
- * positive, then 0 and 1 negative, and so on: between two of a sign lie up to two of the other, 5 KB each.
+ * positive, then 0 and 1 negative, and so on: between two of a sign lie up to two of the other, 5 KB each and at most 8.3.
  */
-const GAP = 16 * 1024;
+const GAP = 17 * 1024;
 /** Pictures in one round: with a gap between any two of them, no request grows past a megabyte. */
 const THUMBS = 40;
 const IMAGES = 16;

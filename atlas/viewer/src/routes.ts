@@ -5,7 +5,8 @@
  *     #/features.11          a layer's wall; `?sort=peak&variant=negative&status=ok` is how it is shown
  *     #/features.11:300      a unit; `#/features.11/BASIS:300` for another basis than the channels
  *
- * Names are encoded as by encodeURIComponent, so a layer called `a#b/c` is `#/a%23b%2Fc`.
+ * Names are encoded as by encodeURIComponent, so a layer called `a#b/c` is `#/a%23b%2Fc`. Behind `#/` a unit's name
+ * as it is written in Python (`unitName`) is an address as well.
  */
 
 export const CHANNEL = "channel";
@@ -19,15 +20,46 @@ export type Route =
 export function parse(hash: string): Route {
   const [path = "", query = ""] = hash.replace(/^#?\/?/, "").split("?", 2);
   if (path === "") return { page: "home" };
-  const match = /^(?<layer>[^:/]+)(?:\/(?<basis>[a-z][a-z0-9_-]*))?(?::(?<index>[0-9]+))?$/.exec(path);
-  try {
-    const layer = decodeURIComponent(match!.groups!.layer!);
-    const { index, basis = CHANNEL } = match!.groups!;
-    if (index !== undefined) return { page: "unit", layer, basis, index: Number(index) };
-    return { page: "layer", layer, view: new URLSearchParams(query) };
-  } catch {
-    return { page: "nowhere", text: path };
-  }
+  const unit = parseUnit(path);
+  if (unit) return { page: "unit", ...unit };
+  if (/[:/]/.test(path)) return { page: "nowhere", text: path };
+  return { page: "layer", layer: decoded(path), view: new URLSearchParams(query) };
+}
+
+export interface Unit {
+  layer: string;
+  basis: string;
+  index: number;
+}
+
+/** The unit that `text` names, LAYER[/BASIS]:INDEX, as Python's `Unit.parse` reads it; null where it names none. */
+export function parseUnit(text: string): Unit | null {
+  const match = /^(?<layer>[^:/]+)(?:\/(?<basis>[a-z][a-z0-9_-]*))?:(?<index>[0-9]+)$/.exec(text);
+  if (!match) return null;
+  const { layer = "", basis = CHANNEL, index } = match.groups!;
+  return { layer: decoded(layer), basis, index: Number(index) };
+}
+
+/** The address that a reader means by `text`, in a store that has the layers `names`. */
+export function meant(text: string, names: string[]): string {
+  if (names.includes(text)) return toLayer(text);
+  const written = parseUnit(text);
+  if (written && names.includes(written.layer)) return toUnit(written.layer, written.index, written.basis);
+  // What Python would not take, but is plain enough: the layer's name as it is.
+  const [, plain = "", index] = /^(.+):([0-9]+)$/.exec(text) ?? [];
+  if (names.includes(plain)) return toUnit(plain, Number(index));
+  return written ? toUnit(written.layer, written.index, written.basis) : toLayer(text);
+}
+
+/** Percent-encoding undone, and left as it is where it is none: like Python's `unquote`. */
+function decoded(text: string): string {
+  return text.replace(/(?:%[0-9a-f]{2})+/gi, (bytes) => {
+    try {
+      return decodeURIComponent(bytes);
+    } catch {
+      return bytes;
+    }
+  });
 }
 
 export const HOME = "#/";
@@ -41,7 +73,12 @@ export function toUnit(layer: string, index: number, basis = CHANNEL): string {
   return `#/${encodeURIComponent(layer)}${basis === CHANNEL ? "" : `/${basis}`}:${index}`;
 }
 
-/** A unit's name as it is written in code and on the command line: `features.11:300`. */
+/** A unit's name as it is written in code and on the command line: `features.11:300`, as Python's `str(Unit)`. */
 export function unitName(layer: string, index: number, basis = CHANNEL): string {
-  return `${layer}${basis === CHANNEL ? "" : `/${basis}`}:${index}`;
+  return `${spared(layer)}${basis === CHANNEL ? "" : `/${basis}`}:${index}`;
+}
+
+/** `layer` without the signs that part a unit's name. */
+export function spared(layer: string): string {
+  return layer.replace(/[%/:]/g, encodeURIComponent);
 }

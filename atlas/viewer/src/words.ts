@@ -8,15 +8,20 @@ export const STATUS: Record<number, { name: string; means: string }> = {
   [Status.OK]: { name: "ok", means: "" },
   [Status.UNSTARTED]: {
     name: "unstarted",
-    means: "No gradient was found: nothing in the picture moved this unit, so the picture is what the search began with.",
+    means: "No gradient was found: nothing in a picture moved this unit, so there is none to show.",
   },
-  [Status.NAN]: { name: "nan", means: "The network answered with NaN or infinity, so there is no picture." },
+  [Status.NAN]: { name: "nan", means: "The network answered with NaN or infinity, so there is no picture to show." },
   [Status.RECTIFIED]: {
     name: "rectified",
-    means: "No negative exists: behind its rectifier this unit is never below zero, and what comes before it is out of reach.",
+    means: "No negative exists: this unit is never below zero, and what comes before its rectifier is out of reach.",
   },
   [Status.ABSENT]: { name: "absent", means: "Not rendered yet." },
 };
+
+/** Whether a picture may be there: also where it is not yet written down what became of it. Any other is stored plain grey. */
+export function mayShow(status: Status): boolean {
+  return status === Status.OK || status === Status.ABSENT;
+}
 
 export function statusName(status: Status): string {
   return STATUS[status]?.name ?? `status ${status}`;
