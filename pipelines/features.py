@@ -22,7 +22,7 @@ from atlas.errors import UnknownName
 from atlas.plan import Identity, Plan, Shard
 from atlas.recipe import Numerics, Recipe
 from atlas.store import Receipt, Store, as_stored
-from atlas.units import Layer, Status
+from atlas.units import Layer, Status, decode
 from pipelines.events import Event, Rendered, ShardDone
 
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ def wanted(model: Model, texts: Sequence[str]) -> tuple[list[Layer], dict[str, l
     units: dict[str, set[int]] = {}
     whole: set[str] = set()
     for text in texts:
-        pattern, mark, span = text.partition(":")
-        for layer in model.select([pattern]):
+        pattern, mark, span = text.rpartition(":") if ":" in text else (text, "", "")
+        for layer in model.select([decode(pattern)]):
             if mark:
                 units.setdefault(layer.name, set()).update(_span(layer, text, span))
             else:

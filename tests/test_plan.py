@@ -57,7 +57,9 @@ def test_the_id_holds_everything_else(other: Plan) -> None:
 @given(plans())
 def test_shards_cover_a_layer_once_in_order(plan: Plan) -> None:
     whole = plan.complete
-    assert [index for shard in whole.shards for index in range(shard.start, shard.stop)] == list(range(plan.layer.channels))
+    assert [index for shard in whole.shards for index in range(shard.start, shard.stop)] == list(
+        range(plan.layer.channels)
+    )
     assert all(len(shard) <= SHARD for shard in whole.shards)
     assert [Shard.of_key(shard.key, plan.layer.channels) for shard in whole.shards] == whole.shards
     assert whole.pictures == plan.layer.channels * len(plan.recipe.variants)
