@@ -113,7 +113,7 @@ def test_what_is_not_there_offers_what_is(cat: Catalogue) -> None:
 
 
 def test_an_absent_unit_says_how_to_build_it(cat: Catalogue) -> None:
-    with pytest.raises(UnknownName, match=r"atlas build --layers 'features\.3:33'"):
+    with pytest.raises(UnknownName, match=r"atlas build made:network --layers 'features\.3:33'"):
         _ = cat.unit("features.3:33").image
     assert "absent" in repr(cat.unit("features.3:33"))
 
