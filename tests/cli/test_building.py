@@ -121,7 +121,7 @@ def test_no_cluster_at_the_address(run: Command, tmp_path: Path) -> None:
 
 def test_ctrl_c_prints_the_line_that_goes_on(tmp_path: Path) -> None:
     store = tmp_path / "s"
-    arguments = ["build", TINY, "--layers", "second.1", "--store", str(store), *HASTY, "--set=steps=400", "--workers=1"]
+    arguments = ["build", TINY, "--layers", "second.1", "--store", str(store), *HASTY, "--set=steps=150", "--workers=1"]
     script = "from atlas.cli import main; main()"
     building = subprocess.Popen(
         [sys.executable, "-c", script, *arguments], stderr=subprocess.PIPE, text=True, start_new_session=True
