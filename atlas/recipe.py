@@ -122,7 +122,8 @@ def _read(knob: str, text: str) -> Any:
             return tuple(text.split(","))
         return {"int": int, "float": float}.get(kind, str)(text)
     except ValueError:
-        raise AtlasError(f"--set {knob}={text}: {knob} needs a value of the form {kind}.") from None
+        form = {"int": "a whole number", "float": "a number"}.get(kind, "two numbers, as 0.9,1.1")
+        raise AtlasError(f"--set {knob}={text}: {knob} is {form}.") from None
 
 
 PRESETS = {

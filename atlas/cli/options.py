@@ -80,7 +80,10 @@ def plans(
     from pipelines.numerics import numerics_for
 
     chosen = Recipe.parse(recipe, settings or [])
-    found, units = features.wanted(model, split(layers) or ["auto"])
+    names = ["auto"] if layers is None else split(layers)
+    if not names:
+        raise AtlasError("--layers names no layer: give auto, all, names or globs, or leave it out.")
+    found, units = features.wanted(model, names)
     return features.plan(model.identity, found, chosen, numerics_for(device, batch), units)
 
 

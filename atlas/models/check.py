@@ -98,6 +98,10 @@ def check(model: Model, images: Iterable[Path | str], *, top: int = 5) -> Check:
 
     Raises `ModelError` where no file is an image, or where the labels are not as many as the network's classes.
     """
+    images = list(images)
+    gone = next((image for image in images if not Path(image).exists()), None)
+    if gone is not None:
+        raise ModelError(f"{gone} is not there. Give image files, or a folder of them.")
     files = _files(images)
     pictures = {file: picture for file in files if (picture := _picture(model, file)) is not None}
     if not pictures:
