@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -89,7 +90,7 @@ def finish(report: Report, place: Path) -> None:
         raise BuildFailed(
             f"{len(report.failed)} shards failed; the rest is kept in {place}. Run the same command to try them again."
         )
-    say(f"To look:   {program()} serve {place}")
+    say(f"To look:   {program()} serve {shlex.quote(str(place))}")
     say(f'In Python: import atlas; cat = atlas.open("{place}"); cat.layers')
 
 
