@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from atlas.store import LocalBackend, MemoryBackend, Store
 from tests.stores import make_store
+
+TORCH = {"models", "rendering", "pipelines"}
+"""Folders of tests that need torch or ray to be so much as read."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--reader", action="store_true", help="only the tests that the reader's install is enough for")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With `--reader`, leave out what is marked `builder` before it is imported: its imports alone would fail."""
+    if not config.getoption("reader"):
+        return None
+    marked = collection_path.suffix == ".py" and "mark.builder" in collection_path.read_text()
+    return True if marked or collection_path.name in TORCH else None
 
 
 @pytest.fixture(params=["memory", "local"])
