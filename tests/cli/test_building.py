@@ -123,10 +123,15 @@ def test_no_cluster_at_the_address(run: Command, tmp_path: Path) -> None:
 
 def test_ctrl_c_prints_the_line_that_goes_on(tmp_path: Path) -> None:
     store = tmp_path / "s"
-    arguments = ["build", TINY, "--layers", "second.1", "--store", str(store), *HASTY, "--set=steps=150", "--workers=1"]
-    script = "from atlas.cli import main; main()"
+    arguments = ["build", TINY, "--layers", "second.1", "--store", str(store), *HASTY, "--set=steps=100", "--workers=1"]
+    # A shell's background jobs, and so these tests where they are one, ignore Ctrl-C; a user's build does not.
+    heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    script = f"{heed}; from atlas.cli import main; main()"
     building = subprocess.Popen(
-        [sys.executable, "-c", script, *arguments], stderr=subprocess.PIPE, text=True, start_new_session=True
+        [sys.executable, "-c", script, *arguments],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     while not list((store / "receipts").rglob("*.json")):
         assert building.poll() is None
