@@ -20,7 +20,7 @@ from atlas.collecting.source import Problem
 from atlas.units import ImageStatus
 
 Pixels = NDArray[np.uint8]
-FORMATS = ("AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "QOI", "TIFF", "WEBP")
+FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "QOI", "TIFF", "WEBP")
 """What is read, where Pillow was built with it. Others are left out: EPS runs a program, and formats known by no first
 bytes (TGA, PCX) see pictures in noise."""
 MOST_PIXELS = 64 * 2**20
@@ -60,6 +60,8 @@ def decode(data: bytes | Image.Image, *, most: int = MOST_PIXELS) -> Pixels | Pr
         picture = data if isinstance(data, Image.Image) else Image.open(io.BytesIO(data), formats=_formats())
         if picture.width * picture.height > most:
             return _too_large(f"{picture.width} x {picture.height} pixels; at most {most / 1e6:.0f} million")
+        if 0 in picture.size:
+            return Problem(ImageStatus.NOT_AN_IMAGE, "no pixels")
         picture.load()
         return _pixels(_upright(picture))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -99,8 +101,8 @@ def _is_cut(data: bytes, kind: str | None) -> bool:
     """Whether the file lacks the mark that its format ends with."""
     if kind == "WEBP":
         return int.from_bytes(data[4:8], "little") + 8 > len(data)
-    marks = {"JPEG": b"\xff\xd9", "PNG": b"IEND", "GIF": b";"}
-    return kind in marks and marks[kind] not in data[-64:]
+    marks = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
+    return not data.endswith(b";") if kind == "GIF" else kind in marks and marks[kind] not in data[-64:]
 
 
 def _upright(picture: Image.Image) -> Image.Image:

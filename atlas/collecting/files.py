@@ -6,8 +6,6 @@ Names start below the folder where one was given, else with each one's own name;
 that neither the order in which folders were given nor the machine's locale moves an image.
 """
 
-# ruff: noqa: PTH  # names are bytes, whatever the locale; pathlib takes only text
-
 from __future__ import annotations
 
 import os
@@ -43,7 +41,9 @@ class Files:
 
 def find_files(given: Sequence[str]) -> Files:
     """All files of what was `given`, those within tars too. Raises `ImagesError` where one of them is not there."""
-    roots = list({_real(path): None for path in given})
+    roots = list({_real(path): os.path.abspath(os.fsencode(path)) for path in sorted(given, reverse=True)}.values())[
+        ::-1
+    ]
     entered: set[Place] = set()
     below = [found for root, label in zip(roots, _labels(roots), strict=True) for found in _root(root, label, entered)]
     below.sort(key=lambda found: (found[0], found[1].start))

@@ -6,8 +6,6 @@ Links are followed, real folders first, and each folder is entered once: a link 
 or to a folder that is listed already, is a listed skip.
 """
 
-# ruff: noqa: PTH  # names are bytes, whatever the locale; pathlib takes only text
-
 from __future__ import annotations
 
 import os

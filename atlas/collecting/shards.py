@@ -6,8 +6,6 @@ Members are read where they lie, by their offset; nothing is unpacked. A tar tha
 before the cut.
 """
 
-# ruff: noqa: PTH  # names are bytes, whatever the locale; pathlib takes only text
-
 from __future__ import annotations
 
 import tarfile
