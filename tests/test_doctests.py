@@ -17,6 +17,8 @@ LIGHT = (
     "atlas.plan",
     "atlas.factories",
     "atlas.store",
+    "atlas.collecting.source",
+    "atlas.collecting.images",
     "atlas.catalogue",
     "atlas.serve",
 )

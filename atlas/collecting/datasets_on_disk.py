@@ -1,6 +1,6 @@
 """Hugging Face data sets that were saved with `save_to_disk`.
 
-folder -> [(split, data set of {"bytes", "path"} items)]
+folder -> (column of images, data set or dict of splits whose items hold {"bytes", "path"})
 """
 
 from __future__ import annotations
@@ -10,14 +10,15 @@ from typing import Any
 
 from atlas.errors import ImagesError
 
-MARKS = ("dataset_dict.json", "state.json")
-
 
 def is_saved(folder: Path) -> bool:
-    """Whether `save_to_disk` wrote this folder."""
-    return (folder / "dataset_dict.json").is_file() or all(
-        (folder / name).is_file() for name in ("state.json", "dataset_info.json")
-    )
+    """Whether `save_to_disk` wrote this folder, a data set or a dict of splits; no where it may not be looked into."""
+    try:
+        return (folder / "dataset_dict.json").is_file() or all(
+            (folder / name).is_file() for name in ("state.json", "dataset_info.json")
+        )
+    except OSError:
+        return False
 
 
 def load_saved(folder: Path) -> tuple[str, Any]:

@@ -42,7 +42,7 @@ def _expanded(path: str) -> list[str]:
     >>> _expanded("shard-{08..10}.tar")
     ['shard-08.tar', 'shard-09.tar', 'shard-10.tar']
     """
-    if Path(path).exists():
+    if _exists(path):
         return [path]
     if braces := re.fullmatch(r"(.*)\{(\d+)\.\.(\d+)\}(.*)", path):
         before, first, last, after = braces.groups()
@@ -52,8 +52,15 @@ def _expanded(path: str) -> list[str]:
 
 
 def _is_data_set(path: str) -> bool:
-    return is_saved(Path(path)) or (not Path(path).exists() and FACTORY.fullmatch(path) is not None)
+    return is_saved(Path(path)) or (not _exists(path) and FACTORY.fullmatch(path) is not None)
 
 
 def _data_set(path: str) -> Dataset:
-    return Dataset("saved" if Path(path).exists() else "factory", path)
+    return Dataset("saved" if _exists(path) else "factory", path)
+
+
+def _exists(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except OSError:  # it may not be looked at
+        return True

@@ -6,8 +6,10 @@ import os
 import pickle
 import random
 import socket
+import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +161,37 @@ def test_what_goes_while_it_is_looked_at_is_a_reason(tmp_path: Path) -> None:
     source = open_images(fill(tmp_path, "x.png"))
     (tmp_path / "x.png").unlink()
     assert problems(source) == {"x.png": "no such file or directory"}
+
+
+@contextmanager
+def without_rights() -> Iterator[None]:
+    """As somebody who may not read everything, where the tests run as root."""
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+
+
+def test_what_may_not_be_read_is_a_reason() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = fill(Path(name), "a.png", "closed/b.png", "secret.png", "shard.tar")
+        folder.chmod(0o755)
+        closed = [folder / "closed", folder / "secret.png", folder / "shard.tar"]
+        for path in closed:
+            path.chmod(0)
+        with without_rights():
+            images = index(open_images(folder))
+            with pytest.raises(ImagesError, match=r"/closed: cannot be read \(permission denied\)"):
+                open_images(folder / "closed")
+        for path in closed:
+            path.chmod(0o755)
+    assert images.summary() == "4 images: 1 used, 3 skipped (3 unreadable)"
+    assert images.reasons == dict.fromkeys([1, 2, 3], "permission denied")
+    assert images.names == ["a.png", "closed/", "secret.png", "shard.tar"]
 
 
 def test_a_film_is_not_read(tmp_path: Path) -> None:
