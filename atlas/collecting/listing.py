@@ -44,7 +44,7 @@ class ListedImage:
 
 @dataclass(frozen=True, eq=False)
 class ImageList:
-    """Images in their source's order, a column each; a million take about 200 MB."""
+    """Images in their source's order, a column each; a million take about 250 MB."""
 
     names: list[str]
     sha256: NDArray[np.uint8]

@@ -66,6 +66,12 @@ def test_sixteen_bits_are_scaled_not_clipped(kind: str) -> None:
     np.testing.assert_array_equal(decoded(Image.fromarray(deep.astype(np.int32)))[0, :, 0], [0, 1, 1, 128, 255])
 
 
+def test_a_dark_picture_of_sixteen_bits_stays_dark() -> None:
+    deep = np.array([[257, 2570, 12850]], np.uint16)
+    for data in (encoded(Image.fromarray(deep)), Image.fromarray(deep.astype(np.int32))):
+        assert decoded(data)[0, :, 0].tolist() == [1, 10, 50]
+
+
 @pytest.mark.parametrize(
     ("values", "shown"),
     [
