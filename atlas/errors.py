@@ -11,6 +11,7 @@
     │   ├── PlanMismatch           another identity or plan owns these outputs
     │   ├── CannotWrite            no permission, not a folder, ...
     │   └── StoreFull              no space left on the device
+    ├── ImagesError                the images that were given: none there, none usable, no data set
     └── BuildFailed                some shards failed; the rest is kept
 
 The command line prints an `AtlasError` as one line; anything else is a bug and keeps its traceback.
@@ -78,6 +79,10 @@ class CannotWrite(StoreError):
 
 class StoreFull(StoreError):
     """No space is left on the device."""
+
+
+class ImagesError(AtlasError):
+    """The images that were given: none there, none that can be used, no data set."""
 
 
 class BuildFailed(AtlasError):

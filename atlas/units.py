@@ -3,6 +3,7 @@
     Layer   one named activation of a network
     Unit    one thing with a page of its own: LAYER[/BASIS]:INDEX
     Status  what became of a picture; a unit's failure is data
+    ImageStatus  what became of an image that was to be shown to the network
 
 >>> Unit.parse("features.11:300")
 Unit(layer='features.11', index=300, basis='channel')
@@ -33,6 +34,33 @@ class Status(IntEnum):
     """No negative exists: the value is never below zero, and what came before the rectifier is out of reach."""
     ABSENT = 255
     """Not rendered (yet)."""
+
+
+class ImageStatus(IntEnum):
+    """What became of one image that was to be shown to the network, as it is stored (uint8)."""
+
+    OK = 0
+    DUPLICATE = 1
+    """The same bytes as an image before it in the list."""
+    NOT_AN_IMAGE = 2
+    """Empty, or of no format that is read."""
+    TRUNCATED = 3
+    """Cut short: what came before the cut is not used either."""
+    DAMAGED = 4
+    """An image by its first bytes, but its decoder gave up."""
+    TOO_LARGE = 5
+    """More pixels or bytes than are decoded."""
+    UNREADABLE = 6
+    """The file, folder or data set could not be read."""
+    CHANGED = 7
+    """No longer what was listed."""
+    ABSENT = 255
+    """Not looked at (yet)."""
+
+    @property
+    def words(self) -> str:
+        """As a line for people counts it: `3 not an image`."""
+        return self.name.lower().replace("_", " ")
 
 
 @dataclass(frozen=True)

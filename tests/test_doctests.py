@@ -10,7 +10,18 @@ import pytest
 
 import atlas
 
-LIGHT = ("atlas.errors", "atlas.units", "atlas.recipe", "atlas.plan", "atlas.store", "atlas.catalogue", "atlas.serve")
+LIGHT = (
+    "atlas.errors",
+    "atlas.units",
+    "atlas.recipe",
+    "atlas.plan",
+    "atlas.factories",
+    "atlas.store",
+    "atlas.collecting.source",
+    "atlas.collecting.images",
+    "atlas.catalogue",
+    "atlas.serve",
+)
 MODULES = [
     "atlas",
     *(module.name for module in pkgutil.walk_packages(atlas.__path__, "atlas.") if module.name.startswith(LIGHT)),

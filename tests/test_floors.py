@@ -17,9 +17,11 @@ FLOORS = [
     "atlas.units",
     "atlas.recipe",
     "atlas.plan",
+    "atlas.factories",
     "atlas.store",
     "atlas.models",
     "atlas.rendering",
+    "atlas.collecting",
     "atlas.catalogue",
     "atlas.serve",
     "atlas.viewer",
@@ -27,14 +29,15 @@ FLOORS = [
     "atlas.cli",
 ]
 """From the top: a module imports from its own line and those above it."""
-WORDS = FLOORS[:4]
+WORDS = FLOORS[:5]
 SCRIPT = ("pipelines.catalogue", "atlas.cli")
 """The one step down: run as a script, the whole job reads its arguments as `atlas build` does."""
 HOMES = {
     "zarr": ("atlas.store",),
-    "torch": ("atlas.models", "atlas.rendering", "atlas.cli", "pipelines"),
+    "torch": ("atlas.models", "atlas.rendering", "atlas.collecting.crops", "atlas.cli", "pipelines"),
     "torchvision": ("atlas.models",),
     "timm": ("atlas.models",),
+    "datasets": ("atlas.collecting.datasets_on_disk",),
     "ray": ("pipelines.on_ray",),
     "typer": ("atlas.cli",),
     "rich": ("atlas.cli", "pipelines.progress"),
@@ -44,7 +47,7 @@ HOMES = {
 """Where a library may be imported, at once or late."""
 READING = ("atlas.store", "atlas.catalogue", "atlas.serve")
 """What a reader runs: no line of it may lead to a network."""
-LATE = {"atlas.models", "atlas.rendering"}
+LATE = {"atlas.models", "atlas.rendering", "atlas.collecting"}
 
 FILES = [*ROOT.glob("atlas/**/*.py"), *ROOT.glob("pipelines/**/*.py")]
 MODULES = {
@@ -114,7 +117,9 @@ def test_reading_never_leads_to_a_network(module: str) -> None:
     assert not {other for other in imports(MODULES[module]) if other.startswith(tuple(LATE))}
 
 
-@pytest.mark.parametrize("module", ["atlas", "atlas.store", "atlas.catalogue", "atlas.serve", "atlas.cli"])
+@pytest.mark.parametrize(
+    "module", ["atlas", "atlas.store", "atlas.collecting", "atlas.catalogue", "atlas.serve", "atlas.cli"]
+)
 def test_what_reads_is_light(module: str) -> None:
     code = f"import sys, {module}; print([n for n in ('torch', 'torchvision', 'timm', 'ray') if n in sys.modules])"
     ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)

@@ -70,19 +70,21 @@ class Preprocessing:
         height, width = self.size
         picture = picture.convert("RGB")
         resampling = INTERPOLATIONS[self.interpolation]
-        if self.resize is None:
-            picture = picture.resize((width, height), resampling)
-        else:
-            picture = picture.resize(self._before_crop(picture), resampling)
+        picture = picture.resize(self.resized(picture.size), resampling)
         left, top = round((picture.width - width) / 2), round((picture.height - height) / 2)
         picture = picture.crop((left, top, left + width, top + height))
         return torch.from_numpy(np.array(picture)).permute(2, 0, 1).float().div(255)
 
-    def _before_crop(self, picture: Image.Image) -> tuple[int, int]:
-        """Width and height to resize to: the shorter side `resize`, and no side smaller than the crop."""
+    def resized(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Width and height of a picture of `size` (width, height) before its centre is cut out.
+
+        The shorter side is `resize`, and no side smaller than the crop.
+        """
         height, width = self.size
-        short = min(picture.width, picture.height)
-        sides = [int((self.resize or short) * side / short) for side in (picture.width, picture.height)]
+        if self.resize is None:
+            return width, height
+        short = min(size)
+        sides = [int(self.resize * side / short) for side in size]
         missing = max(width / sides[0], height / sides[1], 1.0)
         return max(width, int(sides[0] * missing)), max(height, int(sides[1] * missing))
 

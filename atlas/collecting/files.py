@@ -1,0 +1,109 @@
+"""Folders, single files and webdataset shards, mixed as you like.
+
+    [folder, tar, file, ...] -> Files
+
+Names start below the folder where one was given, else with each one's own name; they are sorted by their bytes, so
+that neither the order in which folders were given nor the machine's locale moves an image.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from atlas.collecting.folders import Place, special, walk
+from atlas.collecting.shards import PACKED, SUFFIXES, members
+from atlas.collecting.source import Entry, Problem, Raw, printable, refusal, told_apart
+from atlas.errors import ImagesError
+from atlas.units import ImageStatus
+
+LARGEST_FILE = 2**29
+"""Bytes; a file of more is a film or an archive, and is not read."""
+PACKED_SHARD = Problem(ImageStatus.UNREADABLE, "a compressed tar: unpack it to a .tar")
+
+
+@dataclass(frozen=True)
+class Files:
+    """Images that are files, or lie in tar files. Small enough to be sent to a worker, above all with few entries."""
+
+    entries: Sequence[Entry]
+
+    def read(self, entry: Entry) -> Raw:
+        if entry.problem:
+            return entry.problem
+        try:
+            return _bytes(entry)
+        except OSError as error:
+            return refusal(error)
+
+
+def find_files(given: Sequence[str]) -> Files:
+    """All files of what was `given`, those within tars too. Raises `ImagesError` where one of them is not there."""
+    roots = list({_real(path): os.path.abspath(os.fsencode(path)) for path in sorted(given, reverse=True)}.values())[
+        ::-1
+    ]
+    entered: set[Place] = set()
+    below = [found for root, label in zip(roots, _labels(roots), strict=True) for found in _root(root, label, entered)]
+    below.sort(key=lambda found: (found[0], found[1].start))
+    names = told_apart(printable(name) for name, _ in below)
+    return Files([replace(entry, name=name) for name, (_, entry) in zip(names, below, strict=True)])
+
+
+def _real(path: str) -> bytes:
+    """Where `path` leads. Raises `ImagesError` where nothing is there."""
+    try:
+        return os.path.realpath(os.fsencode(path), strict=True)
+    except (OSError, ValueError) as error:
+        reason = refusal(error).reason if isinstance(error, OSError) else "no name of a file"
+        raise ImagesError(f"--images {printable(os.fsencode(path))}: {reason}.") from None
+
+
+def _labels(roots: list[bytes]) -> list[bytes]:
+    """What the names below each root start with: as much of its path's end as tells it from the others."""
+    if len(roots) == 1 and os.path.isdir(roots[0]):
+        return [b""]
+    parts = [root.strip(b"/").split(b"/") for root in roots]
+    taken = 1
+    while len({tuple(part[-taken:]) for part in parts}) < len(parts):
+        taken += 1
+    return [b"/".join(part[-taken:]) for part in parts]
+
+
+def _root(root: bytes, label: bytes, entered: set[Place]) -> Iterator[tuple[bytes, Entry]]:
+    try:
+        mode = os.stat(root).st_mode
+        if stat.S_ISDIR(mode):
+            os.listdir(root)
+    except OSError as error:
+        raise ImagesError(f"--images {printable(root)}: cannot be read ({refusal(error).reason}).") from None
+    if stat.S_ISDIR(mode):
+        for path, problem in walk(root, entered):
+            yield from _file(os.path.join(label, path), os.path.join(root, path), problem)
+    else:
+        yield from _file(label, root, None if stat.S_ISREG(mode) else special(mode))
+
+
+def _file(name: bytes, file: bytes, problem: Problem | None) -> Iterator[tuple[bytes, Entry]]:
+    """A file as an entry, a tar as all of its members."""
+    if problem is None and name.lower().endswith(SUFFIXES):
+        for member, start, size, lost in members(file):
+            yield name + b"/" + member if member else name, Entry("", file, start, size, lost)
+    else:
+        packed = PACKED_SHARD if name.lower().endswith(PACKED) else None
+        yield name, Entry("", file, problem=problem or packed)
+
+
+def _bytes(entry: Entry) -> Raw:
+    # Not blocking: what was a file may have become a pipe that nobody writes to.
+    handle = os.open(entry.file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    with os.fdopen(handle, "rb") as data:
+        state = os.fstat(handle)
+        if not stat.S_ISREG(state.st_mode):
+            return special(state.st_mode)
+        size = state.st_size if entry.size < 0 else entry.size
+        if size > LARGEST_FILE:
+            return Problem(ImageStatus.TOO_LARGE, f"{size / 1e9:.1f} GB; at most {LARGEST_FILE / 1e9:.1f} GB are read")
+        data.seek(entry.start)
+        return data.read(size)
