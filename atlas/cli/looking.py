@@ -96,7 +96,7 @@ def plan(
     table(["layer", "units>", "pictures>", "shards>", "left>", "FLOPs>", "MB>"], rows)
     pictures, flops, size = (sum(getattr(p, what) for p in plans) for what in ("pictures", "flops", "bytes"))
     out.print(
-        f"{pictures:,} pictures of {plans[0].recipe.size} px in {plans[0].recipe.steps} steps: "
+        f"{pictures:,} pictures of {plans[0].rendering.size} px in {plans[0].rendering.steps} steps: "
         f"{count(flops)}FLOP, about {max(size / 1e6, 0.1):,.1f} MB{_time(plans, flops)}."
     )
 
@@ -113,4 +113,4 @@ def _time(plans: list[Plan], flops: float) -> str:
 
 def _row(plan: Plan, left: dict[Plan, int]) -> tuple[object, ...]:
     units, shards = sum(map(len, plan.shards)), len(plan.shards)
-    return plan.layer.name, units, plan.pictures, shards, left[plan], count(plan.flops), f"{plan.bytes / 1e6:,.1f}"
+    return plan.layer_name, units, plan.pictures, shards, left[plan], count(plan.flops), f"{plan.bytes / 1e6:,.1f}"
