@@ -43,7 +43,7 @@ def digest(store: Store, plans: list[Plan]) -> str:
 def _maxima(store: Store, plan: Plan) -> np.ndarray[Any, Any]:
     """What a layer's channels answered to the reference set; NaN where a shard of images has failed."""
     group = group_key(plan)
-    whole = np.full((plan.collection.reference, plan.total), np.nan, np.float32)
+    whole = np.full((plan.collection.reference, plan.on.channels), np.nan, np.float32)
     rows = plan.per_shard // plan.collection.step
     for index in store.receipts(plan):
         at = slice(index * rows, min((index + 1) * rows, len(whole)))
@@ -56,11 +56,11 @@ def _neighbours(store: Store, plans: list[Plan]) -> Iterator[Stored]:
     maxima = [_maxima(store, plan)[thin] for plan in plans]
     shown = np.logical_and.reduce([np.isfinite(some).all(axis=1) for some in maxima])
     units = np.concatenate([likeness.vectors(some[shown]) for some in maxima])
-    firsts = np.cumsum([0, *(plan.total for plan in plans)])
+    firsts = np.cumsum([0, *(plan.on.channels for plan in plans)])
     for plan, first in zip(plans, firsts, strict=False):
-        shape = (plan.total, NEIGHBOURS)
+        shape = (plan.on.channels, NEIGHBOURS)
         layer, unit, cosine = np.full(shape, -1, np.int32), np.full(shape, -1, np.int32), np.empty(shape, np.float32)
-        mine = units[first : first + plan.total]
+        mine = units[first : first + plan.on.channels]
         for start, index, values in likeness.nearest(mine, units, NEIGHBOURS, first=int(first)):
             rows, there = slice(start, start + len(index)), index >= 0
             of_layer = np.searchsorted(firsts, index, side="right") - 1
@@ -81,7 +81,7 @@ def _excited(store: Store, plans: list[Plan]) -> list[Stored]:
     for number, plan in enumerate(plans):
         maxima = _maxima(store, plan)
         excited.add(number, members, likeness.scores(maxima))
-        others.append((np.full(plan.total * 9, number), *_example_scores(store, plan, maxima)))
+        others.append((np.full(plan.on.channels * 9, number), *_example_scores(store, plan, maxima)))
     _add_examples(excited, members, others)
     data = {
         "excited_layer": excited.layer.astype(np.int32),
@@ -100,7 +100,7 @@ def _example_scores(
     answers = maxima[np.isfinite(maxima).all(axis=1)].astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
         score = (value - answers.mean(axis=0)[:, None]) / answers.std(axis=0)[:, None]
-    unit = np.repeat(np.arange(plan.total), image.shape[1])
+    unit = np.repeat(np.arange(plan.on.channels), image.shape[1])
     return image.ravel(), unit, score.ravel().astype(np.float32)
 
 

@@ -31,10 +31,11 @@ def reduce(store: Store, plan: Plan) -> LayerDone:
 
 
 def _columns(store: Store, plan: Plan, shards: list[int]) -> dict[str, np.ndarray[Any, Any]]:
-    from atlas.collecting.summary import EDGES, merge, statistics
+    from atlas.collecting.summary import EDGES, FIELDS, merge, statistics
 
     parts = (store.read_shard(plan, plan.shard(index), "partial")[0] for index in shards)
-    found = statistics(merge(parts))
+    fields = merge(parts)
+    found = statistics(fields, signed=bool((fields[:, FIELDS["least"]] < 0).any()))
     columns = {
         "seen": np.array([found.images, found.positions], np.int64),
         "edge": EDGES,
