@@ -40,6 +40,7 @@ HOMES = {
     "torchvision": ("atlas.models",),
     "timm": ("atlas.models",),
     "datasets": ("atlas.collecting.datasets_on_disk",),
+    "numba": ("atlas.collecting.kernels",),
     "ray": ("pipelines.on_ray",),
     "typer": ("atlas.cli",),
     "rich": ("atlas.cli", "pipelines.progress"),

@@ -81,7 +81,7 @@ class _Collecting:
 
     def __init__(self, model: Model, layers: Sequence[Layer], device: str, reference: int) -> None:
         self._model, self._layers, self._device, self._reference = model, layers, device, reference
-        self._measures = {layer.name: Measure(layer.channels) for layer in layers}
+        self._measures = {layer.name: Measure.on(device, layer.channels) for layer in layers}
         self._maxima: dict[str, list[Floats]] = defaultdict(list)
         self._attribution: dict[str, list[Floats]] = defaultdict(list)
         self._waiting: list[Tensor] = []
@@ -121,7 +121,7 @@ class _Collecting:
         seconds = dict(self._seconds)
         seconds["forward"] -= seconds["statistics"]
         return Collected(
-            fields={name: measure.fields for name, measure in self._measures.items()},
+            fields={name: measure.fields() for name, measure in self._measures.items()},
             images=images,
             classes=classes,
             probabilities=probabilities,
