@@ -48,6 +48,15 @@ export function number(value: number | undefined): string {
   return value === undefined || Number.isNaN(value) ? "–" : SIGNIFICANT.format(value).replace("-", "−");
 }
 
+/** A share in hundredths: `38%`, `0.12%`, `99.97%`, `under 0.01%`. */
+export function share(value: number): string {
+  if (Number.isNaN(value)) return "–";
+  const percent = 100 * value;
+  if (percent > 0 && percent < 0.01) return "under 0.01%";
+  if (percent > 99 && percent < 100) return `${Math.min(99.99, percent).toFixed(2)}%`;
+  return `${percent >= 10 ? percent.toFixed(0) : SIGNIFICANT.format(Number(percent.toPrecision(2)))}%`;
+}
+
 export function count(value: number): string {
   return WHOLE.format(value);
 }
