@@ -232,10 +232,10 @@ def test_the_same_bytes_whoever_collects(
     collect_in(place, tiny, images, OnRay(numerics, 2))
     assert contents(place) == expected
     faults = [
-        Fault("inside", r"layers/second\.1/statistics/partial/.*"),
+        Fault("inside", r"layers/second\.1/statistics/partial/c/.*"),
         Fault("before", r"receipts/statistics/first\.1/.*"),
-        Fault("after", r"images/status/.*"),
-        Fault("before", r"layers/head/examples/picture/.*"),
+        Fault("after", r"images/status/c/.*"),
+        Fault("before", r"layers/head/examples/picture/c/.*"),
         Fault("before", r"receipts/relations.json"),
     ]
     faulty = FaultyBackend(tmp_path / "killed", faults, tmp_path / "marks")
