@@ -36,7 +36,7 @@ def _columns(store: Store, plan: Plan, shards: list[int]) -> dict[str, np.ndarra
     parts = (store.read_shard(plan, plan.shard(index), "partial")[0] for index in shards)
     fields = merge(parts)
     found = statistics(fields, signed=bool((fields[:, FIELDS["least"]] < 0).any()))
-    columns = {
+    columns: dict[str, np.ndarray[Any, Any]] = {
         "seen": np.array([found.images, found.positions], np.int64),
         "edge": EDGES,
         "quantile": found.quantiles,

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from atlas.catalogue import write_door
-from atlas.plan import EXAMPLES, IMAGES, STATISTICS, Plan
+from atlas.plan import EXAMPLES, IMAGES, SAMPLES, STATISTICS, Plan
 from atlas.recipe import Collection
 from atlas.store import Receipt, Store, digest_of, layout
 from atlas.store.schema import LIST
@@ -105,7 +105,7 @@ def _measure(store: Store, plan: Plan, chance: np.random.Generator) -> None:
     if channels > 3:
         maxima[:, 3] = maxima[:, 2] + 0.01 * chance.random(len(numbers))  # a pair that answers alike
     maxima[numbers % 16 == BAD] = np.nan
-    rows = layout.SAMPLES // collection.step
+    rows = SAMPLES // collection.step
     for shard in plan.shards:
         some = maxima[shard.index * rows : (shard.index + 1) * rows]
         partial = np.zeros((1, channels, layout.FIELDS))

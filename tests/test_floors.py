@@ -32,7 +32,9 @@ FLOORS = [
 WORDS = FLOORS[:5]
 SCRIPT = ("pipelines.catalogue", "atlas.cli")
 """The one step down: run as a script, the whole job reads its arguments as `atlas build` does."""
-NETWORKED = tuple(f"atlas.collecting.{name}" for name in ("crops", "shown", "watch", "measure", "classes", "collect"))
+NETWORKED = tuple(
+    f"atlas.collecting.{name}" for name in ("crops", "shown", "watch", "measure", "classes", "collect", "seen")
+)
 """Of the floor of images what a network is needed for."""
 HOMES = {
     "zarr": ("atlas.store",),

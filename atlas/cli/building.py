@@ -19,7 +19,11 @@ if TYPE_CHECKING:
     from pipelines.record import Report
 
 DEMO_LAYERS = ["features.4:0-63", "features.7:0-63", "features.11:0-63"]
-DEMO_NOTE = "The demo: 64 channels of each of three layers, rendered on this machine when the demo was built."
+DEMO_CROPS = 64
+DEMO_NOTE = (
+    "The demo: 64 channels of each of three layers, rendered on this machine when the demo was built. Demo data: "
+    f"20 photographs, {DEMO_CROPS} crops of each; what drives a unit most is the best of these few."
+)
 
 Workers = Annotated[
     int | None, typer.Option("--workers", min=1, help="Tasks side by side; one a core or GPU unless said.")
@@ -28,17 +32,6 @@ Ray = Annotated[
     str | None, typer.Option("--ray", metavar="ADDRESS", help="A running Ray cluster; its own unless said.")
 ]
 Local = Annotated[bool, typer.Option("--local", help="No Ray: one task after the other in this process.")]
-Images = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--images",
-        help="Images to show to the network: folders, files, webdataset tars, a saved Hugging Face data set, or "
-        "package.module:factory. Repeat it or separate by commas.",
-    ),
-]
-Crops = Annotated[
-    int, typer.Option("--crops", min=1, help="Crops of each image: the network's own evaluation, then random ones.")
-]
 Photographs = Annotated[
     bool,
     typer.Option("--photographs/--no-photographs", help="Store crops and thumbnails of the images, or numbers alone."),
@@ -70,8 +63,8 @@ def build(
     ray: Ray = None,
     local: Local = False,
     partial: Partial = False,
-    images: Images = None,
-    crops: Crops = 8,
+    images: o.Images = None,
+    crops: o.Crops = 8,
     photographs: Photographs = True,
     pictures: Pictures = True,
 ) -> None:
@@ -85,7 +78,7 @@ def build(
         raise AtlasError("--no-pictures without --images: there is nothing to build.")
     loaded = o.load(model, weights, labels, preprocessing)
     plans = o.plans(loaded, layers, recipe, settings, device, batch) if pictures else []
-    gathered = _gathered(images) if images else None
+    gathered = _gathered(o.split(images)) if images else None
     if gathered is not None:
         collection = gathered.collection(loaded, crops=crops, photographs=photographs)
         plans += o.collecting(loaded, layers, collection, device)
@@ -100,7 +93,7 @@ def _gathered(images: list[str]) -> GatheredImages:
     from pipelines.progress import Progress
 
     with Progress() as progress:
-        return Gathered.open(o.split(images), progress.counting("listing", None, "images"))
+        return Gathered.open(images, progress.counting("listing", None, "images"))
 
 
 def demo(
@@ -109,12 +102,15 @@ def demo(
     workers: Workers = None,
     local: Local = False,
 ) -> None:
-    """Render 192 channels of SqueezeNet 1.1, trained on ImageNet, here and now; then show them."""
+    """Render 192 channels of SqueezeNet 1.1, trained on ImageNet, and what drives them of 20 photographs; show them."""
+    from atlas.models.packaged import photographs
     from pipelines.catalogue import catalogue
 
     loaded = o.load("squeezenet", None, None, None)
     plans = o.plans(loaded, DEMO_LAYERS, "quick", ["size=160"], "cpu", None)
-    report = catalogue(loaded, plans, store, note=DEMO_NOTE, workers=workers, local=local)
+    images = _gathered(list(map(str, photographs())))
+    plans += o.collecting(loaded, DEMO_LAYERS, images.collection(loaded, crops=DEMO_CROPS), "cpu")
+    report = catalogue(loaded, plans, store, images=images, note=DEMO_NOTE, workers=workers, local=local)
     finish(report, store)
     if serve:
         from atlas.serve import serve as show

@@ -54,6 +54,17 @@ Preprocess = Annotated[
         "JSON object, or FILE.json.",
     ),
 ]
+Images = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--images",
+        help="Images to show to the network: folders, files, webdataset tars, a saved Hugging Face data set, or "
+        "package.module:factory. Repeat it or separate by commas.",
+    ),
+]
+Crops = Annotated[
+    int, typer.Option("--crops", min=1, help="Crops of each image: the network's own evaluation, then random ones.")
+]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 Batch = Annotated[int | None, typer.Option("--batch", min=2, help="Pictures optimised side by side.")]
 

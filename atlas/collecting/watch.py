@@ -144,7 +144,7 @@ def _tried(model: Model, layers: Sequence[Layer]) -> frozenset[int]:
             with torch._C.DisableTorchFunction():
                 mode.before(raw)
 
-        with passes(model.network, layers, arrive) as forward:
+        with passes(model.network, layers, arrive, whole=False) as forward:
             forward(model.preprocessing.normalise(dry_input(model.preprocessing).to(device)))
     return frozenset(mode.used)
 

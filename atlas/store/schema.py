@@ -28,12 +28,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import zarr
-from zarr.codecs import GzipCodec, ShardingCodec, ZstdCodec
+from zarr.codecs import ShardingCodec, ZstdCodec
 
 from atlas.plan import FEATURES, IMAGES, STAGES, Plan, place
 from atlas.store.backends import MemoryBackend
 from atlas.store.bridge import ZarrStore
-from atlas.store.codec import Jpeg
+from atlas.store.codec import Gzip, Jpeg
 from atlas.store.layout import EXTREMES, Array, arrays, shard_objects, written_by
 from atlas.units import ImageStatus, Layer, Status, encode
 
@@ -153,7 +153,7 @@ def _attributes(plan: Plan) -> dict[str, Any]:
 
 def _create(group: zarr.Group, array: Array) -> None:
     whole = (array.rows, *array.shape[1:])
-    compressors = {"gzip": GzipCodec(), "zstd": ZstdCodec(), None: None}
+    compressors = {"gzip": Gzip(), "zstd": ZstdCodec(), None: None}
     settings: dict[str, Any] = {"compressors": compressors[array.packed]}
     if array.level is not None:
         # One JPEG file is as small as it gets: no compressor behind it. The index last, where browsers look for it.

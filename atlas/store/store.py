@@ -159,7 +159,9 @@ class Store:
         owned = layout.written_by(plan, "shard")
         whole = shard.index in plan.complete.wanted and shard == plan.shard(shard.index)
         rows = {name: array.of(shard.index) for name, array in owned.items()}
-        return self._write(plan, str(shard), owned, rows if whole else {}, data)
+        if not whole:
+            raise AtlasError(f"{shard}: no shard of {plan.key}. A shard is written whole.")
+        return self._write(plan, str(shard), owned, rows, data)
 
     def write_whole(self, plan: Plan, by: layout.Writer, data: Data) -> list[Stored]:
         """Write the arrays that `by` fills, whole, by name, and say what was written. Raises as `write_shard`."""
@@ -174,8 +176,8 @@ class Store:
             name: ((at.stop - at.start, *owned[name].shape[1:]), owned[name].dtype) for name, at in rows.items()
         }
         given = {name: (values.shape, str(values.dtype)) for name, values in data.items()}
-        if given != expected or not rows:
-            raise AtlasError(f"{what}: written whole, as {expected or 'planned'}; not {given}.")
+        if given != expected:
+            raise AtlasError(f"{what}: written whole, as {expected}; not {given}.")
         group = schema.group_key(plan)
         owner = _attributes(self.backend.get(f"{group}/zarr.json")).get("plan")
         if owner != plan.id:
