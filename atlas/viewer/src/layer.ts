@@ -59,7 +59,7 @@ export class Layer {
     readonly read: () => Promise<Numbers>,
   ) {
     const made = variants.map((name, variant): Face => ({ name, variant, gallery: this.wall, column: variant }));
-    const best: Face[] = answers && entry.examples?.done ? [{ name: EXAMPLE, variant: null, gallery: answers.pictures[0], column: 0 }] : [];
+    const best: Face[] = answers ? [{ name: EXAMPLE, variant: null, gallery: answers.pictures[0], column: 0 }] : [];
     this.faces = entry.features?.done ? [...made, ...best] : [...best, ...made];
   }
 
