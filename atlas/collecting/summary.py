@@ -218,4 +218,6 @@ def _quantiles(fields: Fields) -> Floats:
     high = np.where(bin_of == BINS - 1, largest, np.minimum(EDGES[bin_of + 1], largest))
     with np.errstate(invalid="ignore", divide="ignore"):
         values: NDArray[np.float64] = low + (wanted - before) / held * (high - low)
+    # What is nearer to zero than any edge is nearly always zero itself, as a rectifier leaves it.
+    values = np.where((bin_of == MIDDLE) & (held > 0), np.clip(0, least, largest), values)
     return values.astype(np.float32)
