@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import doctest
 import hashlib
+import importlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -188,3 +190,8 @@ def test_photographs_through_a_trained_network() -> None:
     assert ((kept.vectors > 0).mean(axis=1) > 0.02).all()
     rows, columns = np.divmod(kept.position, 13)
     assert set(rows) | set(columns) <= set(range(1, 12))
+
+
+def test_examples() -> None:
+    assert doctest.testmod(importlib.import_module("atlas.collecting.vectors")).attempted > 0
+    assert doctest.testmod(importlib.import_module("atlas.collecting.vectors")).failed == 0
