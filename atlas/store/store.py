@@ -159,7 +159,7 @@ class Store:
         owned = layout.written_by(plan, "shard")
         whole = shard.index in plan.complete.wanted and shard == plan.shard(shard.index)
         rows = {name: array.of(shard.index) for name, array in owned.items()}
-        return self._write(plan, str(shard), owned, rows if whole else {}, data)
+        return self._write(plan, str(shard), owned, rows if whole else None, data)
 
     def write_whole(self, plan: Plan, by: layout.Writer, data: Data) -> list[Stored]:
         """Write the arrays that `by` fills, whole, by name, and say what was written. Raises as `write_shard`."""
@@ -168,19 +168,21 @@ class Store:
         return self._write(plan, f"columns of {plan.layer_name or plan.stage}", owned, rows, data)
 
     def _write(
-        self, plan: Plan, what: str, owned: dict[str, layout.Array], rows: dict[str, slice], data: Data
+        self, plan: Plan, what: str, owned: dict[str, layout.Array], rows: dict[str, slice] | None, data: Data
     ) -> list[Stored]:
+        # A shard of examples without photographs has no array of its own: its receipt carries all of it.
+        places = rows or {}
         expected = {
-            name: ((at.stop - at.start, *owned[name].shape[1:]), owned[name].dtype) for name, at in rows.items()
+            name: ((at.stop - at.start, *owned[name].shape[1:]), owned[name].dtype) for name, at in places.items()
         }
         given = {name: (values.shape, str(values.dtype)) for name, values in data.items()}
-        if given != expected or not rows:
+        if given != expected or rows is None:
             raise AtlasError(f"{what}: written whole, as {expected or 'planned'}; not {given}.")
         group = schema.group_key(plan)
         owner = _attributes(self.backend.get(f"{group}/zarr.json")).get("plan")
         if owner != plan.id:
             raise PlanMismatch(f"{self}: {group} belongs to plan {str(owner)[:12]}, not {plan.id[:12]}.")
-        return [stored for name in data for stored in self._written(f"{group}/{name}", rows[name], data[name])]
+        return [stored for name in data for stored in self._written(f"{group}/{name}", places[name], data[name])]
 
     def _written(self, path: str, rows: slice, values: np.ndarray[Any, Any]) -> list[Stored]:
         """Write the whole Zarr shards that are `rows` of the array at `path`."""
@@ -306,6 +308,18 @@ class Store:
             return json.loads(self.backend.get(key) or b"null")
         except ValueError:
             return None
+
+    @property
+    def labels(self) -> list[str] | None:
+        """The names of the network's classes, by their numbers; None where the store has none."""
+        there = self.get_json(schema.CLASSES)
+        names = there.get("names") if isinstance(there, dict) else None
+        return [str(name) for name in names] if isinstance(names, list) else None
+
+    def put_labels(self, names: Sequence[str]) -> None:
+        """Write the names of the network's classes, or others in their place."""
+        kind = {"encoding-type": "classes", "encoding-version": schema.VERSION}
+        self.put_json(schema.CLASSES, kind | {"names": list(names)})
 
     def _put(self, key: str, data: bytes) -> None:
         """Write a small object unless it is there already, the same."""
