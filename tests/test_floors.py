@@ -33,7 +33,8 @@ WORDS = FLOORS[:5]
 SCRIPT = ("pipelines.catalogue", "atlas.cli")
 """The one step down: run as a script, the whole job reads its arguments as `atlas build` does."""
 NETWORKED = tuple(
-    f"atlas.collecting.{name}" for name in ("crops", "shown", "watch", "measure", "classes", "collect", "seen")
+    f"atlas.collecting.{name}"
+    for name in ("crops", "shown", "watch", "measure", "classes", "collect", "seen", "vectors")
 )
 """Of the floor of images what a network is needed for."""
 HOMES = {
@@ -41,6 +42,7 @@ HOMES = {
     "torch": ("atlas.models", "atlas.rendering", *NETWORKED, "atlas.cli", "pipelines"),
     "torchvision": ("atlas.models",),
     "timm": ("atlas.models",),
+    "duckdb": ("atlas.catalogue.tables", "atlas.catalogue.query"),
     "datasets": ("atlas.collecting.datasets_on_disk",),
     "numba": ("atlas.collecting.kernels",),
     "ray": ("pipelines.on_ray",),

@@ -8,11 +8,12 @@ the channel accounts for, were everything after it linear.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from atlas.collecting.summary import Floats, Integers
 from atlas.collecting.watch import passes
@@ -46,31 +47,31 @@ def attribute(model: Model, layers: Sequence[Layer], network_input: Tensor) -> d
 
     NaN where the network has no logits, or computes the layer without a gradient.
     """
-    found: dict[str, Tensor] = {}
+    values: dict[str, Tensor] = {}
+    edges: dict[str, GradientEdge] = {}
 
     def arrive(layer: Layer, raw: Tensor) -> None:
-        value = arranged(raw.detach(), layer)
-        found[layer.name] = torch.zeros(value.shape[:2], device=value.device)
+        values[layer.name] = raw.detach().clone()
         if raw.requires_grad:
-            # A hook stays with the value as it is now, whatever works on it in place afterwards.
-            raw.register_hook(  # type: ignore[no-untyped-call]
-                _product(found, layer, value.clone())
-            )
-        else:
-            found[layer.name] += torch.nan
+            # The edge stays that of the value as it is now, whatever works on it in place afterwards.
+            edges[layer.name] = get_gradient_edge(raw)
 
-    network_input = network_input.detach().requires_grad_()
     with torch.enable_grad(), passes(model.network, layers, arrive) as forward:
-        logits = forward(network_input)
-        if logits is None or not logits.requires_grad:
-            return {name: torch.full_like(zeros, torch.nan) for name, zeros in found.items()}
-        torch.autograd.grad(logits.amax(1).sum(), network_input)
-    return found
+        logits = forward(network_input.detach().requires_grad_())
+    gradients: dict[str, Tensor | None] = {}
+    if logits is not None and logits.requires_grad and edges:
+        found = torch.autograd.grad(logits.amax(1).sum(), list(edges.values()), allow_unused=True)
+        gradients = dict(zip(edges, found, strict=True))
+    return {layer.name: _attribution(layer, values[layer.name], gradients) for layer in layers}
 
 
-def _product(found: dict[str, Tensor], layer: Layer, value: Tensor) -> Callable[[Tensor], None]:
-    def note(gradient: Tensor) -> None:
-        product = value.double() * arranged(gradient, layer)
-        found[layer.name] = product.reshape(*product.shape[:2], -1).sum(2).float()
-
-    return note
+def _attribution(layer: Layer, value: Tensor, gradients: Mapping[str, Tensor | None]) -> Tensor:
+    """[n,c] from a value as its module gave it; where nothing flows back to it, nothing is its part."""
+    value = arranged(value, layer)
+    if layer.name not in gradients:
+        return torch.full(value.shape[:2], torch.nan, device=value.device)
+    gradient = gradients[layer.name]
+    if gradient is None:
+        return torch.zeros(value.shape[:2], device=value.device)
+    product = value * arranged(gradient, layer)
+    return product.reshape(*product.shape[:2], -1).sum(2).float()

@@ -66,13 +66,12 @@ def collect(
     """
     work = _Collecting(on_device(model, device), layers, device, reference)
     for batch in batches(shown, width):
-        work.show(batch)
+        chosen = work.show(batch)
         if classes:
-            work.attribute(width)
+            work.attribute(chosen, width)
         if told:
             told(len(work.images))
-    if classes:
-        work.attribute(1, pad=width)
+    work.attribute([], width, rest=True)
     return work.collected()
 
 
@@ -89,8 +88,8 @@ class _Collecting:
         self._seconds = dict.fromkeys(("forward", "statistics", "classes"), 0.0)
         self.images: list[int] = []
 
-    def show(self, batch: Batch) -> None:
-        """One forward pass, all layers measured on the way."""
+    def show(self, batch: Batch) -> list[Tensor]:
+        """One forward pass, all layers measured on the way; gives the first crops of the reference set's images."""
         first = np.flatnonzero(batch.crops == 0)
         chosen = first[batch.images[first] % self._reference == 0]
 
@@ -104,14 +103,15 @@ class _Collecting:
             rows = None if logits is None else logits[torch.from_numpy(first).to(logits.device)]
             self._guesses.append(guesses(rows, len(first)))
         self.images += batch.images[first].tolist()
-        self._waiting += [batch.x[row] for row in chosen]
+        return [batch.x[row] for row in chosen]
 
-    def attribute(self, width: int, *, pad: int = 0) -> None:
-        """Attribute what waits, if it is `width` images, padded to `pad`."""
-        while len(self._waiting) >= width:
-            rows, self._waiting = self._waiting[: max(width, pad)], self._waiting[max(width, pad) :]
+    def attribute(self, crops: list[Tensor], width: int, *, rest: bool = False) -> None:
+        """Attribute `crops` as soon as they are `width` with those that wait; with `rest`, whatever waits, padded."""
+        self._waiting += crops
+        while len(self._waiting) >= (1 if rest else width):
+            rows, self._waiting = self._waiting[:width], self._waiting[width:]
             with self._timed("classes"):
-                padded = torch.stack([*rows, *[rows[-1]] * (pad - len(rows))])
+                padded = torch.stack([*rows, *[rows[-1]] * (width - len(rows))])
                 for name, found in attribute(self._model, self._layers, self._input(padded)).items():
                     self._attribution[name].append(found[: len(rows)].cpu().numpy())
 

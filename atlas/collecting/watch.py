@@ -39,20 +39,22 @@ class _Enough(BaseException):
 
 
 @contextmanager
-def watch(model: Model, layers: Sequence[Layer], take: Take, *, whole: bool = True) -> Iterator[Forward]:
+def watch(
+    model: Model, layers: Sequence[Layer], take: Take, *, before: bool = True, whole: bool = True
+) -> Iterator[Forward]:
     """A forward pass of `model` that hands each of `layers` to `take` when it is there.
 
     Without `whole` nothing after the last of the layers is computed. `take` must leave the value as it is and keep no
-    view of it. What comes before a rectifier is had only by watching every function the network calls; without such a
-    layer nothing is watched but the layers' modules.
+    view of it. What comes `before` a rectifier is had only by watching every function the network calls; where it is
+    not asked for, or there is no such layer, nothing is watched but the layers' modules.
     """
-    only = _rectifiers_of(model, layers)
+    only = _rectifiers_of(model, layers) if before else frozenset[int]()
     mode: Rectifiers | None = None
 
     def arrive(layer: Layer, raw: Tensor) -> None:
         with torch._C.DisableTorchFunction():  # what is done with a value is no call of the network's
-            before = mode.before(raw) if mode else None
-            take(layer, arranged(raw, layer), None if before is None else arranged(before, layer))
+            unrectified = mode.before(raw) if mode else None
+            take(layer, arranged(raw, layer), None if unrectified is None else arranged(unrectified, layer))
 
     def forward(network_input: Tensor) -> Tensor | None:
         nonlocal mode

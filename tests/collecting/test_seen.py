@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
+
 import numpy as np
 import pytest
 import torch
@@ -133,3 +136,8 @@ def test_what_deep_units_of_a_trained_network_see_holds_a_part_of_the_photograph
     assert (sides < 200).all()
     places = np.array([[position % 13 * 16 + 15, position // 13 * 16 + 15] for position in positions])
     assert np.abs(centres - places).max() < 40
+
+
+def test_examples() -> None:
+    assert doctest.testmod(importlib.import_module("atlas.collecting.seen")).attempted > 0
+    assert doctest.testmod(importlib.import_module("atlas.collecting.seen")).failed == 0

@@ -142,6 +142,8 @@ def test_without_a_rectifier_no_function_is_watched(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(watching, "Rectifiers", refuse)
     found, _ = watched(model, [model.layer("norm")], noise())
     assert found["norm"][1] is None
+    with watch(model, [model.layer("relu")], lambda *_: None, before=False) as forward:
+        forward(noise())
     with pytest.raises(AssertionError, match="watched"):
         watched(model, [model.layer("relu")], noise())
 

@@ -23,7 +23,6 @@ from atlas.recipe import Collection
 from atlas.store import Backend, LocalBackend, MemoryBackend, Store, verify
 from atlas.store.text import texts
 from atlas.units import ImageStatus
-from pipelines import collecting, features
 from pipelines.collecting import Images
 from pipelines.events import Event, Task
 from pipelines.executors import Executor, InProcess
@@ -32,7 +31,7 @@ from pipelines.on_ray import OnRay
 from pipelines.record import Report
 from pipelines.run import build, describe
 from pipelines.work import Job, Supplies
-from tests.builds import contents, tiny_plans
+from tests.builds import build_in, collecting_plans, contents, tiny_plans
 from tests.collecting.made import bomb, encoded, pixels
 from tests.faults import Fault, FaultyBackend
 
@@ -71,11 +70,8 @@ def collect_in(
     photographs: bool = True,
 ) -> tuple[Store, Report]:
     """A store at `place` in which `images` were collected."""
-    found, units = features.wanted(model, layers)
-    collection = images.collection(model, crops=CROPS, photographs=photographs)
-    plans = [*collecting.plans(model.identity, found, collection, numerics_for("cpu"), units), *more]
-    store = Store.create(place, model.identity, describe(model))
-    return store, build(store, model, plans, executor or InProcess(), images=images)
+    plans = collecting_plans(model, images, *layers, crops=CROPS, photographs=photographs)
+    return build_in(place, model, [*plans, *more], executor, images)
 
 
 @pytest.fixture(scope="module")
