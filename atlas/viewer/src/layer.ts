@@ -149,12 +149,9 @@ async function open(folder: Folder, entry: LayerEntry): Promise<Layer> {
 async function openAnswers(root: zarr.Location<Ranged>, entry: LayerEntry): Promise<Answers> {
   const statistics = new Columns(root.store, root.resolve("statistics"));
   if (!entry.examples?.done) return new Answers(statistics, null, [new Gallery(null), new Gallery(null)]);
-  const group = root.resolve("examples");
-  // A store may hold no photographs.
-  const picture = await pictures(group, "picture").catch((error) => {
-    if (error instanceof zarr.NotFoundError) return null;
-    throw error;
-  });
+  const group = await zarr.open.v3(root.resolve("examples"), { kind: "group" });
+  const { photographs } = (group.attrs.recipe ?? {}) as { photographs?: boolean };
+  const picture = photographs === false ? null : await pictures(group, "picture");
   const [top, bottom] = EXTREMES.map((_, extreme) => new Gallery(picture, THUMBS, (unit, rank) => [unit, extreme, rank]));
   return new Answers(statistics, entry.examples.written ? new Columns(root.store, group) : null, [top!, bottom!]);
 }
