@@ -8,14 +8,14 @@ from urllib.parse import quote
 
 import numpy as np
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from atlas.serve import app_of
 from atlas.store import Store
 from tests.collected import collect_into, name_of
-from tests.hosts import atlas_host
+from tests.hosts import Rangeless, atlas_host, static_host
 from tests.stores import STRANGE, make_store
-from tests.viewer.conftest import COLLECTED, answers_of
+from tests.viewer.conftest import COLLECTED, answers_of, tree
 from tests.viewer.test_viewer import MEGABYTE, loaded, pixels
 
 pytestmark = pytest.mark.browser
@@ -40,8 +40,6 @@ def test_a_unit_shows_the_images_that_drive_it_most_and_least(page: Page, here: 
             expect(tiles.nth(rank)).to_have_attribute("href", f"#/images/{image[extreme, rank]}")
     expect(page.get_by_text("among 37 in 2 crops each")).to_be_visible()
     expect(page.get_by_text("Ranked by its value before the rectifier, where it has one.")).to_be_visible()
-        page.get_by_text("Ranked by its value before the rectifier, where it has one.", exact=False).first
-    ).to_be_visible()
 
 
 def test_pointing_at_an_example_shows_the_whole_image_and_what_the_unit_saw(page: Page, here: str) -> None:
@@ -209,3 +207,77 @@ def test_the_images_have_an_address_that_no_layer_can_have(page: Page, built: Pa
             # Without its slash it is the layer where there is one.
             page.goto(f"{address}#/images")
             expect(page.get_by_role("heading", level=1)).to_have_text("images" if "images" in names else "Images")
+
+
+def test_a_finger_shows_the_whole_first_and_then_opens_it(chromium: Browser, collected_ours: str) -> None:
+    context = chromium.new_context(viewport={"width": 390, "height": 800}, has_touch=True, is_mobile=True)
+    page = context.new_page()
+    page.goto(f"{collected_ours}#/features.3:7")
+    tile = page.locator('[data-extreme="top"] [data-rank="4"]')
+    tile.scroll_into_view_if_needed()
+    tile.tap()
+    loaded(page.locator(".whole img"), 128)
+    expect(page.locator(".whole .box")).to_be_visible()
+    room = page.locator(".whole").bounding_box()
+    assert room
+    assert room["x"] >= 0
+    assert room["x"] + room["width"] <= 390
+    expect(page).to_have_url(f"{collected_ours}#/features.3:7")
+    # Another tap elsewhere moves it; its link, or a second tap, opens the image.
+    page.locator('[data-extreme="top"] [data-rank="5"]').tap()
+    expect(page.locator(".whole")).to_have_count(1)
+    number = (page.locator('[data-extreme="top"] [data-rank="5"]').get_attribute("href") or "").rpartition("/")[2]
+    page.locator(".whole").get_by_role("link", name="Open image").tap()
+    expect(page).to_have_url(f"{collected_ours}#/images/{number}")
+    page.go_back()
+    tile.tap()
+    expect(page.locator(".whole")).to_be_visible()
+    tile.tap()
+    expect(page.get_by_role("heading", level=1)).to_contain_text(".jpg")
+    context.close()
+
+
+def test_the_walls_of_photographs_are_read_by_ranges(page: Page, here: str) -> None:
+    answers = answers_of(page)
+    for route in ("#/images/", f"#/{SEGMENT}?variant=best+example", f"#/{SEGMENT}:7", "#/images/3"):
+        page.goto(f"{here}{route}")
+        expect(page.locator("img").first).to_be_visible()
+        page.wait_for_load_state("networkidle")
+    gets = [answer for answer in answers if "/store/" in answer.url and answer.request.method == "GET"]
+    pictures = [answer for answer in gets if "/thumb/c/" in answer.url or "/picture/c/" in answer.url]
+    assert {answer.status for answer in pictures} <= {206, 400}
+    assert max(int(answer.headers.get("content-length", 0)) for answer in gets) < MEGABYTE
+    # Fewer than a request for every three pictures that are seen.
+    assert len(pictures) < (37 + 33 + 18 + 24) / 3
+
+
+def test_photographs_that_break_off_can_be_tried_again(page: Page, collected_ours: str) -> None:
+    for route, pictures in (("#/images/", "[data-image] img"), ("#/images/3", ".sheet img")):
+        page.goto("about:blank")
+        page.route("**/images/thumb/c/**", lambda route: route.abort())
+        page.goto(f"{collected_ours}{route}")
+        expect(page.get_by_role("alert")).to_contain_text("The store cannot be reached")
+        page.unroute("**/images/thumb/c/**")
+        page.get_by_role("button", name="Try again").click()
+        loaded(page.locator(pictures), 128)
+
+
+def test_a_rangeless_server_is_named_here_too(page: Page, built: Path, collected: Path, tmp_path: Path) -> None:
+    with tree(tmp_path / "tree", built, collected) as folder, static_host(folder, Rangeless) as address:
+        for route in ("#/images/", "#/images/3", "#/classes/3"):
+            page.goto("about:blank")
+            page.goto(f"{address}{route}")
+            expect(page.get_by_role("alert")).to_contain_text("This server ignores range requests")
+
+
+def test_everything_on_the_pages_of_images_has_words(page: Page, collected_ours: str) -> None:
+    for route in (f"#/{SEGMENT}:7", "#/images/", "#/images/3", "#/classes/3"):
+        page.goto("about:blank")
+        page.goto(f"{collected_ours}{route}")
+        expect(page.locator("img").first).to_be_visible()
+        page.wait_for_load_state("networkidle")
+        script = "links => links.filter(link => !(link.ariaLabel || link.innerText).trim()).length"
+        assert page.locator("a[href]").evaluate_all(script) == 0
+        # A picture without words stands in something that has some.
+        bare = "images => images.filter(i => !i.alt && !i.closest('[aria-label],[aria-hidden]')).length"
+        assert page.locator("img").evaluate_all(bare) == 0
