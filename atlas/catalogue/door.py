@@ -57,7 +57,8 @@ def make_door(store: Store) -> dict[str, Any]:
 def _images(store: Store, plan: Plan) -> dict[str, Any]:
     """What was shown to the network."""
     receipts, collection = store.receipts(plan), plan.collection
-    codes = Counter(row[0] for receipt in receipts.values() for row in receipt.numbers["status"])
+    told = (row[0] for receipt in receipts.values() for row in receipt.numbers["status"])
+    codes = Counter(int(code) for code in told if code is not None)
     return {
         "count": collection.count,
         "done": codes.total(),
