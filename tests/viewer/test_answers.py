@@ -127,6 +127,19 @@ def test_a_picture_is_compared_with_its_best_image(page: Page, here: str, collec
     expect(page.locator('figure[data-variant="negative"] [data-number="peak"]')).to_have_text("−14")
 
 
+def test_a_negative_is_compared_with_the_image_that_drives_it_furthest_down(
+    page: Page, collected_ours: str, collected: Path
+) -> None:
+    values = Store.open(collected).read(f"{GROUP}/example_value").copy()
+    values[7, 1] = np.arange(-28, -19)
+    key = f"**/{quote(STRANGE, safe='').replace('%', '%25')}/statistics/example_value/c/0/0/0"
+    page.route(key, lambda route: route.fulfill(body=values.tobytes()))
+    page.goto(f"{collected_ours}#/{SEGMENT}:7")
+    negative = page.locator('figure[data-variant="negative"]')
+    expect(negative.locator('[data-number="ratio"]')).to_have_text("0.5×")
+    expect(negative).to_contain_text("an image drove it further")
+
+
 def test_silent_units_are_named_with_their_n(page: Page, here: str) -> None:
     page.goto(f"{here}#/{SEGMENT}:{SILENT}")
     note = page.get_by_role("note")
