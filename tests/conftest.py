@@ -11,7 +11,7 @@ import pytest
 from atlas.store import LocalBackend, MemoryBackend, Store
 from tests.stores import make_store
 
-TORCH = {"models", "rendering", "pipelines"}
+TORCH = {"models", "rendering", "explain", "pipelines"}
 """Folders of tests that need torch or ray to be so much as read."""
 
 

@@ -22,6 +22,7 @@ FLOORS = [
     "atlas.models",
     "atlas.rendering",
     "atlas.collecting",
+    "atlas.explain",
     "atlas.catalogue",
     "atlas.serve",
     "atlas.viewer",
@@ -34,9 +35,11 @@ SCRIPT = ("pipelines.catalogue", "atlas.cli")
 """The one step down: run as a script, the whole job reads its arguments as `atlas build` does."""
 NETWORKED = tuple(f"atlas.collecting.{name}" for name in ("crops", "shown", "watch", "measure", "classes", "collect"))
 """Of the floor of images what a network is needed for."""
+DIFFERENTIATED = tuple(f"atlas.explain.{name}" for name in ("adding", "attribution", "pooling"))
+"""Of the floor of explanations the same; what is packed is read without a network."""
 HOMES = {
     "zarr": ("atlas.store",),
-    "torch": ("atlas.models", "atlas.rendering", *NETWORKED, "atlas.cli", "pipelines"),
+    "torch": ("atlas.models", "atlas.rendering", *NETWORKED, *DIFFERENTIATED, "atlas.cli", "pipelines"),
     "torchvision": ("atlas.models",),
     "timm": ("atlas.models",),
     "datasets": ("atlas.collecting.datasets_on_disk",),
@@ -50,7 +53,7 @@ HOMES = {
 """Where a library may be imported, at once or late."""
 READING = ("atlas.store", "atlas.catalogue", "atlas.serve")
 """What a reader runs: no line of it may lead to a network."""
-LATE = {"atlas.models", "atlas.rendering", "atlas.collecting"}
+LATE = {"atlas.models", "atlas.rendering", "atlas.collecting", *DIFFERENTIATED}
 
 FILES = [*ROOT.glob("atlas/**/*.py"), *ROOT.glob("pipelines/**/*.py")]
 MODULES = {
@@ -121,7 +124,8 @@ def test_reading_never_leads_to_a_network(module: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["atlas", "atlas.store", "atlas.collecting", "atlas.catalogue", "atlas.serve", "atlas.cli"]
+    "module",
+    ["atlas", "atlas.store", "atlas.collecting", "atlas.explain", "atlas.catalogue", "atlas.serve", "atlas.cli"],
 )
 def test_what_reads_is_light(module: str) -> None:
     code = f"import sys, {module}; print([n for n in ('torch', 'torchvision', 'timm', 'ray') if n in sys.modules])"
