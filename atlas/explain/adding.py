@@ -40,7 +40,8 @@ def adding(network: nn.Module, name: str, addend: Callable[[Tensor], Tensor]) ->
         arrived = True
         if any(value is given for given in args):
             # It worked in place; whoever holds its argument goes on with that, and may throw the output away.
-            return value.add_(addend(value)) if value is output else _with(output, place.item, value)
+            value.add_(addend(value))
+            return None
         return _with(output, place.item, value + addend(value))
 
     handle = modules[place.path].register_forward_hook(leave)
