@@ -55,7 +55,7 @@ class Likeness:
             raise UnknownName(f"{catalogue.store} has no statistics yet. Collect them: atlas build {spec} --images ...")
         self._firsts = np.cumsum([0, *(view.channels for view in self._layers)])
         self.basis, self._vectors = self._read()
-        self._fires: np.ndarray[Any, Any] = self._vectors.any(axis=1)
+        self._fires = np.asarray(self._vectors.any(axis=1))
 
     def nearest(self, unit: UnitView, top: int, layers: list[str]) -> Alike:
         """The `top` units of `layers` most like `unit`."""
