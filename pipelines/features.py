@@ -117,9 +117,9 @@ def _rendered(prepared: Prepared, plan: Plan, shard: Shard) -> Generator[Event, 
     while True:
         numerics = replace(plan.numerics, batch=width)
         try:
-            for place, *found in render_batches(prepared, range(shard.start, shard.stop), plan.recipe, numerics):
-                pictures[place], status[place] = found
-                yield Rendered(shard.layer, len(found[0]))
+            for cell, found in render_batches(prepared, range(shard.start, shard.stop), plan.recipe, numerics):
+                pictures[cell], status[cell] = found.pictures, found.status
+                yield Rendered(shard.layer, found.status.size)
         except OutOfMemoryError:
             if width == 1:
                 raise
