@@ -1,6 +1,7 @@
 """What changes pixels, and what only moves bits.
 
     Recipe     every knob that changes what a picture shows; frozen, named presets
+    Collection what is shown to the network: which images, how many crops of each
     Numerics   what moves bits without changing meaning: widths, threads, dtype, device kind
 
 >>> Recipe.named("quick").steps
@@ -205,6 +206,55 @@ PRESETS = {
         name="maco", size=224, steps=256, learning_rate=0.1, redirected=32, parameterization="maco", box=(0.5, 0.95)
     ),
 }
+
+
+REFERENCE = 4096
+"""Images of the reference set at most; see `Collection.step`."""
+STEPS = 1024
+"""Largest step through the images: that of a shard of them, so that each shard owns rows of the reference set."""
+
+
+@dataclass(frozen=True)
+class Collection:
+    """What is shown to the network, and what is kept of it."""
+
+    images: str
+    """sha256 of the list of images: their names and contents."""
+    count: int
+    """Images in the list, those that cannot be shown included."""
+    classes: int = 0
+    """Logits that the network answers with; 0 where it is no classifier."""
+    crops: int = 8
+    """Crops of each image: the model's own evaluation first, then random ones."""
+    seed: int = 0
+    photographs: bool = True
+    """Whether thumbnails and crops of the images are stored, or their numbers alone."""
+
+    def __post_init__(self) -> None:
+        if self.crops < 1:
+            raise AtlasError(f"--crops {self.crops}: at least 1, the model's own evaluation crop.")
+        if self.count < 1:
+            raise AtlasError("--images: there are none.")
+
+    @property
+    def step(self) -> int:
+        """Every `step`-th image of the list belongs to the reference set: a power of two, so that at most 4096 do."""
+        step = 1
+        while -(-self.count // step) > REFERENCE and step < STEPS:
+            step *= 2
+        return step
+
+    @property
+    def reference(self) -> int:
+        """Images in the reference set: those numbered 0, step, 2 step, ... whose answers are kept one by one."""
+        return -(-self.count // self.step)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Collection:
+        return cls(**data)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ Unit(layer='features.11', index=300, basis='channel')
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import IntEnum
 from typing import Any, Literal
@@ -61,6 +62,22 @@ class ImageStatus(IntEnum):
     def words(self) -> str:
         """As a line for people counts it: `3 not an image`."""
         return self.name.lower().replace("_", " ")
+
+
+def summary(statuses: Mapping[str, int]) -> str:
+    """One line that counts images, and what was skipped by its reason, from how many have which status.
+
+    >>> summary({"ok": 5, "truncated": 1, "not_an_image": 2})
+    '8 images: 5 used, 3 skipped (2 not an image, 1 truncated)'
+    """
+    counts = {name: count for name, count in statuses.items() if count}
+    total, used = sum(counts.values()), counts.pop("ok", 0)
+    told = f"{total:,} image{'' if total == 1 else 's'}"
+    if not counts:
+        return told
+    order = sorted(counts.items(), key=lambda item: -item[1])
+    skipped = ", ".join(f"{count:,} {ImageStatus[name.upper()].words}" for name, count in order)
+    return f"{told}: {used:,} used, {sum(counts.values()):,} skipped ({skipped})"
 
 
 @dataclass(frozen=True)

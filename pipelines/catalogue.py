@@ -1,6 +1,6 @@
 """The whole job: from a model and its plans to a store that can be opened.
 
-(model, plans, place) -> store -> Report
+(model, plans, images, place) -> store -> Report
 
 python -m pipelines.catalogue MODEL --layers auto --store FOLDER     # what `atlas build` does, as a script for clusters
 """
@@ -21,6 +21,7 @@ from pipelines.run import build, describe
 
 if TYPE_CHECKING:
     from atlas.models import Model
+    from pipelines.collecting import Images
 
 
 def catalogue(
@@ -28,6 +29,7 @@ def catalogue(
     plans: Sequence[Plan],
     place: str | Path | Backend,
     *,
+    images: Images | None = None,
     note: str | None = None,
     workers: int | None = None,
     ray: str | None = None,
@@ -36,19 +38,21 @@ def catalogue(
 ) -> Report:
     """Carry out `plans` in the store at `place`, made where there is none, with a progress bar.
 
-    Tasks run on the Ray cluster at `ray`, on one of this machine's own where none is named, or with `local` in this
-    process. Raises `StoreError` where the store is another network's or plan's, or cannot be written.
+    `images` are what the plans collect. Tasks run on the Ray cluster at `ray`, on one of this machine's own where none
+    is named, or with `local` in this process. Raises `StoreError` where the store is another network's or plan's, or
+    cannot be written.
     """
     store = Store.create(place, model.identity, describe(model, note))
     store.check(plans)
     with Progress() as progress:
         watch = progress.watch(store, plans)
         if local:
-            return build(store, model, plans, InProcess(), partial=partial, watch=watch)
+            return build(store, model, plans, InProcess(), images=images, partial=partial, watch=watch)
         from pipelines.on_ray import OnRay, connect
 
         with connect(ray, workers=workers):
-            return build(store, model, plans, OnRay(plans[0].numerics, workers), partial=partial, watch=watch)
+            executor = OnRay(plans[0].numerics, workers)
+            return build(store, model, plans, executor, images=images, partial=partial, watch=watch)
 
 
 if __name__ == "__main__":

@@ -14,13 +14,14 @@ import numpy as np
 from PIL import Image
 
 from atlas.store import Receipt, Store, digest_of
-from atlas.store.schema import COLUMNS, THUMB
+from atlas.store.layout import THUMB
 from atlas.units import Status
 from pipelines.events import LayerDone
 
 if TYPE_CHECKING:
     from atlas.plan import Plan
 
+COLUMNS = ("mean", "peak", "status")
 EMPTY = {"mean": np.nan, "peak": np.nan, "status": Status.ABSENT}
 TYPES = {"mean": np.float32, "peak": np.float32, "status": np.uint8}
 
@@ -31,21 +32,21 @@ def reduce(store: Store, plan: Plan) -> LayerDone:
         _write(store, plan)
     store.fold(plan)
     pictures = sum(receipt.units[1] - receipt.units[0] for receipt in store.receipts(plan).values())
-    return LayerDone(plan, pictures * len(plan.recipe.variants))
+    return LayerDone(plan, pictures * len(plan.rendering.variants))
 
 
 def _write(store: Store, plan: Plan) -> None:
     receipts = store.receipts(plan)
-    shape = (plan.layer.channels, len(plan.recipe.variants))
+    shape = (plan.total, len(plan.rendering.variants))
     columns = {name: np.full(shape, EMPTY[name], TYPES[name]) for name in COLUMNS}
     thumbs = np.zeros((*shape, THUMB, THUMB, 3), np.uint8)
     for index, receipt in sorted(receipts.items()):
         rows = slice(*receipt.units)
         for name in COLUMNS:
             columns[name][rows] = np.array(receipt.numbers[name], dtype=float)
-        thumbs[rows] = _thumbs(store.read_shard(plan, plan.shard(index)))
-    stored = store.write_columns(plan, columns, thumbs)
-    receipt = Receipt(digest_of(receipts.values()), 0, (0, plan.layer.channels), tuple(stored))
+        thumbs[rows] = _thumbs(store.read_shard(plan, plan.shard(index), "image"))
+    stored = store.write_whole(plan, "reduce", columns | {"thumb": thumbs})
+    receipt = Receipt(digest_of(receipts.values()), 0, (0, plan.total), tuple(stored))
     store.put_columns_receipt(plan, receipt)
 
 

@@ -1,4 +1,4 @@
-"""What happens while a plan is carried out, as values.
+"""What happens while plans are carried out, as values.
 
 Executors yield events, the driver counts them, the progress bar and the log show them. All are small:
 pictures and activations never travel to the driver.
@@ -6,36 +6,62 @@ pictures and activations never travel to the driver.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
+from enum import IntEnum
+from typing import Any, Literal
 
-from atlas.plan import Plan, Shard
+from atlas.plan import Plan, Shard, columns_of
+from atlas.store import Receipt
+from atlas.units import ImageStatus, Status
 
 
 @dataclass(frozen=True)
 class Task:
     """What one worker is handed at a time."""
 
-    plan: Plan
-    shards: tuple[Shard, ...] = ()
-    """Of a map stage: the shards to make, in order. Empty for the reduce of the plan's layer."""
+    plans: tuple[Plan, ...] = ()
+    """One of most stages; of those that show images to the network, all that one pass serves."""
+    indices: tuple[int, ...] = ()
+    """Shards to make of each of the plans, in order."""
+    kind: Literal["shards", "reduce", "finish"] = "shards"
+    """`reduce` writes what follows a plan's last shard, `finish` what rests on all layers."""
 
     @property
-    def reduces(self) -> bool:
-        return not self.shards
+    def shards(self) -> list[Shard]:
+        """Every shard it makes."""
+        return [plan.shard(index) for index in self.indices for plan in self.plans]
+
+    @property
+    def on_device(self) -> bool:
+        """Whether it computes with the network."""
+        return self.kind == "shards"
 
     def __str__(self) -> str:
-        if self.reduces:
-            return f"columns of {self.plan.layer.name}"
-        return f"{self.plan.layer.name}:{self.shards[0].start}-{self.shards[-1].stop - 1}"
+        if self.kind == "finish":
+            return "relations and tables"
+        plan = self.plans[0]
+        if self.kind == "reduce":
+            return columns_of(plan)
+        first, last = plan.shard(self.indices[0]), plan.shard(self.indices[-1])
+        return f"{plan.stage} {plan.layer_name}:{first.start}-{last.stop - 1}"
+
+
+def counted(stage: str, receipt: Receipt) -> dict[str, int]:
+    """How many of a shard's pictures, or images, have which status; empty for stages without."""
+    kind: type[IntEnum] = ImageStatus if stage == "images" else Status
+    codes = Counter(int(code or 0) for row in receipt.numbers.get("status", ()) for code in row)
+    return {kind(code).name.lower(): count for code, count in sorted(codes.items())}
 
 
 @dataclass(frozen=True)
-class Rendered:
-    """Some more pictures of a shard exist in a worker's memory."""
+class Advanced:
+    """Some more of a shard exists in a worker's memory."""
 
+    stage: str
     layer: str
-    pictures: int
+    items: int
+    """Pictures, images or examples."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +70,7 @@ class ShardDone:
 
     shard: Shard
     statuses: dict[str, int]
-    """How many of its pictures have which status."""
+    """How many of its pictures, or images, have which status."""
     record: dict[str, Any] = field(default_factory=dict, hash=False)
 
 
@@ -60,17 +86,25 @@ class ShardFailed:
 
 @dataclass(frozen=True)
 class LayerDone:
-    """A layer's numbers and thumbnails are written."""
+    """What follows a layer's last shard is written."""
 
     plan: Plan
-    pictures: int
+    items: int
+    """Pictures, images or examples it rests on."""
 
 
 @dataclass(frozen=True)
-class LayerFailed:
-    """A layer's numbers and thumbnails could not be written; its pictures are kept."""
+class Finished:
+    """What rests on all layers is written."""
 
-    layer: str
+    record: dict[str, Any] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True)
+class TaskFailed:
+    """A reduce, or the last task, could not be done; what it reads is kept."""
+
+    task: Task
     reason: str
     trace: str = ""
 
@@ -84,4 +118,4 @@ class Retried:
     reason: str
 
 
-Event = Rendered | ShardDone | ShardFailed | LayerDone | LayerFailed | Retried
+Event = Advanced | ShardDone | ShardFailed | LayerDone | Finished | TaskFailed | Retried

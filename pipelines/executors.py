@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Generator
-from typing import Any, Protocol
+from typing import Protocol
 
 from pipelines.events import Event, Task
-from pipelines.work import Job, perform
+from pipelines.work import Job, Supplies, perform
 
 
 class Executor(Protocol):
@@ -21,8 +21,8 @@ class Executor(Protocol):
     workers: int
     """How many tasks run side by side."""
 
-    def run(self, job: Job, state: dict[str, Any], queue: deque[Task]) -> Generator[Event, None, None]:
-        """Carry out the tasks of `queue` on a model with weights `state`.
+    def run(self, job: Job, supplies: Supplies, queue: deque[Task]) -> Generator[Event, None, None]:
+        """Carry out the tasks of `queue` on the model and images of `supplies`.
 
         Closing the iterator stops what is under way; whatever has its receipt is kept.
         """
@@ -33,6 +33,6 @@ class InProcess:
 
     workers = 1
 
-    def run(self, job: Job, state: dict[str, Any], queue: deque[Task]) -> Generator[Event, None, None]:
+    def run(self, job: Job, supplies: Supplies, queue: deque[Task]) -> Generator[Event, None, None]:
         while queue:
-            yield from perform(job, queue.popleft(), lambda: state)
+            yield from perform(job, queue.popleft(), supplies)

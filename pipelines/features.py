@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -21,12 +20,13 @@ import numpy as np
 from atlas.errors import UnknownName
 from atlas.plan import Identity, Plan, Shard
 from atlas.recipe import Numerics, Recipe
-from atlas.store import Receipt, Store, as_stored
+from atlas.store import Receipt, as_stored
 from atlas.units import Layer, Status, decode
-from pipelines.events import Event, Rendered, ShardDone
+from pipelines.events import Advanced, Event, ShardDone, Task, counted
 
 if TYPE_CHECKING:
     from atlas.models import Model, Prepared
+    from pipelines.work import Worker
 
 STAGE = "features"
 
@@ -70,11 +70,14 @@ def _span(layer: Layer, text: str, span: str) -> range:
     return found
 
 
-def make(store: Store, prepared: Prepared, plan: Plan, shard: Shard, *, host: dict[str, Any]) -> Iterator[Event]:
+def make(worker: Worker, task: Task, index: int) -> Iterator[Event]:
     """Render, measure and store one shard; its receipt last."""
     from atlas.rendering import score_pictures
 
-    units, recipe, numerics = range(shard.start, shard.stop), plan.recipe, plan.numerics
+    (plan,), store = task.plans, worker.store
+    shard, recipe, numerics = plan.shard(index), plan.rendering, plan.numerics
+    prepared = worker.prepared(plan.on, numerics)
+    units = range(shard.start, shard.stop)
     clock, cpu = Clock(), time.process_time()
     pictures, status, width = yield from _rendered(prepared, plan, shard)
     clock.lap("render")
@@ -88,17 +91,17 @@ def make(store: Store, prepared: Prepared, plan: Plan, shard: Shard, *, host: di
     # Somebody else may have finished it meanwhile, a task of a dead driver: its data is not to be touched.
     receipt = store.receipt(plan, shard)
     if receipt is not None:
-        yield ShardDone(shard, statuses(receipt), receipt.record)
+        yield ShardDone(shard, counted(plan.stage, receipt), receipt.record)
         return
-    stored = store.write_shard(plan, shard, pictures)
+    stored = store.write_shard(plan, shard, {"image": pictures})
     clock.lap("write")
-    numbers = {"mean": _plain(mean), "peak": _plain(peak), "status": _plain(status)}
-    record = {"seconds": clock.seconds, "cpu": round(time.process_time() - cpu, 3), **host}
+    numbers = {"mean": plain(mean), "peak": plain(peak), "status": plain(status)}
+    record = {"seconds": clock.seconds, "cpu": round(time.process_time() - cpu, 3), **worker.host}
     if width < numerics.batch:
         record["backoff"] = width
-    receipt = Receipt(plan.id, shard.index, (shard.start, shard.stop), (stored,), numbers, record)
+    receipt = Receipt(plan.id, shard.index, (shard.start, shard.stop), tuple(stored), numbers, record)
     store.put_receipt(plan, shard, receipt)
-    yield ShardDone(shard, statuses(receipt), record)
+    yield ShardDone(shard, counted(plan.stage, receipt), record)
 
 
 def _rendered(prepared: Prepared, plan: Plan, shard: Shard) -> Generator[Event, None, tuple[Pixels, Pixels, int]]:
@@ -110,28 +113,23 @@ def _rendered(prepared: Prepared, plan: Plan, shard: Shard) -> Generator[Event, 
 
     from atlas.rendering import render_batches
 
-    shape = (len(shard), len(plan.recipe.variants))
-    pictures = np.empty((*shape, plan.recipe.size, plan.recipe.size, 3), np.uint8)
+    recipe = plan.rendering
+    shape = (len(shard), len(recipe.variants))
+    pictures = np.empty((*shape, recipe.size, recipe.size, 3), np.uint8)
     status = np.full(shape, Status.ABSENT, np.uint8)
     width = plan.numerics.batch
     while True:
         numerics = replace(plan.numerics, batch=width)
         try:
-            for cell, found in render_batches(prepared, range(shard.start, shard.stop), plan.recipe, numerics):
+            for cell, found in render_batches(prepared, range(shard.start, shard.stop), recipe, numerics):
                 pictures[cell], status[cell] = found.pictures, found.status
-                yield Rendered(shard.layer, found.status.size)
+                yield Advanced(plan.stage, shard.layer, found.status.size)
         except OutOfMemoryError:
             if width == 1:
                 raise
             width //= 2
         else:
             return pictures, status, width
-
-
-def statuses(receipt: Receipt) -> dict[str, int]:
-    """How many of a shard's pictures have which status."""
-    codes = Counter(code for row in receipt.numbers["status"] for code in row)
-    return {Status(int(code or 0)).name.lower(): count for code, count in sorted(codes.items())}
 
 
 class Clock:
@@ -148,6 +146,6 @@ class Clock:
         self._last = now
 
 
-def _plain(numbers: np.ndarray[Any, Any]) -> list[list[float | int | None]]:
+def plain(numbers: np.ndarray[Any, Any]) -> list[list[float | int | None]]:
     """Numbers as JSON: None for what is no number."""
     return [[value if math.isfinite(value) else None for value in row] for row in numbers.tolist()]

@@ -13,6 +13,9 @@ from atlas.recipe import Numerics
 WIDTH = {"cpu": 4, "cuda": 64}
 """Pictures side by side: a CPU gains nothing beyond 4, a GPU wants to be filled."""
 
+WIDTHS_OF_COLLECTING = {"cpu": 8, "cuda": 256}
+"""Crops shown side by side: nothing is kept of them for a backward pass, so that more fit."""
+
 
 def numerics_for(device: str = "auto", batch: int | None = None) -> Numerics:
     """Numerics for `device` (auto, cpu or cuda). Raises `AtlasError` where it is not there."""

@@ -12,6 +12,7 @@ import socket
 from collections import deque
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # before ray is imported: it reads this once
@@ -28,8 +29,8 @@ from ray.exceptions import (
 
 from atlas.errors import AtlasError
 from atlas.recipe import Numerics
-from pipelines.events import Event, LayerFailed, Retried, ShardFailed, Task
-from pipelines.work import Job, perform
+from pipelines.events import Event, Retried, ShardFailed, Task, TaskFailed
+from pipelines.work import Job, Supplies, perform
 
 DIED = (WorkerCrashedError, NodeDiedError, ObjectLostError, OutOfMemoryError, TaskCancelledError)
 """Errors of the machinery, not of the work."""
@@ -48,15 +49,15 @@ class OnRay:
         # Twice the slots keeps every worker busy; a number that was asked for is kept to.
         self._window = workers or 2 * self.workers
 
-    def run(self, job: Job, state: dict[str, Any], queue: deque[Task]) -> Generator[Event, None, None]:
-        weights = ray.put(state)
+    def run(self, job: Job, supplies: Supplies, queue: deque[Task]) -> Generator[Event, None, None]:
+        put = [ray.put(supplies.state()), ray.put(supplies.images())]
         running: dict[Any, tuple[Task, int]] = {}
         again: deque[tuple[Task, int]] = deque()
         try:
             while queue or again or running:
                 while (queue or again) and len(running) < self._window:
                     task, attempt = again.popleft() if again else (queue.popleft(), 1)
-                    running[self._submit(job, task, weights)] = task, attempt
+                    running[self._submit(job, task, put)] = task, attempt
                 ready, _ = ray.wait(list(running), num_returns=1, timeout=PATIENCE, fetch_local=False)
                 for stream in ready:
                     yield from self._advance(stream, running, again)
@@ -64,15 +65,15 @@ class OnRay:
             for stream in running:
                 ray.cancel(stream, force=True)
 
-    def _submit(self, job: Job, task: Task, weights: Any) -> Any:
+    def _submit(self, job: Job, task: Task, supplies: list[Any]) -> Any:
         options: dict[str, Any] = {
             "num_cpus": self._numerics.threads,
             "name": str(task),
             "scheduling_strategy": "SPREAD",
         }
-        if self._numerics.device == "cuda" and not task.reduces:
+        if self._numerics.device == "cuda" and task.on_device:
             options["num_gpus"] = 1
-        return _perform.options(**options).remote(job, task, [weights])
+        return _perform.options(**options).remote(job, task, supplies)
 
     def _advance(
         self, stream: Any, running: dict[Any, tuple[Task, int]], again: deque[tuple[Task, int]]
@@ -99,17 +100,24 @@ class OnRay:
 
 
 @ray.remote(max_calls=0, max_retries=0, num_returns="streaming")
-def _perform(job: Job, task: Task, weights: list[Any]) -> Iterator[Event]:
+def _perform(job: Job, task: Task, supplies: list[Any]) -> Iterator[Event]:
     """The body of every Ray task. `max_calls=0`: GPU tasks would otherwise get a new process, and model, a call.
 
-    The weights come as a reference in a list, which Ray leaves alone: they are fetched only where no model is built.
+    Weights and images come as references in a list, which Ray leaves alone: they are fetched where they are needed.
     """
-    yield from perform(job, task, lambda: ray.get(weights[0]))
+    state, images = supplies
+    yield from perform(job, task, Supplies(lambda: ray.get(state), lambda: _images(images)))
+
+
+@lru_cache(maxsize=1)
+def _images(source: Any) -> Any:
+    """The images of a run, fetched once a process: of a million files the list alone takes a second."""
+    return ray.get(source)
 
 
 def _gave_up(task: Task, reason: str) -> Iterator[Event]:
-    if task.reduces:
-        yield LayerFailed(task.plan.layer.name, reason)
+    if task.kind != "shards":
+        yield TaskFailed(task, reason)
     for shard in task.shards:
         yield ShardFailed(shard, reason)
 

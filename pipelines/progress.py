@@ -1,4 +1,4 @@
-"""Progress on long work: a bar where somebody watches, a line now and then where nobody does.
+"""Progress on long work: a bar a kind of work where somebody watches, a line now and then where nobody does.
 
 events -> standard error
 """
@@ -10,15 +10,23 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from atlas.plan import Plan
+from atlas.plan import EXAMPLES, FEATURES, IMAGES, STATISTICS, Plan, Shard
 from atlas.store import Store
-from pipelines.events import Event, LayerDone, LayerFailed, Rendered, Retried, ShardDone, ShardFailed
+from atlas.store.layout import EXTREMES, STRONGEST
+from pipelines.events import Advanced, Event, LayerDone, Retried, ShardFailed, TaskFailed
 
 QUIET = 30.0
 """Seconds between lines where standard error is no terminal."""
+WORK = {
+    FEATURES.name: ("rendering", "pictures"),
+    IMAGES.name: ("collecting", "images"),
+    STATISTICS.name: ("collecting", "images"),
+    EXAMPLES.name: ("examples", "examples"),
+}
+"""What people call the work of a stage, and what it is counted in."""
 
 
 class Progress:
@@ -30,7 +38,7 @@ class Progress:
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("pictures, {task.fields[pace]} units/s"),
+            TextColumn("{task.fields[items]}{task.fields[pace]}"),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(compact=True),
@@ -45,6 +53,11 @@ class Progress:
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
         self._bar.stop()
 
+    def counting(self, what: str, total: int | None, items: str) -> Callable[[int], None]:
+        """A bar for `total` things of one kind; gives what hears how many are done."""
+        task = self._bar.add_task(what, total=total, items=items, pace="")
+        return lambda done: self._bar.update(task, completed=done)
+
     def watch(self, store: Store, plans: Sequence[Plan]) -> Callable[[Event], None]:
         """What takes in the events of a run of `plans` in `store`."""
         return _Watcher(self._bar, self._console, store, plans)
@@ -52,39 +65,65 @@ class Progress:
 
 class _Watcher:
     def __init__(self, bar: Bar, console: Console, store: Store, plans: Sequence[Plan]) -> None:
-        left = [shard for plan in plans for shard in store.todo(plan)]
-        self._variants = {plan.layer.name: len(plan.recipe.variants) for plan in plans}
-        self._total = sum(len(shard) * self._variants[shard.layer] for shard in left)
         self._bar, self._console = bar, console
-        self._task = bar.add_task("rendering", total=self._total, pace="-")
+        self._variants = {p.layer_name: len(p.rendering.variants) for p in plans if p.stage == FEATURES.name}
+        self._total, self._done = self._totals(store, plans), dict.fromkeys(("collecting", "rendering", "examples"), 0)
+        self._tasks: dict[str, TaskID] = {}
+        for work, items in dict.fromkeys(WORK.values()):
+            if self._total.get(work):
+                self._tasks[work] = bar.add_task(work, total=self._total[work], items=items, pace="")
         self._began = self._said = time.monotonic()
-        self._pictures, self._units = 0, 0.0
+        self._units = 0.0
 
     def __call__(self, event: Event) -> None:
         match event:
-            case Rendered(layer, pictures):
-                self._advance(layer, pictures)
-            case LayerDone(plan, pictures):
-                self._console.print(f"{plan.layer.name}: {pictures} pictures done")
+            case Advanced(stage, layer, items):
+                self._advance(stage, layer, items)
+            case LayerDone(plan, items):
+                name = plan.layer_name or "images"
+                self._console.print(f"{name}: {items:,} {self._counted(plan)} done")
             case ShardFailed(shard, reason):
                 self._console.print(f"[red]failed[/red] {shard}: {_plain(reason)}")
-            case LayerFailed(layer, reason):
-                self._console.print(f"[red]failed[/red] columns of {layer}: {_plain(reason)}")
+            case TaskFailed(task, reason):
+                self._console.print(f"[red]failed[/red] {task}: {_plain(reason)}")
             case Retried(task, attempt, reason):
                 self._console.print(f"[yellow]retry {attempt}[/yellow] {task}: {_plain(reason)}")
-            case ShardDone():
-                pass
 
-    def _advance(self, layer: str, pictures: int) -> None:
-        self._pictures += pictures
-        self._units += pictures / self._variants[layer]
+    def _counted(self, plan: Plan) -> str:
+        """What is said to be done of a layer."""
+        words = {STATISTICS.name: "images' statistics", EXAMPLES.name: "units' examples"}
+        return words.get(plan.stage, WORK[plan.stage][1])
+
+    def _totals(self, store: Store, plans: Sequence[Plan]) -> dict[str, int]:
+        """How much of each kind of work is left."""
+        totals: dict[str, int] = {}
+        passes: set[tuple[int, int]] = set()
+        for plan in plans:
+            work, left = WORK[plan.stage][0], store.todo(plan)
+            if work == "collecting":  # one pass of a range of images serves all layers
+                passes |= {(shard.start, shard.stop) for shard in left}
+            else:
+                totals[work] = totals.get(work, 0) + sum(self._items(plan, shard) for shard in left)
+        return totals | {"collecting": sum(stop - start for start, stop in passes)}
+
+    def _items(self, plan: Plan, shard: Shard) -> int:
+        each = len(EXTREMES) * STRONGEST if plan.stage == EXAMPLES.name else self._variants[plan.layer_name]
+        return len(shard) * each
+
+    def _advance(self, stage: str, layer: str, items: int) -> None:
+        work, counted = WORK[stage]
+        self._done[work] += items
         elapsed = max(time.monotonic() - self._began, 1e-6)
-        pace = f"{self._units / elapsed:.2f}"
-        self._bar.update(self._task, completed=min(self._pictures, self._total), description=layer, pace=pace)
+        pace = ""
+        if work == "rendering":
+            self._units += items / self._variants[layer]
+            pace = f", {self._units / elapsed:.2f} units/s"
+        done, total = min(self._done[work], self._total[work]), self._total[work]
+        self._bar.update(self._tasks[work], completed=done, description=layer or work, pace=pace)
         if not self._console.is_terminal and time.monotonic() - self._said > QUIET:
             self._said = time.monotonic()
-            left = (self._total - self._pictures) * elapsed / max(self._pictures, 1)
-            self._console.print(f"{self._pictures} of {self._total} pictures, {pace} units/s, about {left:.0f} s left")
+            left = (total - done) * elapsed / max(done, 1)
+            self._console.print(f"{done:,} of {total:,} {counted}{pace}, about {left:.0f} s left")
 
 
 def _plain(text: str) -> str:

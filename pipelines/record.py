@@ -11,8 +11,9 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
+from atlas.plan import columns_of
 from atlas.store import Store
-from pipelines.events import Event, LayerDone, LayerFailed, Retried, ShardDone, ShardFailed
+from pipelines.events import Event, Finished, LayerDone, Retried, ShardDone, ShardFailed, TaskFailed
 
 
 @dataclass
@@ -25,6 +26,11 @@ class Report:
     """Of these, there before."""
     made: int = 0
     statuses: dict[str, int] = field(default_factory=dict)
+    """Of the pictures that were made."""
+    images: dict[str, int] = field(default_factory=dict)
+    """How many images of the list have which status."""
+    spent: dict[str, float] = field(default_factory=dict)
+    """Seconds that collecting took, by phase, over all workers."""
     failed: list[str] = field(default_factory=list)
     """A line for each shard or layer that failed."""
     retried: int = 0
@@ -45,19 +51,25 @@ class Record:
         report = self.report
         match event:
             case ShardDone(shard, statuses, record):
-                report.made += sum(statuses.values())
-                for name, count in statuses.items():
-                    report.statuses[name] = report.statuses.get(name, 0) + count
+                if shard.stage == "features":
+                    report.made += sum(statuses.values())
+                    _add(report.statuses, statuses)
+                elif shard.stage == "images":
+                    _add(report.images, statuses)
+                if shard.stage in ("images", "statistics") and record.get("pass"):
+                    _add(report.spent, record["pass"])
                 self._lines.append({"done": str(shard), "statuses": statuses, **record})
-            case LayerDone(plan, pictures):
-                self._lines.append({"done": f"columns of {plan.layer.name}", "pictures": pictures})
+            case LayerDone(plan, items):
+                self._lines.append({"done": columns_of(plan), "items": items})
+            case Finished(record):
+                self._lines.append({"done": "relations and tables", **record})
             case Retried(task, attempt, reason):
                 report.retried += 1
                 self._lines.append({"retried": str(task), "attempt": attempt, "reason": reason})
             case ShardFailed(shard, reason, trace):
                 self._fail(str(shard), reason, trace)
-            case LayerFailed(layer, reason, trace):
-                self._fail(f"columns of {layer}", reason, trace)
+            case TaskFailed(task, reason, trace):
+                self._fail(str(task), reason, trace)
 
     def _fail(self, what: str, reason: str, trace: str) -> None:
         self.report.failed.append(f"{what}: {reason}")
@@ -69,3 +81,8 @@ class Record:
         self.report.seconds = time.monotonic() - self._began
         if self._lines:
             self._store.put_json(self._key, {"seconds": self.report.seconds, "events": self._lines})
+
+
+def _add(sums: dict[str, Any], more: dict[str, Any]) -> None:
+    for name, count in more.items():
+        sums[name] = sums.get(name, 0) + count

@@ -8,7 +8,7 @@ from atlas.plan import Plan
 from atlas.recipe import Recipe
 from atlas.store import Backend, Store
 from atlas.store.receipts import unfold
-from pipelines import features
+from pipelines import collecting, features
 from pipelines.executors import Executor, InProcess
 from pipelines.numerics import numerics_for
 from pipelines.record import Report
@@ -16,6 +16,7 @@ from pipelines.run import build, describe
 
 if TYPE_CHECKING:
     from atlas.models import Model
+    from pipelines.collecting import Images
 
 HASTY = Recipe.named("quick", size=32, steps=3, redirected=1, draws=2, jitter=2.0)
 """Real rendering, as little of it as there can be."""
@@ -27,10 +28,19 @@ def tiny_plans(model: Model, *texts: str, recipe: Recipe = HASTY) -> list[Plan]:
     return features.plan(model.identity, layers, recipe, numerics_for("cpu"), units)
 
 
-def build_in(place: Backend, model: Model, plans: list[Plan], executor: Executor | None = None) -> tuple[Store, Report]:
+def collecting_plans(model: Model, images: Images, *texts: str, crops: int = 3, photographs: bool = True) -> list[Plan]:
+    """Plans for collecting what drives the tiny network: all its named layers unless said."""
+    layers, units = features.wanted(model, texts or ("first.1", "second.1", "head"))
+    collection = images.collection(model, crops=crops, photographs=photographs)
+    return collecting.plans(model.identity, layers, collection, numerics_for("cpu"), units)
+
+
+def build_in(
+    place: Backend, model: Model, plans: list[Plan], executor: Executor | None = None, images: Images | None = None
+) -> tuple[Store, Report]:
     """A store at `place` with `plans` carried out, and the report of it."""
     store = Store.create(place, model.identity, describe(model))
-    return store, build(store, model, plans, executor or InProcess())
+    return store, build(store, model, plans, executor or InProcess(), images=images)
 
 
 def contents(backend: Backend) -> dict[str, bytes]:

@@ -1,6 +1,6 @@
-"""A driver to be killed: builds the tiny network's catalogue on Ray, with faults.
+"""A driver to be killed: builds the tiny network's catalogue on Ray, with faults; from a folder of images too.
 
-python -m tests.drive STORE MARKS RAY_FOLDER FAULTS_JSON
+python -m tests.drive STORE MARKS RAY_FOLDER FAULTS_JSON [IMAGES]
 """
 
 from __future__ import annotations
@@ -11,20 +11,22 @@ from pathlib import Path
 
 from atlas.models import load_model
 from atlas.store import Store
+from pipelines.collecting import Images
 from pipelines.on_ray import OnRay, connect
 from pipelines.run import build, describe
-from tests.builds import tiny_plans
+from tests.builds import collecting_plans, tiny_plans
 from tests.faults import Fault, FaultyBackend
 
 
-def main(place: str, marks: str, folder: str, faults: str) -> int:
+def main(place: str, marks: str, folder: str, faults: str, shown: str = "") -> int:
     """Build; the exit code says whether everything is done."""
     model = load_model("tests.networks:tiny")
     backend = FaultyBackend(Path(place), [Fault(**fault) for fault in json.loads(faults)], Path(marks))
-    plans = tiny_plans(model)
+    images = Images.open([shown]) if shown else None
+    plans = [*tiny_plans(model), *(collecting_plans(model, images) if images else [])]
     with connect(workers=2, folder=folder):
         store = Store.create(backend, model.identity, describe(model))
-        report = build(store, model, plans, OnRay(plans[0].numerics, 2))
+        report = build(store, model, plans, OnRay(plans[0].numerics, 2), images=images)
     print(f"retried {report.retried}, failed {report.failed}")
     return 1 if report.failed else 0
 

@@ -17,6 +17,7 @@ from atlas.catalogue import write_door
 from atlas.plan import Identity, Plan, Shard
 from atlas.recipe import VARIANTS, Numerics, Recipe
 from atlas.store import Backend, Receipt, Store, as_stored
+from atlas.store.schema import data_objects
 from atlas.units import Kind, Layer, Status
 from pipelines.columns import reduce
 
@@ -50,7 +51,7 @@ def make_store(
     store = Store.create(place, identity, described)
     plans = [plan_of(layer, size=size, variants=variants, identity=identity) for layer in made_layers(layers)]
     for plan in store.prepare(plans):
-        left_out = set((absent or {}).get(plan.layer.name, ()))
+        left_out = set((absent or {}).get(plan.layer_name, ()))
         for shard in plan.shards:
             if shard.index not in left_out:
                 make_shard(store, plan, shard)
@@ -83,15 +84,21 @@ def plan_of(layer: Layer, *, identity: Identity = IDENTITY, units: Iterable[int]
 def make_shard(store: Store, plan: Plan, shard: Shard) -> Receipt:
     """Paint, store and put the receipt of one shard, in the order in which a worker does."""
     pictures, numbers = paint(plan, shard), numbers_of(plan, shard)
-    stored = store.write_shard(plan, shard, pictures)
-    receipt = Receipt(plan.id, shard.index, (shard.start, shard.stop), (stored,), numbers, HOST)
+    stored = store.write_shard(plan, shard, {"image": pictures})
+    receipt = Receipt(plan.id, shard.index, (shard.start, shard.stop), tuple(stored), numbers, HOST)
     store.put_receipt(plan, shard, receipt)
     return receipt
 
 
+def image_object(plan: Plan, index: int) -> str:
+    """Key of the one object that shard `index` of feature visualizations writes."""
+    (key,) = data_objects(plan, index)
+    return key
+
+
 def paint(plan: Plan, shard: Shard) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """Pictures uint8 [units,variants,h,w,3]: waves that differ from unit to unit and from variant to variant."""
-    size, status = plan.recipe.size, status_of(plan, shard)
+    size, status = plan.rendering.size, status_of(plan, shard)
     pictures = np.zeros((*status.shape, size, size, 3), np.uint8)
     for row, unit in enumerate(range(shard.start, shard.stop)):
         for variant in range(status.shape[1]):
@@ -114,19 +121,19 @@ def waves(unit: int, variant: int, size: int) -> np.ndarray[Any, np.dtype[np.uin
 
 def status_of(plan: Plan, shard: Shard) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """Statuses uint8 [units,variants]: of sixteen units one never started, one is nan, one has no negative."""
-    status = np.full((len(shard), len(plan.recipe.variants)), Status.OK, np.uint8)
+    status = np.full((len(shard), len(plan.rendering.variants)), Status.OK, np.uint8)
     units = np.arange(shard.start, shard.stop) % 16
     status[units == 9] = Status.UNSTARTED
     status[units == 13] = Status.NAN
-    if "negative" in plan.recipe.variants:
-        status[units == 5, plan.recipe.variants.index("negative")] = Status.RECTIFIED
+    if "negative" in plan.rendering.variants:
+        status[units == 5, plan.rendering.variants.index("negative")] = Status.RECTIFIED
     return status
 
 
 def numbers_of(plan: Plan, shard: Shard) -> dict[str, list[list[float | int | None]]]:
     """The numbers of a shard's pictures: `mean` is the unit's index, negated for a negative; `peak` twice that."""
     status = status_of(plan, shard)
-    signs = [1.0 if variant == "positive" else -1.0 for variant in plan.recipe.variants]
+    signs = [1.0 if variant == "positive" else -1.0 for variant in plan.rendering.variants]
     mean: list[list[float | int | None]] = [
         [sign * (shard.start + row) if code == Status.OK else None for sign, code in zip(signs, codes, strict=True)]
         for row, codes in enumerate(status)
@@ -137,4 +144,4 @@ def numbers_of(plan: Plan, shard: Shard) -> dict[str, list[list[float | int | No
 
 def seen(plan: Plan, shard: Shard) -> np.ndarray[Any, Any]:
     """The painted pictures of a shard as a reader of the store sees them."""
-    return as_stored(paint(plan, shard), plan.recipe.level)
+    return as_stored(paint(plan, shard), plan.rendering.level)

@@ -19,6 +19,7 @@ LIGHT = (
     "atlas.store",
     "atlas.collecting.source",
     "atlas.collecting.images",
+    "atlas.collecting.summary",
     "atlas.catalogue",
     "atlas.serve",
 )

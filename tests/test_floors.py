@@ -32,12 +32,18 @@ FLOORS = [
 WORDS = FLOORS[:5]
 SCRIPT = ("pipelines.catalogue", "atlas.cli")
 """The one step down: run as a script, the whole job reads its arguments as `atlas build` does."""
+NETWORKED = tuple(
+    f"atlas.collecting.{name}"
+    for name in ("crops", "shown", "watch", "measure", "classes", "collect", "seen", "vectors")
+)
+"""Of the floor of images what a network is needed for."""
 HOMES = {
     "zarr": ("atlas.store",),
-    "torch": ("atlas.models", "atlas.rendering", "atlas.collecting.crops", "atlas.cli", "pipelines"),
+    "torch": ("atlas.models", "atlas.rendering", *NETWORKED, "atlas.cli", "pipelines"),
     "torchvision": ("atlas.models",),
     "timm": ("atlas.models",),
     "datasets": ("atlas.collecting.datasets_on_disk",),
+    "numba": ("atlas.collecting.kernels",),
     "ray": ("pipelines.on_ray",),
     "typer": ("atlas.cli",),
     "rich": ("atlas.cli", "pipelines.progress"),

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atlas.errors import UnknownName
-from atlas.plan import SHARD, Identity, Plan, Shard, differences
+from atlas.plan import SHARD, Identity, Plan, differences
 from atlas.recipe import Numerics, Recipe
 from atlas.units import Layer
 from tests.strategies import plans
@@ -35,7 +35,8 @@ def test_a_plan_survives_json(plan: Plan) -> None:
 
 @given(plans(), st.text(max_size=9), st.integers(0, 10**9))
 def test_the_id_leaves_out_what_makes_no_picture_different(plan: Plan, name: str, flops: int) -> None:
-    recipe, layer = replace(plan.recipe, name=name), replace(plan.layer, flops=flops)
+    assert plan.layer is not None
+    recipe, layer = replace(plan.rendering, name=name), replace(plan.layer, flops=flops)
     assert replace(plan, recipe=recipe, layer=layer).id == plan.id
     assert plan.complete.id == plan.id
 
@@ -43,7 +44,7 @@ def test_the_id_leaves_out_what_makes_no_picture_different(plan: Plan, name: str
 @pytest.mark.parametrize(
     "other",
     [
-        replace(PLAN, recipe=replace(PLAN.recipe, seed=1)),
+        replace(PLAN, recipe=replace(PLAN.rendering, seed=1)),
         replace(PLAN, numerics=replace(PLAN.numerics, batch=8)),
         replace(PLAN, layer=replace(LAYER, name="features.12")),
         replace(PLAN, identity=replace(IDENTITY, weights="1" * 64)),
@@ -57,12 +58,10 @@ def test_the_id_holds_everything_else(other: Plan) -> None:
 @given(plans())
 def test_shards_cover_a_layer_once_in_order(plan: Plan) -> None:
     whole = plan.complete
-    assert [index for shard in whole.shards for index in range(shard.start, shard.stop)] == list(
-        range(plan.layer.channels)
-    )
+    assert [index for shard in whole.shards for index in range(shard.start, shard.stop)] == list(range(plan.total))
     assert all(len(shard) <= SHARD for shard in whole.shards)
-    assert [Shard.of_key(shard.key, plan.layer.channels) for shard in whole.shards] == whole.shards
-    assert whole.pictures == plan.layer.channels * len(plan.recipe.variants)
+    assert len({shard.key for shard in whole.shards}) == len(whole.shards)
+    assert whole.pictures == plan.total * len(plan.rendering.variants)
 
 
 def test_units_are_wanted_by_the_shard() -> None:
@@ -79,7 +78,7 @@ def test_a_unit_the_layer_has_not_is_refused(unit: int) -> None:
 
 
 def test_a_plan_is_priced() -> None:
-    longer = replace(PLAN, recipe=replace(PLAN.recipe, steps=2 * PLAN.recipe.steps))
+    longer = replace(PLAN, recipe=replace(PLAN.rendering, steps=2 * PLAN.rendering.steps))
     assert longer.flops == pytest.approx(2 * PLAN.flops)
     assert 2_000 * PLAN.pictures < PLAN.bytes < 100_000 * PLAN.pictures
 
@@ -91,7 +90,7 @@ def test_differences_show_fields_where_there_are_any(ours: dict[str, object], th
 
 
 def test_differences_name_the_field_and_both_values() -> None:
-    other = replace(PLAN, recipe=replace(PLAN.recipe, steps=9), identity=replace(IDENTITY, weights="f" * 64))
+    other = replace(PLAN, recipe=replace(PLAN.rendering, steps=9), identity=replace(IDENTITY, weights="f" * 64))
     assert differences(PLAN.content, other.content) == [
         "identity.weights: 000000000000… here, ffffffffffff… asked",
         "recipe.steps: 64 here, 9 asked",

@@ -24,8 +24,11 @@ from atlas.errors import StoreError, UnknownName
 from atlas.plan import SHARD, Plan
 from atlas.recipe import Recipe
 from atlas.store import Backend, Store
-from atlas.store.schema import ARRAYS, features_key
+from atlas.store.schema import features_key
 from atlas.units import Layer, Status, Unit
+
+ARRAYS = ("image", "thumb", "mean", "peak", "status")
+"""Arrays of a layer's feature visualizations."""
 
 
 class Catalogue:
@@ -90,9 +93,10 @@ class LayerView:
         self.catalogue = catalogue
         self.name: str = row["name"]
         self.channels: int = row["channels"]
-        self.done: int = row["features"]["done"]
+        features = row.get("features") or {"done": 0, "variants": ()}
+        self.done: int = features["done"]
         """Units that have been rendered."""
-        self.variants: tuple[str, ...] = tuple(row["features"]["variants"])
+        self.variants: tuple[str, ...] = tuple(features["variants"])
         self._row = row
 
     @cached_property
@@ -104,7 +108,7 @@ class LayerView:
     @property
     def recipe(self) -> Recipe:
         """How the layer's pictures are made. Raises `StoreError` where the store does not say."""
-        return self._plan.recipe
+        return self._plan.rendering
 
     @cached_property
     def mean(self) -> np.ndarray[Any, Any]:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from atlas.plan import Plan
+from atlas.plan import FEATURES, IMAGES, Plan
 from atlas.store import Store, check_version
-from atlas.store.schema import CATALOGUE, VERSION, WRITER
+from atlas.store.schema import CATALOGUE, RELATIONS, VERSION, WRITER
+from atlas.units import ImageStatus
 
 DOOR = "catalogue.json"
 
@@ -34,28 +35,55 @@ def write_door(store: Store) -> dict[str, Any]:
 
 def make_door(store: Store) -> dict[str, Any]:
     """The door, from the plans and receipts that are there."""
+    plans = store.plans()
+    layers: dict[str, list[Plan]] = {}
+    for plan in sorted(plans, key=lambda plan: plan.layer.flops if plan.layer else 0):
+        if plan.layer is not None:
+            layers.setdefault(plan.layer.name, []).append(plan)
+    relations = store.reduced(RELATIONS)
     return {
         "encoding-type": CATALOGUE,
         "encoding-version": VERSION,
         "written-by": WRITER,
         "model": {"spec": store.identity.model, "weights": store.identity.weights, **store.model},
         "note": store.model.get("note"),
-        "layers": [_layer(store, plan) for plan in store.plans()],
+        "images": next((_images(store, plan) for plan in plans if plan.stage == IMAGES.name), None),
+        "relations": None if relations is None else relations.record.get("layers"),
+        "layers": [_layer(store, some) for some in layers.values()],
     }
 
 
-def _layer(store: Store, plan: Plan) -> dict[str, Any]:
-    recipe = plan.recipe
-    receipts = store.receipts(plan)
-    features = {
-        "variants": list(recipe.variants),
-        "size": recipe.size,
-        "recipe": recipe.name,
-        "steps": recipe.steps,
-        "units": sum(map(len, plan.shards)),
-        "done": sum(receipt.units[1] - receipt.units[0] for receipt in receipts.values()),
-        "pictured": store.columns_done(plan),
+def _images(store: Store, plan: Plan) -> dict[str, Any]:
+    """What was shown to the network."""
+    receipts, collection = store.receipts(plan), plan.collection
+    used = sum(row[0] == ImageStatus.OK for receipt in receipts.values() for row in receipt.numbers["status"])
+    looked = sum(receipt.units[1] - receipt.units[0] for receipt in receipts.values())
+    return {
+        "count": collection.count,
+        "done": looked,
+        "used": used,
+        "crops": collection.crops,
+        "reference": collection.reference,
+        "step": collection.step,
+        "classes": collection.classes,
+        "photographs": collection.photographs,
     }
-    layer = plan.layer
+
+
+def _layer(store: Store, plans: list[Plan]) -> dict[str, Any]:
+    """A layer, and how much of each stage is there."""
+    layer = next(plan.layer for plan in plans if plan.layer is not None)
     shape = {"channels": layer.channels, "size": list(layer.size), "stride": layer.stride, "flops": layer.flops}
-    return {"name": layer.name, "key": layer.key, "kind": layer.kind, **shape, "features": features}
+    stages = {plan.stage: _stage(store, plan) for plan in plans}
+    return {"name": layer.name, "key": layer.key, "kind": layer.kind, **shape, **stages}
+
+
+def _stage(store: Store, plan: Plan) -> dict[str, Any]:
+    receipts = store.receipts(plan)
+    done = sum(receipt.units[1] - receipt.units[0] for receipt in receipts.values())
+    asked = sum(map(len, plan.shards))
+    if plan.stage != FEATURES.name:
+        return {"asked": asked, "done": done, "written": store.columns_done(plan)}
+    recipe = plan.rendering
+    made = {"variants": list(recipe.variants), "size": recipe.size, "recipe": recipe.name, "steps": recipe.steps}
+    return made | {"units": asked, "done": done, "pictured": store.columns_done(plan)}

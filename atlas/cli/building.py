@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,13 +11,19 @@ import typer
 
 from atlas.cli import options as o
 from atlas.cli.printing import complain, duration, program, say
-from atlas.errors import BuildFailed
+from atlas.errors import AtlasError, BuildFailed
+from atlas.units import summary
 
 if TYPE_CHECKING:
+    from pipelines.collecting import Images as GatheredImages
     from pipelines.record import Report
 
 DEMO_LAYERS = ["features.4:0-63", "features.7:0-63", "features.11:0-63"]
-DEMO_NOTE = "The demo: 64 channels of each of three layers, rendered on this machine when the demo was built."
+DEMO_CROPS = 64
+DEMO_NOTE = (
+    "The demo: 64 channels of each of three layers, rendered on this machine when the demo was built. Demo data: "
+    f"20 photographs, {DEMO_CROPS} crops of each; what drives a unit most is the best of these few."
+)
 
 Workers = Annotated[
     int | None, typer.Option("--workers", min=1, help="Tasks side by side; one a core or GPU unless said.")
@@ -25,6 +32,13 @@ Ray = Annotated[
     str | None, typer.Option("--ray", metavar="ADDRESS", help="A running Ray cluster; its own unless said.")
 ]
 Local = Annotated[bool, typer.Option("--local", help="No Ray: one task after the other in this process.")]
+Photographs = Annotated[
+    bool,
+    typer.Option("--photographs/--no-photographs", help="Store crops and thumbnails of the images, or numbers alone."),
+]
+Pictures = Annotated[
+    bool, typer.Option("--pictures/--no-pictures", help="Render feature visualizations, or collect images alone.")
+]
 Partial = Annotated[bool, typer.Option("--partial", help="Write a layer's numbers although some of its shards failed.")]
 
 
@@ -49,15 +63,37 @@ def build(
     ray: Ray = None,
     local: Local = False,
     partial: Partial = False,
+    images: o.Images = None,
+    crops: o.Crops = 8,
+    photographs: Photographs = True,
+    pictures: Pictures = True,
 ) -> None:
-    """Render a feature visualization of every channel into a store. Run it again to go on where it stopped."""
+    """Render every channel's feature visualization into a store; with --images also collect what drives it.
+
+    Run it again to go on where it stopped, with more layers, units or with images to add them.
+    """
     from pipelines.catalogue import catalogue
 
+    if not pictures and not images:
+        raise AtlasError("--no-pictures without --images: there is nothing to build.")
     loaded = o.load(model, weights, labels, preprocessing)
-    plans = o.plans(loaded, layers, recipe, settings, device, batch)
+    plans = o.plans(loaded, layers, recipe, settings, device, batch) if pictures else []
+    gathered = _gathered(o.split(images)) if images else None
+    if gathered is not None:
+        collection = gathered.collection(loaded, crops=crops, photographs=photographs)
+        plans += o.collecting(loaded, layers, collection, device)
     place = store or Path(f"{_file_name(model)}.atlas")
-    report = catalogue(loaded, plans, place, workers=workers, ray=ray, local=local, partial=partial)
+    report = catalogue(loaded, plans, place, images=gathered, workers=workers, ray=ray, local=local, partial=partial)
     finish(report, place)
+
+
+def _gathered(images: list[str]) -> GatheredImages:
+    """The images that were given, listed."""
+    from pipelines.collecting import Images as Gathered
+    from pipelines.progress import Progress
+
+    with Progress() as progress:
+        return Gathered.open(images, progress.counting("listing", None, "images"))
 
 
 def demo(
@@ -66,12 +102,15 @@ def demo(
     workers: Workers = None,
     local: Local = False,
 ) -> None:
-    """Render 192 channels of SqueezeNet 1.1, trained on ImageNet, here and now; then show them."""
+    """Render 192 channels of SqueezeNet 1.1, trained on ImageNet, and what drives them of 20 photographs; show them."""
+    from atlas.models.packaged import photographs
     from pipelines.catalogue import catalogue
 
     loaded = o.load("squeezenet", None, None, None)
     plans = o.plans(loaded, DEMO_LAYERS, "quick", ["size=160"], "cpu", None)
-    report = catalogue(loaded, plans, store, note=DEMO_NOTE, workers=workers, local=local)
+    images = _gathered(list(map(str, photographs())))
+    plans += o.collecting(loaded, DEMO_LAYERS, images.collection(loaded, crops=DEMO_CROPS), "cpu")
+    report = catalogue(loaded, plans, store, images=images, note=DEMO_NOTE, workers=workers, local=local)
     finish(report, store)
     if serve:
         from atlas.serve import serve as show
@@ -83,7 +122,10 @@ def finish(report: Report, place: Path) -> None:
     """Say what came of a build and where to look. Raises `BuildFailed` where something failed."""
     kept = f", {report.kept:,} were there before" if report.kept else ""
     states = ", ".join(f"{count:,} {name}" for name, count in sorted(report.statuses.items()))
-    say(f"{report.made:,} pictures in {duration(report.seconds)}{kept}.{f' Status: {states}.' if states else ''}")
+    if report.planned or not report.images:
+        say(f"{report.made:,} pictures in {duration(report.seconds)}{kept}.{f' Status: {states}.' if states else ''}")
+    for line in collected(report):
+        say(line)
     for line in report.failed[:10]:
         complain(line)
     if report.failed:
@@ -92,6 +134,16 @@ def finish(report: Report, place: Path) -> None:
         )
     say(f"To look:   {program()} serve {shlex.quote(str(place))}")
     say(f'In Python: import atlas; cat = atlas.open("{place}"); cat.layers')
+
+
+def collected(report: Report) -> Iterator[str]:
+    """What came of the images: how many were used, why others were not, and where the time went."""
+    if report.images:
+        yield f"{summary(report.images)}."
+    whole = sum(report.spent.values())
+    if whole:
+        split = ", ".join(f"{name} {seconds / whole:.0%}" for name, seconds in report.spent.items())
+        yield f"Collecting took {whole:,.1f} s of the workers' time: {split}."
 
 
 def _file_name(model: str) -> str:

@@ -10,10 +10,13 @@ import typer
 
 from atlas.cli import options as o
 from atlas.cli.printing import complain, count, duration, out, say, table
-from atlas.plan import Plan
+from atlas.plan import SAMPLES, Plan
+from atlas.recipe import REFERENCE
 
 if TYPE_CHECKING:
+    from atlas.models import Model
     from atlas.models.check import Check
+    from atlas.units import Layer
 
 
 def register(app: typer.Typer) -> None:
@@ -87,8 +90,10 @@ def plan(
     preprocessing: o.Preprocess = None,
     device: o.Device = "auto",
     batch: o.Batch = None,
+    images: o.Images = None,
+    crops: o.Crops = 8,
 ) -> None:
-    """Show what `atlas build` would do: units, pictures, cost. Nothing is written."""
+    """Show what `atlas build` would do: units, pictures, images, cost. Nothing is written."""
     loaded = o.load(model, weights, None, preprocessing)
     plans = o.plans(loaded, layers, recipe, settings, device, batch)
     left = o.left_in(store, plans)
@@ -96,8 +101,25 @@ def plan(
     table(["layer", "units>", "pictures>", "shards>", "left>", "FLOPs>", "MB>"], rows)
     pictures, flops, size = (sum(getattr(p, what) for p in plans) for what in ("pictures", "flops", "bytes"))
     out.print(
-        f"{pictures:,} pictures of {plans[0].recipe.size} px in {plans[0].recipe.steps} steps: "
+        f"{pictures:,} pictures of {plans[0].rendering.size} px in {plans[0].rendering.steps} steps: "
         f"{count(flops)}FLOP, about {max(size / 1e6, 0.1):,.1f} MB{_time(plans, flops)}."
+    )
+    if images:
+        _plan_images(loaded, [each.on for each in plans], o.split(images), crops)
+
+
+def _plan_images(model: Model, layers: list[Layer], given: list[str], crops: int) -> None:
+    """What showing images to the network would cost, and what would be kept of them."""
+    from atlas.collecting import open_images
+    from atlas.store.layout import FIELDS
+
+    found = len(open_images(given).entries)
+    whole = max((layer.flops for layer in model.layers), default=0)
+    channels, shards = sum(layer.channels for layer in layers), -(-found // SAMPLES)
+    size = channels * (shards * FIELDS + 2 * min(found, REFERENCE)) * 4 + channels * 18 * 3_500 + found * 5_000
+    out.print(
+        f"{found:,} images, {crops} crops of each: {count(found * crops * whole)}FLOP once for all layers, then "
+        f"{channels * 18:,} examples; about {size / 1e6:,.0f} MB at most."
     )
 
 
@@ -113,4 +135,4 @@ def _time(plans: list[Plan], flops: float) -> str:
 
 def _row(plan: Plan, left: dict[Plan, int]) -> tuple[object, ...]:
     units, shards = sum(map(len, plan.shards)), len(plan.shards)
-    return plan.layer.name, units, plan.pictures, shards, left[plan], count(plan.flops), f"{plan.bytes / 1e6:,.1f}"
+    return plan.layer_name, units, plan.pictures, shards, left[plan], count(plan.flops), f"{plan.bytes / 1e6:,.1f}"

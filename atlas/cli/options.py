@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +11,7 @@ import typer
 
 from atlas.errors import AtlasError, NotAStore
 from atlas.plan import Plan
-from atlas.recipe import Recipe
+from atlas.recipe import Collection, Recipe
 from atlas.store import Store
 
 if TYPE_CHECKING:
@@ -53,6 +54,17 @@ Preprocess = Annotated[
         "JSON object, or FILE.json.",
     ),
 ]
+Images = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--images",
+        help="Images to show to the network: folders, files, webdataset tars, a saved Hugging Face data set, or "
+        "package.module:factory. Repeat it or separate by commas.",
+    ),
+]
+Crops = Annotated[
+    int, typer.Option("--crops", min=1, help="Crops of each image: the network's own evaluation, then random ones.")
+]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 Batch = Annotated[int | None, typer.Option("--batch", min=2, help="Pictures optimised side by side.")]
 
@@ -85,6 +97,17 @@ def plans(
         raise AtlasError("--layers names no layer: give auto, all, names or globs, or leave it out.")
     found, units = features.wanted(model, names)
     return features.plan(model.identity, found, chosen, numerics_for(device, batch), units)
+
+
+def collecting(model: Model, layers: list[str] | None, collection: Collection, device: str) -> list[Plan]:
+    """The plans for collecting what drives the units of `layers`."""
+    from pipelines import collecting, features
+    from pipelines.numerics import WIDTHS_OF_COLLECTING, numerics_for
+
+    found, units = features.wanted(model, ["auto"] if layers is None else split(layers))
+    numerics = numerics_for(device)
+    width = WIDTHS_OF_COLLECTING[numerics.device]
+    return collecting.plans(model.identity, found, collection, replace(numerics, batch=width), units)
 
 
 def split(texts: Sequence[str] | None) -> list[str]:

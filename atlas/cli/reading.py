@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,10 +10,12 @@ import typer
 
 from atlas.cli.printing import complain, duration, say, table
 from atlas.errors import BuildFailed, StoreError
-from atlas.plan import Plan
+from atlas.plan import IMAGES, Plan, columns_of
+from atlas.recipe import Recipe
 from atlas.store import Store
 from atlas.store import repair as mend
 from atlas.store import verify as hold_against
+from atlas.units import ImageStatus, summary
 
 Place = Annotated[Path, typer.Argument(metavar="STORE", help="The folder of a store.")]
 
@@ -28,7 +31,9 @@ def status(store: Place) -> None:
     """How far a store is: per layer what was asked for, what is done, what failed. Exit code 1 where shards failed."""
     opened = Store.open(store)
     plans = opened.plans()
-    table(["layer", "recipe", "units>", "done>", "left>", "pictured"], [_row(opened, plan) for plan in plans])
+    table(["stage", "layer", "recipe", "asked>", "done>", "left>", "complete"], [_row(opened, plan) for plan in plans])
+    if any(plan.stage == IMAGES.name for plan in plans):
+        say(f"{summary(_images(opened))}.")
     logs: list[dict[str, Any]] = [opened.get_json(key) for key in opened.backend.list("logs/")]
     if logs:
         retried = sum("retried" in event for event in logs[-1]["events"])
@@ -43,15 +48,24 @@ def status(store: Place) -> None:
 def _failed(store: Store, plans: list[Plan], logs: list[dict[str, Any]]) -> dict[str, str]:
     """What failed in any run and was not made since, and why it failed last."""
     left = {str(shard) for plan in plans for shard in store.todo(plan)}
-    left |= {f"columns of {plan.layer.name}" for plan in plans if not store.columns_done(plan)}
+    left |= {columns_of(plan) for plan in plans if not store.columns_done(plan)}
     events = [event for log in logs for event in log["events"] if event.get("failed") in left]
     return {event["failed"]: event["reason"] for event in events}
 
 
 def _row(store: Store, plan: Plan) -> tuple[object, ...]:
-    left = sum(map(len, store.todo(plan)))
-    units = sum(map(len, plan.shards))
-    return plan.layer.name, plan.recipe.name, units, units - left, left, "yes" if store.columns_done(plan) else "no"
+    left, asked = sum(map(len, store.todo(plan))), sum(map(len, plan.shards))
+    how = plan.recipe
+    recipe = how.name if isinstance(how, Recipe) else f"{how.count:,} images, {how.crops} crops"
+    complete = "yes" if not left and store.columns_done(plan) else "no"
+    return plan.stage, plan.layer_name, recipe, asked, asked - left, left, complete
+
+
+def _images(store: Store) -> dict[str, int]:
+    """How many of the images that were looked at have which status."""
+    receipts = (receipt for plan in store.plans_of(IMAGES.name) for receipt in store.receipts(plan).values())
+    codes = Counter(row[0] for receipt in receipts for row in receipt.numbers["status"])
+    return {ImageStatus(int(code or 0)).name.lower(): count for code, count in codes.items()}
 
 
 def verify(

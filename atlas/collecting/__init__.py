@@ -1,11 +1,11 @@
 """Images that are shown to a network: where they come from, what of them can be shown, and what of each is.
 
-what the user names -> ImageSource -> ImageList -> uint8 [h,w,3] -> crops
+what the user names -> ImageSource -> ImageList -> uint8 [h,w,3] -> crops -> what a network answers
 """
 
 from atlas.collecting.decoding import decode
 from atlas.collecting.images import open_images
-from atlas.collecting.listing import ImageList, ListedImage, contents, index, load
+from atlas.collecting.listing import ImageList, Looked, list_images, look, require_one
 from atlas.collecting.prefetch import prefetch
 from atlas.collecting.source import Entry, ImageSource, Problem
 
@@ -13,12 +13,12 @@ __all__ = [
     "Entry",
     "ImageList",
     "ImageSource",
-    "ListedImage",
+    "Looked",
     "Problem",
-    "contents",
     "decode",
-    "index",
-    "load",
+    "list_images",
+    "look",
     "open_images",
     "prefetch",
+    "require_one",
 ]

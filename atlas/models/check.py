@@ -136,15 +136,15 @@ def _guesses(model: Model, answer: Tensor, top: int) -> tuple[Guess, ...]:
     labels = model.labels
     if labels is not None and len(labels) != len(answer):
         raise ModelError(f"There are {len(labels)} labels, but {model.spec} answers with {len(answer)} classes.")
-    best = _probabilities(answer).topk(min(top, len(answer)))
+    best = probabilities(answer[None])[0].topk(min(top, len(answer)))
     pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
     return tuple(Guess(index, labels[index] if labels else None, value) for index, value in pairs)
 
 
-def _probabilities(answer: Tensor) -> Tensor:
-    """Those of an answer: the answer itself where the network ends in a softmax."""
-    done = bool((answer >= 0).all()) and abs(float(answer.sum()) - 1) < 1e-3
-    return answer if done else answer.softmax(0)
+def probabilities(answers: Tensor) -> Tensor:
+    """Those of answers [n,k]: an answer itself where the network ends in a softmax."""
+    done = (answers >= 0).all(1) & ((answers.sum(1) - 1).abs() < 1e-3)
+    return torch.where(done[:, None], answers, answers.softmax(1))
 
 
 def _range(model: Model, x: Tensor) -> Range:

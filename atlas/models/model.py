@@ -18,7 +18,7 @@ from atlas.models.checkpoints import load_weights
 from atlas.models.families import find
 from atlas.models.outputs import items
 from atlas.models.preprocessing import Preprocessing
-from atlas.models.probe import discover
+from atlas.models.probe import discover, dry_input
 from atlas.models.select import chosen
 from atlas.plan import Identity
 from atlas.units import Layer
@@ -97,6 +97,13 @@ class Model:
     def layers(self) -> list[Layer]:
         """Every activation, in order of execution. Raises `DryRunError` where the network fails on noise."""
         return discover(self.network, self.preprocessing, self.spec)
+
+    @cached_property
+    def classes(self) -> int:
+        """How many logits it answers with; 0 where it is no classifier."""
+        with torch.no_grad():
+            logits = self.logits(dry_input(self.preprocessing))
+        return 0 if logits is None else logits.shape[1]
 
     def layer(self, name: str) -> Layer:
         """The layer called `name`. Raises `UnknownName` with the nearest names."""

@@ -84,6 +84,12 @@ def package_file(package: str, path: str, *, install: str) -> Path:
     raise ModelError(f"The package {package} is not installed (or lacks {path}). Run: pip install {install}")
 
 
+def photographs() -> list[Path]:
+    """Twenty labelled photographs of ImageNet, as the package `foolbox` carries them; it is not imported."""
+    first = package_file("foolbox", "data/imagenet_00_243.jpg", install="foolbox==3.3.4")
+    return sorted(first.parent.glob("imagenet_*.jpg"))
+
+
 class _ArraysOnly(pickle.Unpickler):
     """An unpickler that builds numpy arrays and refuses everything else."""
 

@@ -10,7 +10,7 @@ torch functions, so one function mode sees them all.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, MutableMapping
+from collections.abc import Callable, Container, Iterable, MutableMapping
 from typing import Any
 
 import torch
@@ -37,11 +37,19 @@ Deferred = Callable[[], Tensor]
 
 
 class Rectifiers(TorchFunctionMode):
-    """Watches one forward pass; with `redirect`, rectifiers in it pass gradients on by Lucid's rule."""
+    """Watches one forward pass; with `redirect`, rectifiers in it pass gradients on by Lucid's rule.
 
-    def __init__(self, *, redirect: bool = False) -> None:
+    With `only`, of the rectifiers called just those of these numbers (from 1) are watched, so that no others that work
+    in place cost a copy.
+    """
+
+    def __init__(self, *, redirect: bool = False, only: Container[int] | None = None) -> None:
         super().__init__()
         self.redirect = redirect
+        self.used: set[int] = set()
+        """Numbers of the rectifiers that what `before` gave came from."""
+        self._only = only
+        self._called = 0
         self._before: MutableMapping[Tensor, Deferred] = WeakTensorKeyDictionary()
         self._floored: MutableMapping[Tensor, bool] = WeakTensorKeyDictionary()
         # Holds what cannot be below zero: True where a rectifier cut it off there, False where it is just positive.
@@ -61,7 +69,9 @@ class Rectifiers(TorchFunctionMode):
         kwargs = kwargs or {}
         name = func.__name__.strip("_")
         if bounds := _bounds(name, args[1:], kwargs):
-            return self._rectify(func, bounds, args, kwargs)
+            self._called += 1
+            if self._only is None or self._called in self._only:
+                return self._rectify(func, bounds, args, kwargs)
         result = func(*args, **kwargs)
         if isinstance(result, Tensor):
             self._follow(result, self._carried(func, name, args, kwargs), self._floor(name, args))
@@ -78,8 +88,17 @@ class Rectifiers(TorchFunctionMode):
             result = x.copy_(result) if in_place else result
         else:
             result = func(*args, **kwargs)
-        self._follow(result, lambda: before, True)
+        self._follow(result, self._noted(before), True)
         return result
+
+    def _noted(self, before: Tensor) -> Deferred:
+        number = self._called
+
+        def give() -> Tensor:
+            self.used.add(number)
+            return before
+
+        return give
 
     def _follow(self, result: Tensor, before: Deferred | None, floored: bool | None) -> None:
         """Remember what is known of `result`, and forget what was known before it was changed in place."""

@@ -1,17 +1,21 @@
-"""The layout of a store: every key, attribute and array, in this one place.
+"""The layout of a store: every key and attribute, in this one place; the arrays are those of `layout`.
 
     zarr.json                                   the root group: version, identity, model; written once
     catalogue.json                              small and derived: what a reader opens first
-    plans/features/LAYER.json                   who owns that layer's pictures
-    receipts/features/LAYER/00003.json          a finished shard
-    receipts/columns/LAYER.json                 a finished reduce
-    manifests/features/LAYER.json               a finished layer's receipts, folded into one
+    plans/images.json                           what is shown to the network
+    plans/STAGE/LAYER.json                      who owns that layer's features, statistics or examples
+    receipts/images/00003.json                  a finished shard of images
+    receipts/STAGE/LAYER/00003.json             a finished shard of a layer
+    receipts/columns/...                        a finished reduce
+    receipts/list.json                          the list of images is written
+    receipts/relations.json                     the neighbours of all units were found
+    manifests/STAGE/LAYER.json                  a finished layer's receipts, folded into one
+    images/                                     group: the images that were shown, with its consolidated metadata
     layers/LAYER/                               group: the layer, with its consolidated metadata
-    layers/LAYER/features/                      group: variants, recipe, numerics, plan
-        image   [unit,variant,h,w,3] uint8      a Zarr shard holds 32 units, a chunk is one JPEG file
-        thumb   [unit,variant,64,64,3] uint8    1024 pictures a Zarr shard
-        mean, peak [unit,variant] float32       one chunk
-        status  [unit,variant] uint8            one chunk; 255 where nothing was rendered
+    layers/LAYER/features/                      image, thumb, mean, peak, status
+    layers/LAYER/statistics/                    what its channels answered to the images
+    layers/LAYER/examples/                      what its units saw of the images that drive them most
+    tables/                                     Parquet files, derived
     logs/                                       one object a run
 
 LAYER is the layer's name percent-encoded (`atlas.units.encode`).
@@ -20,31 +24,31 @@ LAYER is the layer's name percent-encoded (`atlas.units.encode`).
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import zarr
-from zarr.codecs import ShardingCodec
+from zarr.codecs import ShardingCodec, ZstdCodec
 
-from atlas.plan import SHARD, Plan
+from atlas.plan import FEATURES, IMAGES, STAGES, Plan, place
 from atlas.store.backends import MemoryBackend
 from atlas.store.bridge import ZarrStore
-from atlas.store.codec import Jpeg
-from atlas.units import Layer, Status
+from atlas.store.codec import Gzip, Jpeg
+from atlas.store.layout import EXTREMES, Array, arrays, shard_objects, written_by
+from atlas.units import ImageStatus, Layer, Status, encode
 
-VERSION = "1.0"
+VERSION = "1.1"
 """MAJOR.MINOR: readers take older minors and refuse a newer major."""
 WRITER = "atlas-builder 0.1.0"
 STORE = "atlas-store"
 CATALOGUE = "atlas-catalogue"
 
-THUMB = 64
-"""Side of a thumbnail in pixels."""
-THUMBS = 1024
-"""Thumbnails a Zarr shard: a wall of pictures takes one index and few requests."""
-COLUMNS = ("mean", "peak", "status")
-ARRAYS = ("image", "thumb", *COLUMNS)
 ROOT = "zarr.json"
 LAYERS = "layers/zarr.json"
+LIST = "receipts/list.json"
+"""The list of images is written."""
+RELATIONS = "receipts/relations.json"
+TABLES = "tables/"
 
 
 def layer_key(layer: Layer) -> str:
@@ -55,21 +59,41 @@ def features_key(layer: Layer) -> str:
     return f"layers/{layer.key}/features"
 
 
-def image_object(plan: Plan, index: int) -> str:
-    """Key of the one object that shard `index` writes."""
-    return f"{features_key(plan.layer)}/image/c/{index}/0/0/0/0"
+def group_key(plan: Plan) -> str:
+    """Where the arrays of `plan` lie."""
+    return f"layers/{plan.layer.key}/{plan.stage}" if plan.layer else plan.stage
+
+
+def top_key(plan: Plan) -> str:
+    """Key of the group that holds the metadata below it inside."""
+    return f"{layer_key(plan.layer)}/zarr.json" if plan.layer else f"{plan.stage}/zarr.json"
+
+
+def data_objects(plan: Plan, index: int) -> list[str]:
+    """Keys of the objects that shard `index` writes."""
+    return [f"{group_key(plan)}/{key}" for key in shard_objects(plan, plan.shard(index))]
 
 
 def data_keys(plan: Plan) -> set[str]:
     """Keys of every data object that the plan's arrays can have."""
-    group, thumbs = features_key(plan.layer), -(-plan.layer.channels // _thumb_units(plan))
-    images = {image_object(plan, shard.index) for shard in plan.complete.shards}
-    columns = {f"{group}/{name}/c/0/0" for name in COLUMNS}
-    return images | columns | {f"{group}/thumb/c/{index}/0/0/0/0" for index in range(thumbs)}
+    group = group_key(plan)
+    return {
+        f"{group}/{name}/{array.object(index)}"
+        for name, array in arrays(plan).items()
+        for index in range(array.objects)
+    }
+
+
+def reduces(plan: Plan) -> bool:
+    """Whether a layer's shards are followed by a reduce."""
+    return bool(written_by(plan, "reduce"))
 
 
 def columns_receipt(plan: Plan) -> str:
-    return f"receipts/columns/{plan.layer.key}.json"
+    """Key of the receipt of a layer's reduce."""
+    if plan.stage == FEATURES.name:  # where stores of version 1.0 have it
+        return f"receipts/columns/{encode(plan.layer_name)}.json"
+    return f"receipts/columns/{place(plan.stage, plan.layer_name)}.json"
 
 
 def manifest_key(plan: Plan) -> str:
@@ -88,63 +112,54 @@ def root_group(identity: dict[str, Any], model: dict[str, Any]) -> dict[str, Any
     return {"zarr_format": 3, "node_type": "group", "attributes": attributes}
 
 
-def metadata(plan: Plan) -> dict[str, bytes]:
-    """The metadata objects of the groups and arrays that `plan` owns, by key. Sizes come from the plan alone.
+def metadata(plans: Sequence[Plan]) -> dict[str, bytes]:
+    """The metadata objects of the groups and arrays of `plans`, all of one layer, by key.
 
     They are made in memory, so that writing them anew never touches the data that lies beside them. The layer's group
     has those below it inside: one request tells a page all of a layer. The root has not: a reader without the picture
     codec could not open it, and it would be written again with every layer.
     """
     made = ZarrStore(MemoryBackend())
-    layer = {"encoding-type": "layer", "encoding-version": VERSION, "layer": plan.layer.to_dict()}
-    _create_features(zarr.create_group(made).create_group(layer_key(plan.layer), attributes=layer), plan)
+    root = zarr.create_group(made)
+    layer = plans[0].layer
+    if layer is not None:
+        attributes = {"encoding-type": "layer", "encoding-version": VERSION, "layer": layer.to_dict()}
+        root.create_group(layer_key(layer), attributes=attributes)
+    for plan in sorted(plans, key=lambda plan: list(STAGES).index(plan.stage)):
+        group = root.create_group(group_key(plan), attributes=_attributes(plan))
+        for array in arrays(plan).values():
+            _create(group, array)
+    top = layer_key(layer) if layer is not None else group_key(plans[0])
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Consolidated metadata")
-        zarr.consolidate_metadata(made, path=layer_key(plan.layer))
-    return {key: made.backend.get(key) or b"" for key in made.backend.list("layers/")}
+        zarr.consolidate_metadata(made, path=top)
+    return {key: made.backend.get(key) or b"" for key in made.backend.list(f"{top.partition('/')[0]}/")}
 
 
-def _create_features(group: zarr.Group, plan: Plan) -> None:
-    layer, recipe = plan.layer, plan.recipe
-    features = group.create_group("features", attributes=_features_attributes(plan))
-    grid = (layer.channels, len(recipe.variants))
-    _pictures(features, "image", (*grid, recipe.size, recipe.size, 3), SHARD, recipe.level)
-    _pictures(features, "thumb", (*grid, THUMB, THUMB, 3), _thumb_units(plan), recipe.level)
-    for name in ("mean", "peak"):
-        features.create_array(name, shape=grid, chunks=grid, dtype="float32", fill_value=float("nan"), compressors=None)
-    features.create_array(
-        "status", shape=grid, chunks=grid, dtype="uint8", fill_value=int(Status.ABSENT), compressors=None
-    )
+def _attributes(plan: Plan) -> dict[str, Any]:
+    """What a stage's group says of itself."""
+    common = {"encoding-type": plan.stage, "encoding-version": VERSION}
+    made = {"recipe": plan.recipe.to_dict(), "numerics": plan.numerics.to_dict(), "plan": plan.id}
+    match plan.stage:
+        case FEATURES.name:
+            statuses = {status.name.lower(): int(status) for status in Status}
+            return common | {"variants": list(plan.rendering.variants), "statuses": statuses} | made
+        case IMAGES.name:
+            return common | {"statuses": {status.name.lower(): int(status) for status in ImageStatus}} | made
+        case _:
+            step = {"step": plan.collection.step, "reference": plan.collection.reference}
+            return common | {"extremes": list(EXTREMES)} | step | made
 
 
-def _thumb_units(plan: Plan) -> int:
-    """Units whose thumbnails share a Zarr shard."""
-    return THUMBS // len(plan.recipe.variants)
-
-
-def _features_attributes(plan: Plan) -> dict[str, Any]:
-    return {
-        "encoding-type": "features",
-        "encoding-version": VERSION,
-        "variants": list(plan.recipe.variants),
-        "statuses": {status.name.lower(): int(status) for status in Status},
-        "recipe": plan.recipe.to_dict(),
-        "numerics": plan.numerics.to_dict(),
-        "plan": plan.id,
-    }
-
-
-def _pictures(group: zarr.Group, name: str, shape: tuple[int, ...], units: int, level: int) -> None:
-    """An array of pictures: a chunk is one picture, a Zarr shard `units` of them with all variants."""
-    chunk = (1, 1, *shape[2:])
-    group.create_array(
-        name,
-        shape=shape,
-        chunks=(units, *shape[1:]),
-        dtype="uint8",
-        fill_value=0,
+def _create(group: zarr.Group, array: Array) -> None:
+    whole = (array.rows, *array.shape[1:])
+    compressors = {"gzip": Gzip(), "zstd": ZstdCodec(), None: None}
+    settings: dict[str, Any] = {"compressors": compressors[array.packed]}
+    if array.level is not None:
         # One JPEG file is as small as it gets: no compressor behind it. The index last, where browsers look for it.
-        serializer=ShardingCodec(chunk_shape=chunk, codecs=[Jpeg(level)], index_location="end"),
-        compressors=None,
-        filters=None,
+        picture = (*[1] * (len(array.shape) - 3), *array.shape[-3:])
+        sharding = ShardingCodec(chunk_shape=picture, codecs=[Jpeg(array.level)], index_location="end")
+        settings = {"serializer": sharding, "compressors": None, "filters": None}
+    group.create_array(
+        array.name, shape=array.shape, chunks=whole, dtype=array.dtype, fill_value=array.fill, **settings
     )

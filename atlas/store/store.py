@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,15 @@ import numpy as np
 import zarr
 
 from atlas.errors import AtlasError, NotAStore, PlanMismatch, StoreError, StoreTooNew
-from atlas.plan import Identity, Plan, Shard, differences
-from atlas.store import schema
+from atlas.plan import IMAGES, STAGES, Identity, Plan, Shard, differences, place
+from atlas.recipe import Collection
+from atlas.store import layout, schema
 from atlas.store.backends import Backend, backend_at
 from atlas.store.bridge import ZarrStore, encoded
 from atlas.store.receipts import Receipt, Stored, digest_of, fold, unfold
 
-Pixels = np.ndarray[Any, np.dtype[np.uint8]]
+Data = Mapping[str, np.ndarray[Any, Any]]
+"""Values by the names of their arrays."""
 
 
 class Store:
@@ -95,7 +97,11 @@ class Store:
         """Every plan in the store, in the order in which the network computes their layers."""
         keys = (key.removeprefix("plans/") for key in self.backend.list("plans/"))
         found = [plan for plan in map(self.plan, keys) if plan is not None]
-        return sorted(found, key=lambda plan: (plan.stage, plan.layer.flops, plan.layer.name))
+        return sorted(found, key=_order)
+
+    def plans_of(self, stage: str) -> list[Plan]:
+        """The plans of one stage, in the order in which the network computes their layers."""
+        return [plan for plan in self.plans() if plan.stage == stage]
 
     def check(self, plans: Iterable[Plan]) -> None:
         """Raise `PlanMismatch` where another plan owns the outputs of one of `plans`. Writes nothing."""
@@ -103,7 +109,19 @@ class Store:
             _compare(self.identity.to_dict(), plan.identity.to_dict(), f"{self} holds another network")
             saved = self.plan(plan.key)
             if saved is not None:
-                _compare(saved.content, plan.content, f"{self} has {plan.layer.name} from another plan")
+                self._compare_plans(saved, plan)
+
+    def _compare_plans(self, saved: Plan, plan: Plan) -> None:
+        if isinstance(saved.recipe, Collection) and isinstance(plan.recipe, Collection):
+            ours, theirs = saved.recipe, plan.recipe
+            if ours.images != theirs.images:
+                raise PlanMismatch(
+                    f"{self} rests on another list of images: {ours.count:,} with the hash {ours.images[:12]} here, "
+                    f"{theirs.count:,} with {theirs.images[:12]} asked. Some were added, changed or taken away since: "
+                    "put them back, or name another store with --store."
+                )
+        what = f"{plan.layer_name} from another plan" if plan.layer_name else f"its {plan.stage} from another plan"
+        _compare(saved.content, plan.content, f"{self} has {what}")
 
     def prepare(self, plans: Sequence[Plan]) -> list[Plan]:
         """Write the metadata of `plans`; give them back, each asking also for what was asked for before.
@@ -116,40 +134,74 @@ class Store:
     def _prepared(self, plan: Plan) -> Plan:
         saved = self.plan(plan.key)
         merged = plan if saved is None else saved.asking(plan.wanted)
-        for key, data in schema.metadata(merged).items():
-            if saved is None or self.backend.get(key) is None:
+        beside = [other for other in self._of_layer(plan.layer_name) if other.key != merged.key]
+        for key, data in schema.metadata([*beside, merged]).items():
+            # What is consolidated in the layer's group changes with every stage; an array's own metadata never does.
+            if key == schema.top_key(plan) or self.backend.get(key) is None:
                 self._put(key, data)
         # Last, so that a plan in the store means that its arrays are there.
         self._put(f"plans/{plan.key}", _json(merged.to_dict()))
         return merged
 
-    # -- shards ----------------------------------------------------------------------------------------------------
+    def _of_layer(self, layer: str) -> list[Plan]:
+        """The plans of all stages on one layer."""
+        stages = [stage.name for stage in STAGES.values() if (stage is IMAGES) == (not layer)]
+        found = (self.plan(f"{place(stage, layer)}.json") for stage in stages)
+        return [plan for plan in found if plan is not None]
 
-    def write_shard(self, plan: Plan, shard: Shard, pictures: Pixels) -> Stored:
-        """Write the pictures of a whole shard, uint8 [units,variants,h,w,3], and say what was written.
+    # -- data ------------------------------------------------------------------------------------------------------
 
-        Raises `AtlasError` for anything but exactly the whole shard, `PlanMismatch` where `plan` owns no pictures here.
+    def write_shard(self, plan: Plan, shard: Shard, data: Data) -> list[Stored]:
+        """Write the arrays of a whole shard, by name, and say what was written.
+
+        Raises `AtlasError` for anything but exactly the whole shard, `PlanMismatch` where `plan` owns no arrays here.
         """
-        recipe = plan.recipe
-        shape = (shard.stop - shard.start, len(recipe.variants), recipe.size, recipe.size, 3)
+        owned = layout.written_by(plan, "shard")
         whole = shard.index in plan.complete.wanted and shard == plan.shard(shard.index)
-        if not whole or pictures.shape != shape or pictures.dtype != np.uint8:
-            raise AtlasError(
-                f"{shard}: a shard is written whole, as uint8 {shape}; not {pictures.dtype} {pictures.shape}."
-            )
-        (stored,) = self._write(plan, "image", slice(shard.start, shard.stop), pictures)
-        return stored
+        rows = {name: array.of(shard.index) for name, array in owned.items()}
+        if not whole:
+            raise AtlasError(f"{shard}: no shard of {plan.key}. A shard is written whole.")
+        return self._write(plan, str(shard), owned, rows, data)
 
-    def read_shard(self, plan: Plan, shard: Shard) -> Pixels:
-        """The pictures of a shard, uint8 [units,variants,h,w,3], as a reader sees them. Raises as `read`."""
-        return self.read(f"{schema.features_key(plan.layer)}/image", slice(shard.start, shard.stop))
+    def write_whole(self, plan: Plan, by: layout.Writer, data: Data) -> list[Stored]:
+        """Write the arrays that `by` fills, whole, by name, and say what was written. Raises as `write_shard`."""
+        owned = layout.written_by(plan, by)
+        rows = {name: slice(0, array.shape[0]) for name, array in owned.items()}
+        return self._write(plan, f"columns of {plan.layer_name or plan.stage}", owned, rows, data)
 
-    def read(self, path: str, rows: slice) -> np.ndarray[Any, Any]:
-        """Rows of the array at `path`, which must be there.
+    def _write(
+        self, plan: Plan, what: str, owned: dict[str, layout.Array], rows: dict[str, slice], data: Data
+    ) -> list[Stored]:
+        expected = {
+            name: ((at.stop - at.start, *owned[name].shape[1:]), owned[name].dtype) for name, at in rows.items()
+        }
+        given = {name: (values.shape, str(values.dtype)) for name, values in data.items()}
+        if given != expected:
+            raise AtlasError(f"{what}: written whole, as {expected}; not {given}.")
+        group = schema.group_key(plan)
+        owner = _attributes(self.backend.get(f"{group}/zarr.json")).get("plan")
+        if owner != plan.id:
+            raise PlanMismatch(f"{self}: {group} belongs to plan {str(owner)[:12]}, not {plan.id[:12]}.")
+        return [stored for name in data for stored in self._written(f"{group}/{name}", rows[name], data[name])]
+
+    def _written(self, path: str, rows: slice, values: np.ndarray[Any, Any]) -> list[Stored]:
+        """Write the whole Zarr shards that are `rows` of the array at `path`."""
+        objects = encoded(path, self.backend.get(f"{path}/zarr.json") or b"", rows, values)
+        for key, data in objects.items():
+            self.backend.put(key, data)
+        return [Stored(key, len(data), hashlib.sha256(data).hexdigest()) for key, data in objects.items()]
+
+    def read_shard(self, plan: Plan, shard: Shard, name: str) -> np.ndarray[Any, Any]:
+        """What a shard wrote of the array `name`, as a reader sees it. Raises as `read`."""
+        return self.read(f"{schema.group_key(plan)}/{name}", layout.arrays(plan)[name].of(shard.index))
+
+    def read(self, path: str, rows: slice | None = None) -> np.ndarray[Any, Any]:
+        """Rows of the array at `path`, all unless said, which must be there.
 
         Raises `StoreError` where an object is gone, of which Zarr alone would read black pictures, or damaged.
         """
         array = self.array(path)
+        rows = rows or slice(0, array.shape[0])
         length = (array.shards or array.chunks)[0]
         for index in range(rows.start // length, -(-rows.stop // length)):
             key = f"{path}/c/{index}{'/0' * (array.ndim - 1)}"
@@ -157,20 +209,8 @@ class Store:
                 raise StoreError(f"{self}: {key} is gone. See what else is: atlas verify")
         try:
             return np.asarray(array[rows])
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             raise StoreError(f"{self}: {path} is damaged at {rows.start}. See what else is: atlas verify") from error
-
-    def _write(self, plan: Plan, name: str, rows: slice, values: np.ndarray[Any, Any]) -> list[Stored]:
-        """Write the whole Zarr shards of the array `name` that `rows` are, and say what was written."""
-        group = schema.features_key(plan.layer)
-        owner = _attributes(self.backend.get(f"{group}/zarr.json")).get("plan")
-        if owner != plan.id:
-            raise PlanMismatch(f"{self}: {plan.layer.name} belongs to plan {str(owner)[:12]}, not {plan.id[:12]}.")
-        path = f"{group}/{name}"
-        objects = encoded(path, self.backend.get(f"{path}/zarr.json") or b"", rows, values)
-        for key, data in objects.items():
-            self.backend.put(key, data)
-        return [Stored(key, len(data), hashlib.sha256(data).hexdigest()) for key, data in objects.items()]
 
     # -- receipts --------------------------------------------------------------------------------------------------
 
@@ -187,7 +227,8 @@ class Store:
         single = Receipt.parse(self.backend.get(f"receipts/{shard.key}"))
         if single is not None and single.plan == plan.id:
             return single
-        return self.receipts(plan).get(shard.index)
+        folded = unfold(self.backend.get(schema.manifest_key(plan)))
+        return next((one for one in folded if one.plan == plan.id and one.shard == shard.index), None)
 
     def put_receipt(self, plan: Plan, shard: Shard, receipt: Receipt) -> None:
         """Write a shard's receipt. The first valid one stays; one that is torn or foreign is replaced."""
@@ -205,38 +246,40 @@ class Store:
         if there is None or there.plan != plan:
             self.backend.put(key, receipt.to_bytes())
 
-    # -- columns: the reduce of a layer ----------------------------------------------------------------------------
+    # -- reduces ---------------------------------------------------------------------------------------------------
 
     def columns_done(self, plan: Plan) -> bool:
-        """Whether the columns and thumbnails rest on the receipts that are there now."""
+        """Whether a layer's reduce rests on the receipts that are there now; true where it has none."""
+        if not schema.reduces(plan):
+            return True
         receipt = Receipt.parse(self.backend.get(schema.columns_receipt(plan)))
         return receipt is not None and receipt.plan == digest_of(self.receipts(plan).values())
 
+    def whole(self, plan: Plan) -> bool:
+        """Whether every shard of a layer is done, asked for or not."""
+        return len(self.receipts(plan)) == len(plan.complete.wanted)
+
     def settled(self, plan: Plan) -> bool:
         """Whether nothing is left for a layer's reduce: its columns are done, and folded where it is whole."""
-        whole = len(self.receipts(plan)) == len(plan.complete.wanted)
         single = next(iter(self.backend.list(f"receipts/{_folder(plan)}")), None)
-        return self.columns_done(plan) and not (whole and single)
-
-    def write_columns(self, plan: Plan, columns: dict[str, np.ndarray[Any, Any]], thumbs: Pixels) -> list[Stored]:
-        """Write a layer's numbers ([channels,variants] each) and thumbnails, whole, and say what was written.
-
-        Raises `AtlasError` for anything but whole arrays.
-        """
-        grid, thumb = (plan.layer.channels, len(plan.recipe.variants)), (schema.THUMB, schema.THUMB, 3)
-        if any(columns[name].shape != grid for name in schema.COLUMNS) or thumbs.shape != (*grid, *thumb):
-            raise AtlasError(f"columns of {plan.layer.name}: written whole, as {grid} and {(*grid, *thumb)}.")
-        arrays = {name: columns[name] for name in schema.COLUMNS} | {"thumb": thumbs}
-        return [stored for name, values in arrays.items() for stored in self._write(plan, name, slice(None), values)]
+        return self.columns_done(plan) and not (self.whole(plan) and single)
 
     def put_columns_receipt(self, plan: Plan, receipt: Receipt) -> None:
         self._put_receipt(schema.columns_receipt(plan), receipt, receipt.plan)
 
+    def reduced(self, key: str) -> Receipt | None:
+        """The receipt at `key` of what was written whole: the list of images, the relations."""
+        return Receipt.parse(self.backend.get(key))
+
+    def put_reduced(self, key: str, receipt: Receipt) -> None:
+        """Write the receipt at `key` of what was written whole; another that is there is replaced."""
+        self._put_receipt(key, receipt, receipt.plan)
+
     def fold(self, plan: Plan) -> bool:
         """Fold the receipts of a layer all of whose shards are done into its manifest; say whether it was."""
-        receipts = self.receipts(plan)
-        if len(receipts) < len(plan.complete.wanted):
+        if not self.whole(plan):
             return False
+        receipts = self.receipts(plan)
         single = list(self.backend.list(f"receipts/{_folder(plan)}"))
         if single:
             self.backend.put(schema.manifest_key(plan), fold(receipts.values()))
@@ -290,6 +333,11 @@ def _compare(ours: dict[str, Any], theirs: dict[str, Any], what: str) -> None:
     lines = differences(json.loads(_json(ours)), json.loads(_json(theirs)))
     if lines:
         raise PlanMismatch(f"{what}: {'; '.join(lines)}. Ask for the same, or name another store with --store.")
+
+
+def _order(plan: Plan) -> tuple[int, int, str]:
+    flops = plan.layer.flops if plan.layer else 0
+    return list(STAGES).index(plan.stage) if plan.stage in STAGES else len(STAGES), flops, plan.layer_name
 
 
 def _folder(plan: Plan) -> str:

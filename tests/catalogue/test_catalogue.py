@@ -16,6 +16,7 @@ import atlas
 from atlas.catalogue import Catalogue, LayerView, UnitView, write_door
 from atlas.errors import NotAStore, StoreError, StoreTooNew, UnknownName
 from atlas.store import LocalBackend, MemoryBackend, Store
+from atlas.store.schema import VERSION
 from atlas.units import Unit
 from pipelines.columns import reduce
 from tests.stores import STRANGE, make_shard, make_store, seen
@@ -201,7 +202,7 @@ def test_names_are_escaped_once() -> None:
 def test_the_door_says_how_far_a_layer_is(made_store: Callable[..., Store]) -> None:
     store = made_store(absent={"features.3": [0], STRANGE: [0, 1]}, note="Made for a test.")
     door = store.get_json("catalogue.json")
-    assert door["encoding-version"] == "1.0"
+    assert door["encoding-version"] == VERSION
     assert door["note"] == "Made for a test."
     assert door["model"]["spec"] == "made:network"
     rows = {row["name"]: row for row in door["layers"]}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from atlas.store.schema import VERSION
 from tests.cli.conftest import Ran
 from tests.stores import make_store
 
@@ -56,7 +57,7 @@ def test_no_store_is_one_line(run: Command, tmp_path: Path, command: str) -> Non
 
 def test_a_store_of_a_newer_major_version_names_what_to_install(run: Command, store: Path) -> None:
     metadata = store / "zarr.json"
-    text = metadata.read_text().replace('"encoding-version": "1.0"', '"encoding-version": "2.0"', 1)
+    text = metadata.read_text().replace(f'"encoding-version": "{VERSION}"', '"encoding-version": "2.0"', 1)
     metadata.write_text(text.replace("atlas-builder 0.1.0", "atlas-builder 3.2.1"))
     ran = run("status", store)
     assert ran.code == 1

@@ -7,13 +7,17 @@ import io
 import struct
 import tarfile
 import zlib
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from atlas.collecting.decoding import Pixels
+from atlas.collecting import ImageList, ImageSource, Looked, list_images, look
+from atlas.collecting.decoding import MOST_PIXELS, Pixels
+from atlas.units import ImageStatus, summary
 
 
 def pixels(seed: int = 0, size: tuple[int, int] = (24, 36)) -> Pixels:
@@ -67,3 +71,66 @@ def photographs() -> Path:
     assert spec is not None, "pip install foolbox==3.3.4"
     assert spec.origin is not None
     return Path(spec.origin).parent / "data"
+
+
+class Row(NamedTuple):
+    name: str
+    status: ImageStatus
+    reason: str
+
+
+@dataclass
+class Index:
+    """Everything that listing and looking say of a source's images."""
+
+    listed: ImageList
+    looked: list[Looked]
+
+    @property
+    def names(self) -> list[str]:
+        return self.listed.names
+
+    @property
+    def hash(self) -> str:
+        return self.listed.hash
+
+    @property
+    def status(self) -> list[ImageStatus]:
+        return [one.status for one in self.looked]
+
+    @property
+    def reasons(self) -> dict[int, str]:
+        return {number: one.reason for number, one in enumerate(self.looked) if one.reason}
+
+    @property
+    def usable(self) -> list[int]:
+        return [number for number, one in enumerate(self.looked) if one.status == ImageStatus.OK]
+
+    def sha256(self, number: int) -> bytes:
+        return bytes(self.listed.sha256[number])
+
+    def __getitem__(self, number: int) -> Row:
+        looked = self.looked[number]
+        return Row(self.names[number], looked.status, looked.reason)
+
+    def summary(self) -> str:
+        return summary(Counter(status.name.lower() for status in self.status))
+
+    def __len__(self) -> int:
+        return len(self.looked)
+
+
+def index(source: ImageSource, *, workers: int | None = None, most: int = MOST_PIXELS) -> Index:
+    """List the images of `source` and look at each, as the stages do."""
+    listed = list_images(source, workers=workers)
+    looked = [
+        look(
+            source,
+            entry,
+            listed.sha256[number].tobytes(),
+            same_as=None if listed.same_as[number] < 0 else listed.names[listed.same_as[number]],
+            most=most,
+        )
+        for number, entry in enumerate(source.entries)
+    ]
+    return Index(listed, looked)

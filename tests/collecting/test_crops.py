@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from atlas.collecting import index, load, open_images
+from atlas.collecting import open_images
 from atlas.collecting.crops import AREA, SHAPE, Crop, Cut, crops, cuts, evaluation_box
 from atlas.collecting.decoding import Pixels
 from atlas.models.preprocessing import Preprocessing
-from tests.collecting.made import photographs, pixels
+from tests.collecting.made import index, photographs, pixels
 
 pytestmark = pytest.mark.builder
 
@@ -39,9 +39,9 @@ def test_crop_0_is_evaluation_itself(how: Preprocessing) -> None:
     source = open_images(sorted(photographs().glob("imagenet_*.jpg")))
     images = index(source)
     for number in range(0, 20, 4):
-        picture = load(source, source.entries[number], images[number].sha256)
+        picture = images.looked[number].picture
         assert isinstance(picture, np.ndarray)
-        first = crops(picture, how, 1, seed=3, sha256=images[number].sha256)[0]
+        first = crops(picture, how, 1, seed=3, sha256=images.sha256(number))[0]
         assert torch.equal(first.x, how.image(Image.fromarray(picture)))
 
 

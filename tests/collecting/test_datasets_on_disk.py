@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from atlas.collecting import index, open_images
+from atlas.collecting import open_images
 from atlas.errors import ImagesError
-from tests.collecting.made import encoded, pixels
+from tests.collecting.made import encoded, index, pixels
 
 pytestmark = pytest.mark.builder
 

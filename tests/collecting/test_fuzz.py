@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from atlas.collecting import Problem, decode, index, open_images
+from atlas.collecting import Problem, decode, open_images
 from atlas.units import ImageStatus
-from tests.collecting.made import bomb, encoded, good, photographs, pixels, write_tar
+from tests.collecting.made import bomb, encoded, good, index, photographs, pixels, write_tar
 
 SEEDS = [*good().values(), bomb(3_000), encoded(pixels(3, (40, 40)), "JPEG", progressive=True)]
 MOST = 2**20

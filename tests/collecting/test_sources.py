@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from atlas.collecting import ImageSource, Problem, index, open_images
+from atlas.collecting import ImageSource, Problem, list_images, open_images, require_one
 from atlas.collecting.folders import walk
 from atlas.errors import AtlasError, ImagesError
 from atlas.units import ImageStatus
-from tests.collecting.made import encoded, good, pixels, write_tar
+from tests.collecting.made import encoded, good, index, pixels, write_tar
 
 HERE = __name__
 
@@ -356,7 +356,7 @@ def test_a_folder_without_anything_is_an_error_and_one_without_images_too(tmp_pa
         open_images(tmp_path)
     (tmp_path / "notes.txt").write_text("no picture")
     with pytest.raises(ImagesError, match=r"No image can be used of 1 image: 0 used, 1 skipped \(1 not an image\)"):
-        index(open_images(tmp_path)).checked()
+        require_one(open_images(tmp_path), list_images(open_images(tmp_path)))
 
 
 def test_a_source_is_sent_to_a_worker_as_it_is(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from pipelines.events import Event, ShardDone, ShardFailed, Task
 from pipelines.executors import InProcess
 from pipelines.on_ray import OnRay
 from pipelines.run import build, describe, tasks
-from pipelines.work import Job
+from pipelines.work import Job, Supplies
 from tests.builds import HASTY, build_in, contents, tiny_plans
 from tests.faults import Fault, FaultyBackend
 
@@ -41,14 +41,14 @@ def squeezenet() -> Model:
 class Shuffled(InProcess):
     """Tasks of one shard each, in an order of chance, reduces where they come."""
 
-    def run(self, job: Job, state: dict[str, Any], queue: deque[Task]) -> Generator[Event, None, None]:
+    def run(self, job: Job, supplies: Supplies, queue: deque[Task]) -> Generator[Event, None, None]:
         while queue:
-            some = [Task(task.plan, (shard,)) for task in queue for shard in task.shards]
-            reduces = [task for task in queue if task.reduces]
+            some = [Task(task.plans, (index,)) for task in queue for index in task.indices]
+            reduces = [task for task in queue if task.kind != "shards"]
             queue.clear()
             random.Random(1).shuffle(some)
             queue.extend([*some[1:], *reduces])
-            yield from super().run(job, state, deque(some[:1])) if some else super().run(job, state, queue)
+            yield from super().run(job, supplies, deque(some[:1]) if some else queue)
 
 
 def test_the_same_bytes_whoever_builds(squeezenet: Model, tmp_path: Path, ray_cluster: None, ray_folder: Path) -> None:
@@ -136,8 +136,8 @@ def test_a_fold_that_was_missed_is_made_up_for(tiny: Model) -> None:
 class Repeating(InProcess):
     """Tells of every shard twice, as a task does that is handed out again."""
 
-    def run(self, job: Job, state: dict[str, Any], queue: deque[Task]) -> Generator[Event, None, None]:
-        for event in super().run(job, state, queue):
+    def run(self, job: Job, supplies: Supplies, queue: deque[Task]) -> Generator[Event, None, None]:
+        for event in super().run(job, supplies, queue):
             yield event
             if isinstance(event, ShardDone):
                 yield event

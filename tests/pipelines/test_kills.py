@@ -15,7 +15,9 @@ import pytest
 
 from atlas.models import load_model
 from atlas.store import LocalBackend, MemoryBackend, Store, verify
-from tests.builds import build_in, contents, tiny_plans
+from pipelines.collecting import Images
+from tests.builds import build_in, collecting_plans, contents, tiny_plans
+from tests.collecting.made import encoded, pixels
 from tests.faults import Fault, FaultyBackend
 
 pytestmark = pytest.mark.builder
@@ -29,6 +31,20 @@ WORKER = [
     *(Fault(point, r"receipts/columns/.*") for point in ("before", "inside", "after")),
     *(Fault(point, r"manifests/.*") for point in ("before", "inside", "after")),
     Fault("before", r"delete receipts/features/second.1/00001\.json"),
+]
+COLLECTING = [
+    Fault("inside", r"images/path/c/0/.*"),
+    Fault("before", r"receipts/list\.json"),
+    Fault("after", r"plans/images\.json"),
+    *(Fault(point, r"images/(status|thumb)/c/1.*") for point in ("before", "inside", "after")),
+    *(Fault(point, r"receipts/images/00000\.json") for point in ("before", "inside", "after")),
+    *(Fault(point, r"layers/second\.1/statistics/(partial|maxima)/c/0/.*") for point in ("before", "inside", "after")),
+    *(Fault(point, r"receipts/statistics/first\.1/00001\.json") for point in ("before", "inside", "after")),
+    *(Fault(point, r"receipts/columns/statistics/head\.json") for point in ("before", "inside", "after")),
+    *(Fault(point, r"layers/second\.1/examples/picture/c/1/.*") for point in ("before", "inside", "after")),
+    *(Fault(point, r"layers/.*/statistics/neighbour_unit/c/.*") for point in ("before", "inside")),
+    *(Fault(point, r"receipts/relations\.json") for point in ("before", "inside", "after")),
+    Fault("after", r"manifests/statistics/.*"),
 ]
 DRIVER = [
     Fault("before", r"zarr\.json"),
@@ -51,17 +67,39 @@ def uninterrupted() -> dict[str, bytes]:
     return contents(backend)
 
 
-def drive(store: Path, marks: Path, faults: list[Fault], ray_folder: Path) -> subprocess.Popen[str]:
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """More images than a shard holds, so that there are two."""
+    folder = tmp_path_factory.mktemp("shown")
+    for number in range(1100):
+        (folder / f"{number:04d}.png").write_bytes(encoded(pixels(number, (12, 12))))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def collected(shown: Path) -> dict[str, bytes]:
+    """What a build with images that nothing disturbs leaves behind."""
+    model, backend, images = load_model("tests.networks:tiny"), MemoryBackend(), Images.open([str(shown)])
+    build_in(backend, model, [*tiny_plans(model), *collecting_plans(model, images)], images=images)
+    return contents(backend)
+
+
+def drive(
+    store: Path, marks: Path, faults: list[Fault], ray_folder: Path, shown: Path | None = None
+) -> subprocess.Popen[str]:
     texts = json.dumps([fault.to_dict() for fault in faults])
     command = [sys.executable, "-m", "tests.drive", str(store), str(marks), str(ray_folder), texts]
+    command += [str(shown)] if shown else []
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def until_done(store: Path, marks: Path, faults: list[Fault], ray_folder: Path, *, limit: int) -> None:
+def until_done(
+    store: Path, marks: Path, faults: list[Fault], ray_folder: Path, *, limit: int, shown: Path | None = None
+) -> None:
     """Start the driver again each time it dies, or gives up on a task whose worker died too often."""
     output = ""
     for _ in range(limit):
-        driver = drive(store, marks, faults, ray_folder)
+        driver = drive(store, marks, faults, ray_folder, shown)
         output, _ = driver.communicate(timeout=300)
         if driver.returncode == 0:
             return
@@ -99,13 +137,22 @@ def test_drivers_killed_at_every_named_point(tmp_path: Path, ray_folder: Path, u
 
 
 @pytest.mark.slow
+def test_collecting_killed_at_every_named_point(
+    tmp_path: Path, ray_folder: Path, collected: dict[str, bytes], shown: Path
+) -> None:
+    until_done(tmp_path / "store", tmp_path / "marks", COLLECTING, ray_folder, limit=9, shown=shown)
+    assert FaultyBackend(tmp_path / "store", COLLECTING, tmp_path / "marks").struck() == len(COLLECTING) >= 20
+    assert_same(tmp_path / "store", collected)
+
+
+@pytest.mark.slow
 def test_workers_and_drivers_killed_at_random(
-    tmp_path: Path, ray_folder: Path, uninterrupted: dict[str, bytes]
+    tmp_path: Path, ray_folder: Path, collected: dict[str, bytes], shown: Path
 ) -> None:
     chance = random.Random(0)
     kills = 0
     for _ in range(12):
-        driver = drive(tmp_path / "store", tmp_path / "marks", [], ray_folder)
+        driver = drive(tmp_path / "store", tmp_path / "marks", [], ray_folder, shown)
         deadline = time.monotonic() + chance.uniform(5, 14)
         while driver.poll() is None and time.monotonic() < deadline:
             time.sleep(chance.uniform(0.2, 1.0))
@@ -119,8 +166,8 @@ def test_workers_and_drivers_killed_at_random(
         if kills >= 12:
             break
     assert kills >= 10
-    until_done(tmp_path / "store", tmp_path / "marks", [], ray_folder, limit=1)
-    assert_same(tmp_path / "store", uninterrupted)
+    until_done(tmp_path / "store", tmp_path / "marks", [], ray_folder, limit=1, shown=shown)
+    assert_same(tmp_path / "store", collected)
 
 
 def workers_of(driver: int) -> list[int]:

@@ -16,8 +16,8 @@ import pytest
 from atlas.errors import AtlasError, NotAStore, PlanMismatch, StoreError, StoreTooNew
 from atlas.plan import Shard
 from atlas.store import Backend, LocalBackend, MemoryBackend, Receipt, Store
-from atlas.store.schema import image_object, manifest_key, metadata
-from tests.stores import IDENTITY, made_layer, make_shard, make_store, numbers_of, paint, plan_of, seen
+from atlas.store.schema import manifest_key, metadata
+from tests.stores import IDENTITY, image_object, made_layer, make_shard, make_store, numbers_of, paint, plan_of, seen
 
 MODEL = {"title": "A made network", "random": False, "input": [64, 64], "labels": None}
 PLAN = plan_of(made_layer("a", 70), size=16)
@@ -150,9 +150,9 @@ def test_preparing_twice_changes_nothing_and_warns_of_nothing(store: Store) -> N
 
 def test_what_is_asked_for_adds_up() -> None:
     store = Store.create(MemoryBackend(), IDENTITY, MODEL)
-    (first,) = store.prepare([plan_of(PLAN.layer, size=16, units=[3])])
+    (first,) = store.prepare([plan_of(PLAN.on, size=16, units=[3])])
     make_shard(store, first, first.shards[0])
-    (second,) = store.prepare([plan_of(PLAN.layer, size=16, units=[69])])
+    (second,) = store.prepare([plan_of(PLAN.on, size=16, units=[69])])
     assert (first.wanted, second.wanted) == ((0,), (0, 2))
     assert [shard.index for shard in store.todo(second)] == [2]
     assert store.plans() == [second]
@@ -160,7 +160,7 @@ def test_what_is_asked_for_adds_up() -> None:
 
 def test_another_plan_for_a_layer_is_refused_before_anything_is_written(store: Store) -> None:
     before = objects(store.backend)
-    recipe = replace(PLAN.recipe, steps=9, name="mine")
+    recipe = replace(PLAN.rendering, steps=9, name="mine")
     new = plan_of(made_layer("b", 8), size=16)
     with pytest.raises(PlanMismatch) as caught:
         store.prepare([new, replace(PLAN, recipe=recipe)])
@@ -169,16 +169,16 @@ def test_another_plan_for_a_layer_is_refused_before_anything_is_written(store: S
     assert objects(store.backend) == before
     with pytest.raises(PlanMismatch, match="weights"):
         store.prepare([replace(PLAN, identity=replace(IDENTITY, weights="0" * 64))])
-    assert store.prepare([replace(PLAN, recipe=replace(PLAN.recipe, name="mine"))])[0].id == PLAN.id
+    assert store.prepare([replace(PLAN, recipe=replace(PLAN.rendering, name="mine"))])[0].id == PLAN.id
 
 
-@pytest.mark.parametrize("survive", range(len(metadata(PLAN)) + 1))
+@pytest.mark.parametrize("survive", range(len(metadata([PLAN])) + 1))
 def test_killed_while_preparing_it_is_prepared_again(survive: int) -> None:
     """Whatever was written before the kill, the end is the same."""
     whole = Store.create(MemoryBackend(), IDENTITY, MODEL)
     whole.prepare([PLAN])
     store = Store.create(MemoryBackend(), IDENTITY, MODEL)
-    for key, data in list(metadata(PLAN).items())[:survive]:
+    for key, data in list(metadata([PLAN]).items())[:survive]:
         store.backend.put(key, data)
     assert store.plans() == []
     store.prepare([PLAN])
@@ -215,7 +215,7 @@ def test_an_altered_plan_is_damaged(store: Store) -> None:
 def test_plans_come_in_the_order_of_the_network(store: Store) -> None:
     later, first = plan_of(made_layer("0", 8, flops=10**9)), plan_of(made_layer("z", 8, flops=1))
     store.prepare([later, first])
-    assert [plan.layer.name for plan in store.plans()] == ["z", "a", "0"]
+    assert [plan.layer_name for plan in store.plans()] == ["z", "a", "0"]
 
 
 # -- shards ------------------------------------------------------------------------------------------------------------
@@ -225,7 +225,7 @@ def test_pictures_are_read_back_as_they_were_painted(made_store: Callable[..., S
     store = made_store(layers={"a": 70}, size=16, columns=False)
     (plan,) = store.plans()
     for shard in plan.shards:
-        assert np.array_equal(store.read_shard(plan, shard), seen(plan, shard))
+        assert np.array_equal(store.read_shard(plan, shard, "image"), seen(plan, shard))
 
 
 def test_only_whole_shards_are_written(store: Store) -> None:
@@ -247,18 +247,18 @@ def test_only_whole_shards_are_written(store: Store) -> None:
     ]
     for shard, values in wrong:
         with pytest.raises(AtlasError, match="written whole"):
-            store.write_shard(PLAN, shard, values)
+            store.write_shard(PLAN, shard, {"image": values})
     assert objects(store.backend) == before
 
 
 def test_a_worker_of_another_plan_writes_nothing(store: Store) -> None:
     before = objects(store.backend)
-    other = replace(PLAN, recipe=replace(PLAN.recipe, seed=1))
+    other = replace(PLAN, recipe=replace(PLAN.rendering, seed=1))
     with pytest.raises(PlanMismatch, match="belongs to plan"):
-        store.write_shard(other, other.shard(0), paint(other, other.shard(0)))
+        store.write_shard(other, other.shard(0), {"image": paint(other, other.shard(0))})
     new = plan_of(made_layer("b", 8))
     with pytest.raises(PlanMismatch, match="belongs to plan None"):
-        store.write_shard(new, new.shard(0), paint(new, new.shard(0)))
+        store.write_shard(new, new.shard(0), {"image": paint(new, new.shard(0))})
     assert objects(store.backend) == before
 
 
@@ -266,17 +266,17 @@ def test_a_worker_of_another_plan_writes_nothing(store: Store) -> None:
 def test_a_shard_has_the_same_bytes_whatever_lay_there(store: Store, index: int) -> None:
     shard, key = PLAN.shard(index), image_object(PLAN, index)
     pictures = paint(PLAN, shard)
-    first = store.write_shard(PLAN, shard, pictures)
+    first = store.write_shard(PLAN, shard, {"image": pictures})
     data = store.backend.get(key)
     assert data is not None
-    assert first.size == len(data)
+    assert [stored.size for stored in first] == [len(data)]
     for before in (255 - pictures, np.zeros_like(pictures)):
-        store.write_shard(PLAN, shard, before)
-        assert store.write_shard(PLAN, shard, pictures) == first
+        store.write_shard(PLAN, shard, {"image": before})
+        assert store.write_shard(PLAN, shard, {"image": pictures}) == first
         assert store.backend.get(key) == data
     for junk in (b"", b"junk" * 999, data[:-1], data[1:]):
         store.backend.put(key, junk)
-        assert store.write_shard(PLAN, shard, pictures) == first
+        assert store.write_shard(PLAN, shard, {"image": pictures}) == first
         assert store.backend.get(key) == data
 
 
@@ -284,15 +284,15 @@ def test_a_shard_has_the_same_bytes_whatever_lay_there(store: Store, index: int)
 def test_black_pictures_are_stored(store: Store, index: int) -> None:
     shard = PLAN.shard(index)
     black = np.zeros_like(paint(PLAN, shard))
-    stored = store.write_shard(PLAN, shard, black)
+    (stored,) = store.write_shard(PLAN, shard, {"image": black})
     assert store.backend.get(stored.key)
     assert stored.size > 2 * len(shard) * 100, "a file for each of them"
-    assert np.array_equal(store.read_shard(PLAN, shard), black)
+    assert np.array_equal(store.read_shard(PLAN, shard, "image"), black)
 
 
 def test_threads_write_shards_side_by_side(store: Store) -> None:
     def write(index: int) -> object:
-        return store.write_shard(PLAN, PLAN.shard(index), paint(PLAN, PLAN.shard(index)))
+        return store.write_shard(PLAN, PLAN.shard(index), {"image": paint(PLAN, PLAN.shard(index))})
 
     alone = [write(index) for index in range(3)]
     with ThreadPoolExecutor(4) as pool:
@@ -303,7 +303,7 @@ def test_pictures_that_are_gone_are_an_error_and_not_black(store: Store) -> None
     make_shard(store, PLAN, PLAN.shard(1))
     store.backend.delete(image_object(PLAN, 1))
     with pytest.raises(StoreError, match="atlas verify"):
-        store.read_shard(PLAN, PLAN.shard(1))
+        store.read_shard(PLAN, PLAN.shard(1), "image")
 
 
 # -- receipts ----------------------------------------------------------------------------------------------------------
@@ -331,7 +331,7 @@ def test_torn_and_foreign_receipts_are_absent_and_replaced(store: Store) -> None
 
 def test_an_object_without_a_receipt_is_not_done(store: Store) -> None:
     shard = PLAN.shard(0)
-    store.write_shard(PLAN, shard, paint(PLAN, shard))
+    store.write_shard(PLAN, shard, {"image": paint(PLAN, shard)})
     assert store.todo(PLAN) == PLAN.shards
 
 
@@ -394,15 +394,20 @@ def test_columns_rest_on_the_receipts_that_are_there(made_store: Callable[..., S
 
 
 def test_columns_are_written_whole(store: Store) -> None:
-    columns = {name: np.zeros((70, 2), np.float32) for name in ("mean", "peak", "status")}
-    thumbs = np.zeros((70, 2, 64, 64, 3), np.uint8)
-    with pytest.raises(AtlasError, match="whole"):
-        store.write_columns(PLAN, columns | {"mean": np.zeros((69, 2), np.float32)}, thumbs)
-    with pytest.raises(AtlasError, match="whole"):
-        store.write_columns(PLAN, columns, thumbs[:69])
-    stored = store.write_columns(PLAN, columns, thumbs)
+    columns: dict[str, np.ndarray[Any, Any]] = {name: np.zeros((70, 2), np.float32) for name in ("mean", "peak")}
+    columns |= {"status": np.zeros((70, 2), np.uint8), "thumb": np.zeros((70, 2, 64, 64, 3), np.uint8)}
+    wrong = [
+        columns | {"mean": np.zeros((69, 2), np.float32)},
+        columns | {"thumb": columns["thumb"][:69]},
+        columns | {"mean": np.zeros((70, 2))},
+        {name: values for name, values in columns.items() if name != "peak"},
+    ]
+    for data in wrong:
+        with pytest.raises(AtlasError, match="whole"):
+            store.write_whole(PLAN, "reduce", data)
+    stored = store.write_whole(PLAN, "reduce", columns)
     assert len(stored) == 4, "zeros are written too"
-    assert stored == store.write_columns(PLAN, columns, thumbs)
+    assert stored == store.write_whole(PLAN, "reduce", columns)
 
 
 def test_a_columns_receipt_follows_the_receipts_it_read(store: Store) -> None:
@@ -428,7 +433,7 @@ def test_a_store_that_may_not_be_written_can_be_read(tmp_path: Path) -> None:
         folder.chmod(0o555)
     store = Store.open(tmp_path / "made")
     (plan,) = store.plans()
-    assert store.read_shard(plan, plan.shard(2)).shape[0] == 6
+    assert store.read_shard(plan, plan.shard(2), "image").shape[0] == 6
     assert numbers_of(plan, plan.shard(2)) == store.receipts(plan)[2].numbers
     assert objects(store.backend) == before
     for folder in [tmp_path / "made", *folders]:

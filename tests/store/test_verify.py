@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from atlas.plan import Plan
 from atlas.store import MemoryBackend, Receipt, Store, Verified, repair, verify
-from atlas.store.schema import columns_receipt, image_object, manifest_key
+from atlas.store.schema import columns_receipt, manifest_key
 from pipelines.columns import reduce
-from tests.stores import STRANGE, make_shard, make_store, plan_of
+from tests.stores import STRANGE, image_object, make_shard, make_store, plan_of
 
 FEATURES = "layers/a/features"
 
@@ -38,7 +38,7 @@ def copy_of_made() -> Store:
 
 
 def plan_named(store: Store, name: str) -> Plan:
-    return next(plan for plan in store.plans() if plan.layer.name == name)
+    return next(plan for plan in store.plans() if plan.layer_name == name)
 
 
 def found(verified: Verified) -> set[tuple[str, str]]:
@@ -133,7 +133,7 @@ def test_torn_and_foreign_receipts_are_told_apart_and_dropped(store: Store) -> N
     plan = plan_named(store, "b")
     torn, foreign = (f"receipts/{plan.shard(index).key}" for index in (0, 2))
     store.backend.put(torn, (store.backend.get(torn) or b"")[:-9])
-    other = plan_of(plan.layer, size=16, steps=9)
+    other = plan_of(plan.on, size=16, steps=9)
     elsewhere = Store.create(MemoryBackend(), plan.identity, {})
     elsewhere.prepare([other])
     store.backend.put(foreign, make_shard(elsewhere, other, other.shard(2)).to_bytes())

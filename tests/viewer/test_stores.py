@@ -114,7 +114,7 @@ def test_a_rewritten_layer_is_noticed_and_read_anew(page: Page, built: Path, tmp
         columns = {
             name: np.zeros((640, 2), "uint8" if name == "status" else "float32") for name in ("mean", "peak", "status")
         }
-        Store.open(place).write_columns(plan, columns, noise)
+        Store.open(place).write_whole(plan, "reduce", columns | {"thumb": noise})
         page.locator('[data-position="0"]').focus()
         page.keyboard.press("End")
         page.mouse.wheel(0, -2500)
@@ -165,7 +165,7 @@ def test_what_has_no_picture_is_not_sorted_by_the_number_of_its_grey(page: Page,
     layer = open_catalogue(place).layer("features.3")
     numbers = {name: np.nan_to_num(getattr(layer, name), nan=1000) for name in ("mean", "peak")}
     thumbs = np.stack([layer.thumbs(variant) for variant in layer.variants], axis=1)
-    store.write_columns(store.plans()[0], {**numbers, "status": layer.status}, thumbs)
+    store.write_whole(store.plans()[0], "reduce", numbers | {"status": layer.status, "thumb": thumbs})
     with served(place, built) as address:
         page.goto(f"{address}#/features.3?sort=peak")
         expect(page.locator('[data-position="0"]')).to_have_attribute("data-unit", "15")

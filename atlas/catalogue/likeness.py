@@ -1,0 +1,113 @@
+"""Which units answer alike, and which an image excites most.
+
+    maxima [r,c] of each layer -> unit vectors [c,d] -> nearest units; scores -> units of each image
+
+A unit is known by its strongest answer to each image of the reference set, standardised over the set: two units are as
+alike as the cosine of these (their correlation over the images).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Floats = np.ndarray[Any, np.dtype[np.float32]]
+Integers = np.ndarray[Any, np.dtype[np.int64]]
+
+IMAGES = 1024
+"""Images of the reference set that likeness rests on at most: every so many of them."""
+BLOCK = 1024
+"""Units that are compared with all others at a time."""
+
+
+def thinned(rows: int) -> slice:
+    """Which rows of the reference set likeness rests on: at most 1024, evenly spread."""
+    return slice(0, rows, -(-rows // IMAGES))
+
+
+def scores(maxima: Floats) -> Floats:
+    """Each answer in standard deviations above the unit's mean over the set: float32 [r,c].
+
+    Rows of images that could not be shown, and columns of units that answer all images the same, are NaN.
+    """
+    shown = np.isfinite(maxima).all(axis=1)
+    found = np.full(maxima.shape, np.nan, np.float32)
+    if shown.any():
+        answers = maxima[shown].astype(np.float64)
+        deviation = answers.std(axis=0)
+        # What differs by rounding alone does not differ.
+        deviation[deviation <= 1e-6 * np.abs(answers).max(axis=0)] = np.nan
+        found[shown] = (answers - answers.mean(axis=0)) / deviation
+    return found
+
+
+def vectors(maxima: Floats) -> Floats:
+    """Units as vectors of length one, float32 [c,d]; zeros where a unit answers all images the same."""
+    found = scores(maxima)
+    found = np.nan_to_num(found[np.isfinite(maxima).all(axis=1)]).T
+    length = np.linalg.norm(found, axis=1, keepdims=True)
+    return np.ascontiguousarray(found / np.where(length > 0, length, 1), dtype=np.float32)
+
+
+def nearest(
+    queries: Floats, units: Floats, count: int, *, first: int | None = None
+) -> Iterator[tuple[int, Integers, Floats]]:
+    """The `count` units nearest to each query, block by block: where the block begins, indices, cosines [b,count].
+
+    queries [q,d], units [u,d], of length one; query i is unit `first` + i, and no unit is its own neighbour. Places
+    that stay empty are -1 and NaN.
+    """
+    for start in range(0, len(queries), BLOCK):
+        block = queries[start : start + BLOCK]
+        cosines = block @ units.T
+        if first is not None:
+            rows = np.arange(len(block))
+            cosines[rows, first + start + rows] = -np.inf
+        cosines[~block.any(axis=1)] = -np.inf
+        cosines[:, ~units.any(axis=1)] = -np.inf
+        yield start, *best(cosines, count)
+
+
+def best(values: Floats, count: int) -> tuple[Integers, Floats]:
+    """The `count` highest entries of each row, falling: their columns and values; -1 and NaN where there are fewer."""
+    kept = min(count, values.shape[1])
+    some = np.argpartition(-values, kept - 1, axis=1)[:, :kept] if kept else np.zeros((len(values), 0), np.int64)
+    some.sort(axis=1)  # of equal ones the first comes first
+    order = np.take_along_axis(some, np.argsort(-np.take_along_axis(values, some, 1), axis=1, kind="stable"), 1)
+    index = np.full((len(values), count), -1, np.int64)
+    value = np.full((len(values), count), np.nan, np.float32)
+    found = np.take_along_axis(values, order, 1)
+    there = np.isfinite(found)
+    index[:, :kept], value[:, :kept] = np.where(there, order, -1), np.where(there, found, np.nan)
+    return index, value
+
+
+@dataclass
+class Excited:
+    """The units that each image excites most, gathered layer by layer."""
+
+    layer: Integers
+    unit: Integers
+    score: Floats
+    """[n,count] each, falling by score; -1 and NaN where there are fewer."""
+
+    @classmethod
+    def nothing(cls, images: int, count: int) -> Excited:
+        shape = (images, count)
+        return cls(np.full(shape, -1), np.full(shape, -1), np.full(shape, np.nan, np.float32))
+
+    def add(self, layer: int, images: Sequence[int] | Integers, found: Floats) -> None:
+        """Take in what a layer's units [i,c] scored on `images` [i]."""
+        count = self.score.shape[1]
+        unit, score = best(np.nan_to_num(found, nan=-np.inf), count)
+        rows = np.asarray(images)
+        joined = np.concatenate([self.score[rows], score], axis=1)
+        order, value = best(np.nan_to_num(joined, nan=-np.inf), count)
+        here = np.where(unit >= 0, layer, -1)
+        for kept, new in ((self.layer, here), (self.unit, unit)):
+            both = np.concatenate([kept[rows], new], axis=1)
+            kept[rows] = np.where(order >= 0, np.take_along_axis(both, np.maximum(order, 0), 1), -1)
+        self.score[rows] = value

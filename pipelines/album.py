@@ -1,0 +1,122 @@
+"""A shard's images, decoded by threads beside the network, and what each of them turned out to be.
+
+(store, source, shard) -> Shown, Shown, ...        afterwards: status, reason, size, thumbnail of each
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from atlas.plan import Plan
+from atlas.store import Store
+from atlas.store.layout import PHOTOGRAPH, TEXT
+from atlas.store.text import texts, written
+
+if TYPE_CHECKING:
+    from atlas.collecting.collect import Collected, Shown
+    from torch import Tensor
+
+    from atlas.collecting import ImageSource
+    from atlas.collecting.decoding import Pixels
+    from atlas.models import Preprocessing
+
+PAPER = 255
+"""What surrounds a thumbnail that is no square."""
+
+
+@dataclass(frozen=True, eq=False)
+class Page:
+    """What is kept of one image."""
+
+    status: int
+    reason: str
+    size: tuple[int, int]
+    """Width and height in pixels; zeros where there is no picture."""
+    thumb: Pixels
+    """uint8 [128,128,3]."""
+
+
+class Album:
+    """The images of one shard."""
+
+    def __init__(self, store: Store, source: ImageSource, plan: Plan, index: int, preprocessing: Preprocessing) -> None:
+        self._store, self._source, self._preprocessing = store, source, preprocessing
+        self._collection, self._shard = plan.collection, plan.shard(index)
+        # A CPU has its own task on every core; a GPU waits for all cores of its host.
+        self._threads = 1 if plan.numerics.device == "cpu" else os.cpu_count() or 1
+        self.pages: list[Page] = []
+        self.waited = 0.0
+        """Seconds that the network waited for images."""
+
+    def __len__(self) -> int:
+        return len(self._shard)
+
+    def shown(self) -> Iterator[Shown]:
+        """The images that can be shown, with their crops, in order."""
+        from atlas.collecting.collect import Shown
+
+        from atlas.collecting import prefetch
+
+        rows = slice(self._shard.start, self._shard.stop)
+        sha256, same_as = self._store.read("images/sha256", rows), self._store.read("images/same_as", rows)
+
+        def look(row: int) -> tuple[Page, Tensor | None]:
+            return self._look(self._shard.start + row, sha256[row].tobytes(), int(same_as[row]))
+
+        began = time.perf_counter()
+        for row, (page, crops) in enumerate(prefetch(look, range(len(self)), workers=self._threads)):
+            self.waited += time.perf_counter() - began
+            self.pages.append(page)
+            if crops is not None:
+                yield Shown(self._shard.start + row, crops)
+            began = time.perf_counter()
+
+    def _look(self, number: int, sha256: bytes, same_as: int) -> tuple[Page, Tensor | None]:
+        import torch
+
+        from atlas.collecting import look
+        from atlas.collecting.crops import crops
+
+        same = None if same_as < 0 else texts(self._store.read("images/path", slice(same_as, same_as + 1)))[0]
+        looked = look(self._source, self._source.entries[number], sha256, same_as=same)
+        if looked.picture is None:
+            nothing = np.full((PHOTOGRAPH, PHOTOGRAPH, 3), PAPER, np.uint8)
+            return Page(looked.status, looked.reason, (0, 0), nothing), None
+        height, width, _ = looked.picture.shape
+        count, seed = self._collection.crops, self._collection.seed
+        cut = crops(looked.picture, self._preprocessing, count, seed=seed, sha256=sha256)
+        page = Page(looked.status, "", (width, height), thumbnail(looked.picture))
+        return page, torch.stack([crop.x for crop in cut])
+
+    def columns(self, collected: Collected) -> dict[str, np.ndarray[Any, Any]]:
+        """What is stored of the shard's images, by array, once all were shown."""
+        at = collected.images - self._shard.start
+        guessed = np.full((len(self), collected.classes.shape[1]), -1, np.int32)
+        probability = np.full(guessed.shape, np.nan, np.float32)
+        guessed[at], probability[at] = collected.classes, collected.probabilities
+        return {
+            "status": np.array([page.status for page in self.pages], np.uint8),
+            "reason": written([page.reason for page in self.pages], TEXT),
+            "size": np.array([page.size for page in self.pages], np.int32),
+            "class": guessed,
+            "probability": probability,
+            "thumb": np.stack([page.thumb for page in self.pages]),
+        }
+
+
+def thumbnail(picture: Pixels) -> Pixels:
+    """`picture` [h,w,3] whole, in the middle of a square uint8 [128,128,3]."""
+    image = Image.fromarray(picture)
+    scale = PHOTOGRAPH / max(image.size)
+    width, height = (max(1, round(side * scale)) for side in image.size)
+    small = image.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=2.0)
+    square = Image.new("RGB", (PHOTOGRAPH, PHOTOGRAPH), (PAPER, PAPER, PAPER))
+    square.paste(small, ((PHOTOGRAPH - width) // 2, (PHOTOGRAPH - height) // 2))
+    return np.asarray(square)

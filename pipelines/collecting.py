@@ -1,0 +1,161 @@
+"""The stages `images` and `statistics`: images through the network, once for all layers.
+
+    (model, images, plans, shard) -> what each image is, what each layer's channels answered -> store -> receipts
+
+Map stages over ranges of images. One pass serves every plan that lacks the shard: each writes its own arrays and then
+its own receipt, so that layers can be added later.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from atlas.plan import EXAMPLES, IMAGES, STATISTICS, Identity, Plan, Shard
+from atlas.recipe import Collection, Numerics
+from atlas.store import Data, Receipt, Store
+from atlas.store.layout import TEXT, written_by
+from atlas.store.schema import LIST
+from atlas.store.text import written
+from atlas.units import Layer
+from pipelines.album import Album
+from pipelines.events import Advanced, Event, LayerDone, ShardDone, Task, counted
+
+if TYPE_CHECKING:
+    from atlas.collecting.collect import Collected
+
+    from atlas.collecting import ImageList, ImageSource
+    from atlas.models import Model
+    from pipelines.work import Worker
+
+
+def plans(
+    identity: Identity, layers: Iterable[Layer], collection: Collection, numerics: Numerics, units: dict[str, list[int]]
+) -> list[Plan]:
+    """The plans of the images, and of every layer's statistics and examples.
+
+    `units` names the channels whose examples are wanted of a layer; a layer it leaves out is wanted whole.
+    """
+    numbers = replace(collection, photographs=True)  # they are the same without
+    made = [Plan.of(IMAGES.name, identity, None, collection, numerics)]
+    for layer in layers:
+        made.append(Plan.of(STATISTICS.name, identity, layer, numbers, numerics))
+        made.append(Plan.of(EXAMPLES.name, identity, layer, collection, numerics, units.get(layer.name, ())))
+    return made
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """The images of a run: where they come from, and their list."""
+
+    source: ImageSource
+    listed: ImageList
+
+    @classmethod
+    def open(cls, given: Sequence[str | Path], told: Callable[[int], None] = lambda _: None) -> Images:
+        """The images that were `given`, read and hashed; `told` hears how many are done.
+
+        Raises `ImagesError` where there are none, or none that can be used.
+        """
+        from atlas.collecting import list_images, open_images, require_one
+
+        source = open_images(given)
+        listed = list_images(source, told=told)
+        require_one(source, listed)
+        return cls(source, listed)
+
+    def collection(self, model: Model, *, crops: int, photographs: bool = True, seed: int = 0) -> Collection:
+        """What is shown to `model` of them."""
+        classes = model.classes
+        return Collection(self.listed.hash, len(self.listed), classes, crops, seed, photographs)
+
+    def write(self, store: Store, plans: Iterable[Plan]) -> None:
+        """Write the list, before any image is shown. Done once."""
+        plan = next(plan for plan in plans if plan.stage == IMAGES.name)
+        done = store.reduced(LIST)
+        if done is None or done.plan != plan.id:
+            listed = self.listed
+            data: Data = {"path": written(listed.names, TEXT), "sha256": listed.sha256, "same_as": listed.same_as}
+            stored = store.write_whole(plan, "driver", data)
+            store.put_reduced(LIST, Receipt(plan.id, 0, (0, plan.total), tuple(stored)))
+
+
+def make(worker: Worker, task: Task, index: int) -> Iterator[Event]:
+    """Show a shard of images to the network and store what every plan of the task keeps of it; receipts last."""
+    from atlas.collecting.collect import collect
+
+    from atlas.rendering.host import computing
+
+    began, cpu = time.perf_counter(), time.process_time()
+    plan, store = task.plans[0], worker.store
+    album = Album(store, worker.images, plan, index, worker.model.preprocessing)
+    layers = [each.layer for each in task.plans if each.layer is not None]
+    with computing(plan.numerics):
+        collected = collect(
+            worker.model,
+            layers,
+            album.shown(),
+            width=plan.numerics.batch,
+            device=plan.numerics.device,
+            reference=plan.collection.step,
+            classes=plan.collection.classes > 0,
+        )
+    yield Advanced(plan.stage, plan.layer_name, len(album))
+    seconds = {"decode": round(album.waited, 3)} | {name: round(took, 3) for name, took in collected.seconds.items()}
+    wrote = time.perf_counter()
+    done = []
+    for each in task.plans:
+        shard = each.shard(index)
+        if store.receipt(each, shard) is None:
+            done.append((each, shard, *_written(store, each, shard, album, collected)))
+    seconds["write"] = round(time.perf_counter() - wrote, 3)
+    record = {
+        "seconds": {"all": round(time.perf_counter() - began, 3)},
+        "cpu": time.process_time() - cpu,
+        **worker.host,
+    }
+    for number, (each, shard, stored, numbers) in enumerate(done):
+        # The split of the pass is told once, with the first of the plans that it served.
+        noted = record | {"pass": seconds} if number == 0 else record
+        receipt = Receipt(each.id, shard.index, (shard.start, shard.stop), tuple(stored), numbers, noted)
+        store.put_receipt(each, shard, receipt)
+        yield ShardDone(shard, counted(each.stage, receipt), noted)
+
+
+def _written(
+    store: Store, plan: Plan, shard: Shard, album: Album, collected: Collected
+) -> tuple[list[Any], dict[str, Any]]:
+    """Write what one plan keeps of a pass: its objects, and the numbers that its receipt carries."""
+    if plan.stage == IMAGES.name:
+        data = album.columns(collected)
+        if not plan.collection.photographs:
+            del data["thumb"]
+        return store.write_shard(plan, shard, data), {"status": [[int(code)] for code in data["status"]]}
+    rows = written_by(plan, "shard")["maxima"].of(shard.index)
+    name = plan.layer_name
+    numbers = range(rows.start * plan.collection.step, rows.stop * plan.collection.step, plan.collection.step)
+    data = {
+        "partial": collected.fields[name][None],
+        "maxima": _placed(numbers, collected.reference, collected.maxima[name]),
+        "attribution": _placed(numbers, collected.reference, collected.attribution[name]),
+    }
+    return store.write_shard(plan, shard, data), {}
+
+
+def _placed(numbers: Iterable[int], given: np.ndarray[Any, Any], values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Rows for the images `numbers`: those of `values`, which are of the images `given`; NaN for the others."""
+    where = {int(number): row for row, number in enumerate(given)}
+    empty = np.full(values.shape[1:], np.nan, np.float32)
+    return np.stack([values[where[number]] if number in where else empty for number in numbers]).astype(np.float32)
+
+
+def reduce_images(store: Store, plan: Plan) -> LayerDone:
+    """Nothing is left to write when all images were shown but the manifest."""
+    store.fold(plan)
+    shown = sum(receipt.units[1] - receipt.units[0] for receipt in store.receipts(plan).values())
+    return LayerDone(plan, shown)

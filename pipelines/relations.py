@@ -1,0 +1,120 @@
+"""What rests on all layers: the neighbours of every unit, what every image excites, and the tables.
+
+    statistics of all layers -> neighbours, excited units -> one receipt -> Parquet tables
+
+Done again when a layer's statistics came or changed, and only then.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from atlas.catalogue import likeness
+from atlas.plan import IMAGES, STATISTICS, Plan, fingerprint
+from atlas.store import Receipt, Store, Stored
+from atlas.store.layout import EXCITED, NEIGHBOURS
+from atlas.store.schema import RELATIONS, columns_receipt, group_key
+
+
+def finish(store: Store) -> dict[str, Any]:
+    """Write the relations where they are due; say how long it took."""
+    began = time.perf_counter()
+    plans = [plan for plan in store.plans_of(STATISTICS.name) if store.columns_done(plan)]
+    if plans:
+        read = digest(store, plans)
+        done = store.reduced(RELATIONS)
+        if done is None or done.plan != read:
+            stored = [*_neighbours(store, plans), *_excited(store, plans)]
+            layers = [plan.layer_name for plan in plans]
+            store.put_reduced(RELATIONS, Receipt(read, 0, (0, len(plans)), tuple(stored), record={"layers": layers}))
+    return {"seconds": round(time.perf_counter() - began, 3)}
+
+
+def digest(store: Store, plans: list[Plan]) -> str:
+    """What the relations name as their plan: a hash of the statistics that they rest on."""
+    receipts = (store.reduced(columns_receipt(plan)) for plan in plans)
+    return fingerprint([[receipt.plan, receipt.proof] for receipt in receipts if receipt is not None])
+
+
+def _maxima(store: Store, plan: Plan) -> np.ndarray[Any, Any]:
+    """What a layer's channels answered to the reference set; NaN where a shard of images has failed."""
+    group = group_key(plan)
+    whole = np.full((plan.collection.reference, plan.on.channels), np.nan, np.float32)
+    rows = plan.per_shard // plan.collection.step
+    for index in store.receipts(plan):
+        at = slice(index * rows, min((index + 1) * rows, len(whole)))
+        whole[at] = store.read(f"{group}/maxima", at)
+    return whole
+
+
+def _neighbours(store: Store, plans: list[Plan]) -> Iterator[Stored]:
+    thin = likeness.thinned(plans[0].collection.reference)
+    maxima = [_maxima(store, plan)[thin] for plan in plans]
+    shown = np.logical_and.reduce([np.isfinite(some).all(axis=1) for some in maxima])
+    units = np.concatenate([likeness.vectors(some[shown]) for some in maxima])
+    firsts = np.cumsum([0, *(plan.on.channels for plan in plans)])
+    for plan, first in zip(plans, firsts, strict=False):
+        shape = (plan.on.channels, NEIGHBOURS)
+        layer, unit, cosine = np.full(shape, -1, np.int32), np.full(shape, -1, np.int32), np.empty(shape, np.float32)
+        mine = units[first : first + plan.on.channels]
+        for start, index, values in likeness.nearest(mine, units, NEIGHBOURS, first=int(first)):
+            rows, there = slice(start, start + len(index)), index >= 0
+            of_layer = np.searchsorted(firsts, index, side="right") - 1
+            layer[rows] = np.where(there, of_layer, -1)
+            unit[rows] = np.where(there, index - firsts[of_layer], -1)
+            cosine[rows] = values
+        data = {"neighbour_layer": layer, "neighbour_unit": unit, "neighbour_likeness": cosine}
+        yield from store.write_whole(plan, "relations", data)
+
+
+def _excited(store: Store, plans: list[Plan]) -> list[Stored]:
+    """The units that each image excites most: images of the reference set, and those that are somebody's example."""
+    (images,) = store.plans_of(IMAGES.name)
+    collection = images.collection
+    members = np.arange(0, collection.count, collection.step)
+    excited = likeness.Excited.nothing(collection.count, EXCITED)
+    others: list[tuple[np.ndarray[Any, Any], ...]] = []
+    for number, plan in enumerate(plans):
+        maxima = _maxima(store, plan)
+        excited.add(number, members, likeness.scores(maxima))
+        others.append((np.full(plan.on.channels * 9, number), *_example_scores(store, plan, maxima)))
+    _add_examples(excited, members, others)
+    data = {
+        "excited_layer": excited.layer.astype(np.int32),
+        "excited_unit": excited.unit.astype(np.int32),
+        "excited_score": excited.score,
+    }
+    return store.write_whole(images, "relations", data)
+
+
+def _example_scores(
+    store: Store, plan: Plan, maxima: np.ndarray[Any, Any]
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Image, unit and score of a layer's top examples, by the mean and deviation over the reference set."""
+    group = group_key(plan)
+    image, value = store.read(f"{group}/example_image")[:, 0], store.read(f"{group}/example_value")[:, 0]
+    answers = maxima[np.isfinite(maxima).all(axis=1)].astype(np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        score = (value - answers.mean(axis=0)[:, None]) / answers.std(axis=0)[:, None]
+    unit = np.repeat(np.arange(plan.on.channels), image.shape[1])
+    return image.ravel(), unit, score.ravel().astype(np.float32)
+
+
+def _add_examples(
+    excited: likeness.Excited, members: np.ndarray[Any, Any], found: list[tuple[np.ndarray[Any, Any], ...]]
+) -> None:
+    """Fill in the images outside of the reference set, each with the units whose example it is."""
+    layer, image, unit, score = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    kept = (image >= 0) & np.isfinite(score) & ~np.isin(image, members)
+    layer, image, unit, score = layer[kept], image[kept], unit[kept], score[kept]
+    order = np.lexsort((unit, layer, -score, image))
+    layer, image, unit, score = layer[order], image[order], unit[order], score[order]
+    _, first = np.unique(image, return_index=True)
+    rank = np.arange(len(image)) - np.repeat(first, np.diff([*first, len(image)]))
+    best = rank < excited.score.shape[1]
+    at = image[best], rank[best]
+    excited.layer[at], excited.unit[at], excited.score[at] = layer[best], unit[best], score[best]

@@ -1,0 +1,88 @@
+"""Building with images: what is printed, what can be added later, and bad input in one clear line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import atlas
+from tests.cli.conftest import Ran
+from tests.cli.test_building import HASTY, TINY, one_line
+from tests.collecting.made import encoded, pixels
+
+pytestmark = pytest.mark.builder
+
+Command = Callable[..., Ran]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    place = tmp_path / "images"
+    place.mkdir()
+    for number in range(5):
+        (place / f"{number}.png").write_bytes(encoded(pixels(number)))
+    (place / "note.txt").write_text("no picture")
+    return place
+
+
+def test_pictures_and_images_by_one_command(run: Command, folder: Path, tmp_path: Path) -> None:
+    store = tmp_path / "s.atlas"
+    command = ("build", TINY, "--layers", "second.1:0-31,head", "--store", store, "--local", "--crops", "2", *HASTY)
+    ran = run(*command, "--images", folder)
+    assert ran.code == 0, ran.err
+    assert "6 images: 5 used, 1 skipped (1 not an image)." in ran.out
+    assert "Collecting took" in ran.out
+    assert all(phase in ran.out for phase in ("decode", "forward", "statistics", "write"))
+    assert "84 pictures" in ran.out
+    door = atlas.open(store).door
+    assert (door["images"]["count"], door["images"]["used"], door["images"]["crops"]) == (6, 5, 2)
+    assert door["relations"] == ["second.1", "head"]
+    status = run("status", store)
+    assert status.code == 0
+    assert "6 images: 5 used" in status.out
+    assert run("verify", store).code == 0
+    again = run(*command, "--images", folder)
+    assert again.code == 0
+    assert "0 pictures" in again.out
+
+
+def test_images_come_later(run: Command, folder: Path, tmp_path: Path) -> None:
+    store = tmp_path / "s.atlas"
+    command = ("build", TINY, "--layers", "head", "--store", store, "--local", *HASTY)
+    assert run(*command).code == 0
+    assert atlas.open(store).door["images"] is None
+    assert run(*command, "--images", folder, "--no-pictures").code == 0
+    assert atlas.open(store).door["images"]["used"] == 5
+
+
+def test_a_plan_of_images_writes_nothing(run: Command, folder: Path, tmp_path: Path) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    ran = run("plan", TINY, "--images", folder, "--crops", "3")
+    assert ran.code == 0
+    assert "6 images, 3 crops of each" in ran.out
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_bad_input_is_one_line_and_writes_nothing(run: Command, folder: Path, tmp_path: Path) -> None:
+    place = ("--store", tmp_path / "never", "--local", "--layers", "head")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    (notes / "a.txt").write_text("no picture")
+    one_line(run("build", TINY, *place, "--images", tmp_path / "nowhere"), "nowhere", "no such file")
+    one_line(run("build", TINY, *place, "--images", empty), "No images", "empty")
+    one_line(run("build", TINY, *place, "--images", notes), "No image can be used of 1 image", "a.txt")
+    one_line(run("build", TINY, *place, "--images", "tests.collecting.nothing:here"), "tests.collecting")
+    one_line(run("build", TINY, *place, "--no-pictures"), "--no-pictures", "--images")
+    assert not (tmp_path / "never").exists()
+
+
+def test_other_crops_or_images_are_refused_with_what_differs(run: Command, folder: Path, tmp_path: Path) -> None:
+    command = ("build", TINY, "--layers", "head", "--store", tmp_path / "s", "--local", "--no-pictures")
+    assert run(*command, "--images", folder).code == 0
+    one_line(run(*command, "--images", folder, "--crops", "9"), "recipe.crops: 8 here, 9 asked")
+    (folder / "new.png").write_bytes(encoded(pixels(99)))
+    one_line(run(*command, "--images", folder), "another list of images", "6", "7")
