@@ -12,6 +12,7 @@
     │   ├── CannotWrite            no permission, not a folder, ...
     │   └── StoreFull              no space left on the device
     ├── ImagesError                the images that were given: none there, none usable, no data set
+    ├── QueryError                 a question to the tables that cannot be answered
     └── BuildFailed                some shards failed; the rest is kept
 
 The command line prints an `AtlasError` as one line; anything else is a bug and keeps its traceback.
@@ -83,6 +84,10 @@ class StoreFull(StoreError):
 
 class ImagesError(AtlasError):
     """The images that were given: none there, none that can be used, no data set."""
+
+
+class QueryError(AtlasError):
+    """A question to the tables that cannot be answered: SQL with a mistake in it, a column that is not there."""
 
 
 class BuildFailed(AtlasError):

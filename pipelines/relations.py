@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from atlas.catalogue import likeness
+from atlas.catalogue import likeness, write_tables
 from atlas.plan import IMAGES, STATISTICS, Plan, fingerprint
 from atlas.store import Receipt, Store, Stored
 from atlas.store.layout import EXCITED, NEIGHBOURS
@@ -21,7 +21,7 @@ from atlas.store.schema import RELATIONS, columns_receipt, group_key
 
 
 def finish(store: Store) -> dict[str, Any]:
-    """Write the relations where they are due; say how long it took."""
+    """Write the relations where they are due, and the tables; say how long it took."""
     began = time.perf_counter()
     plans = [plan for plan in store.plans_of(STATISTICS.name) if store.columns_done(plan)]
     if plans:
@@ -31,6 +31,7 @@ def finish(store: Store) -> dict[str, Any]:
             stored = [*_neighbours(store, plans), *_excited(store, plans)]
             layers = [plan.layer_name for plan in plans]
             store.put_reduced(RELATIONS, Receipt(read, 0, (0, len(plans)), tuple(stored), record={"layers": layers}))
+    write_tables(store)
     return {"seconds": round(time.perf_counter() - began, 3)}
 
 

@@ -56,6 +56,8 @@ def build(
     """
     store.backend.sweep()
     store.prepare(plans)
+    if model.labels is not None:
+        store.put_labels(model.labels)
     if images is not None:
         images.write(store, plans)
     write_door(store)

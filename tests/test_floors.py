@@ -42,6 +42,7 @@ HOMES = {
     "torch": ("atlas.models", "atlas.rendering", *NETWORKED, "atlas.cli", "pipelines"),
     "torchvision": ("atlas.models",),
     "timm": ("atlas.models",),
+    "duckdb": ("atlas.catalogue.tables", "atlas.catalogue.query"),
     "datasets": ("atlas.collecting.datasets_on_disk",),
     "numba": ("atlas.collecting.kernels",),
     "ray": ("pipelines.on_ray",),

@@ -10,7 +10,8 @@ Reading needs neither torch nor ray. Nothing is loaded before it is asked for.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ from PIL import Image
 
 from atlas.catalogue import show
 from atlas.catalogue.door import read_door
+from atlas.catalogue.find import question
+from atlas.catalogue.query import Result, ask
+from atlas.catalogue.tables import Tables
 from atlas.errors import StoreError, UnknownName
 from atlas.plan import SHARD, Plan
 from atlas.recipe import Recipe
@@ -68,6 +72,46 @@ class Catalogue:
         if unit.basis != "channel":
             raise UnknownName.among("basis", unit.basis, ["channel"], hint=f"{self.store} has only channels.")
         return self.layer(unit.layer)[unit.index]
+
+    @cached_property
+    def tables(self) -> Tables:
+        """Its tables: units, examples, classes, images."""
+        return Tables(self.store)
+
+    def sql(self, text: str, **values: Any) -> Result:
+        """The answer to a question in SQL, in which `$name` stands for one of `values`.
+
+        The tables and what their columns mean: `atlas query STORE`. Raises `QueryError` or `UnknownName`.
+        """
+        return ask(self.tables, text, values)
+
+    def find(
+        self,
+        layer: str | Sequence[str] | None = None,
+        status: str | Sequence[str] | None = None,
+        order: str | None = None,
+        top: int | None = None,
+        **ranges: Any,
+    ) -> list[UnitView]:
+        """The units that fit, in `order`, as `peak desc`: the first `top` of them.
+
+        `layer` names layers, or is a glob. Of `ranges` each is a column of the table `units`: a range (low, high),
+        either of them None; a list of values; or one value, which may be a glob where it is text. Raises `UnknownName`,
+        offering the nearest.
+        """
+        layers = None if layer is None else self.matching(layer)
+        text, values = question(layers, status, order, top, ranges)
+        return [self.layers[name][index] for name, index in self.sql(text, **values) if name in self.layers]
+
+    def matching(self, layers: str | Sequence[str]) -> list[str]:
+        """The names of the layers that names or globs say, in the network's order. Raises `UnknownName`."""
+        patterns = [layers] if isinstance(layers, str) else list(layers)
+        for pattern in patterns:
+            if not any(name == pattern or fnmatchcase(name, pattern) for name in self.layers):
+                self.layer(pattern)
+        return [
+            name for name in self.layers if any(name == pattern or fnmatchcase(name, pattern) for pattern in patterns)
+        ]
 
     def __iter__(self) -> Iterator[LayerView]:
         return iter(self.layers.values())

@@ -8,8 +8,9 @@ from __future__ import annotations
 import base64
 import io
 import math
+from collections.abc import Sequence
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 GAP = 2
 PAPER = 255
+ROWS = 20
+"""Rows of a table that are shown."""
 
 
 def sheet(layer: LayerView, variant: str, columns: int) -> Image.Image:
@@ -63,6 +66,43 @@ def unit(unit: UnitView) -> str:
         if unit.status_of(variant) != "absent"
     )
     return f"<div><b>{escape(str(unit))}</b> mean {unit.mean:.4g}, peak {unit.peak:.4g}</div>{figures}"
+
+
+def text_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """The first rows of a table as lines of text, numbers to the right."""
+    shown = [[cell(value) for value in row] for row in rows[:ROWS]]
+    widths = [max(map(len, column)) for column in zip(columns, *shown, strict=True)]
+    right = [all(isinstance(row[place], int | float | None) for row in rows[:ROWS]) for place in range(len(columns))]
+    lines = [
+        "  ".join(
+            text.rjust(width) if number else text.ljust(width)
+            for text, width, number in zip(line, widths, right, strict=True)
+        ).rstrip()
+        for line in [columns, *shown]
+    ]
+    return "\n".join([*lines, _more(rows)]).rstrip()
+
+
+def html_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """The first rows of a table."""
+    head = "".join(f"<th>{escape(name)}</th>" for name in columns)
+    body = "".join(f"<tr>{''.join(f'<td>{escape(cell(value))}</td>' for value in row)}</tr>" for row in rows[:ROWS])
+    return f"<table><tr>{head}</tr>{body}</table>{_more(rows)}"
+
+
+def cell(value: Any) -> str:
+    """A value as a table shows it.
+
+    >>> [cell(value) for value in (0.123456, 12345.678, None, "a", 7)]
+    ['0.1235', '12345.7', 'NULL', 'a', '7']
+    """
+    if isinstance(value, float):
+        return f"{value:.6g}" if abs(value) >= 1 else f"{value:.4g}"
+    return "NULL" if value is None else str(value)
+
+
+def _more(rows: Sequence[Any]) -> str:
+    return f"{len(rows):,} rows, of which {ROWS} are shown" if len(rows) > ROWS else ""
 
 
 def _img(picture: Image.Image, alt: str) -> str:

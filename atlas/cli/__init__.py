@@ -14,7 +14,7 @@ import sys
 
 import typer
 
-from atlas.cli import building, looking, reading
+from atlas.cli import building, looking, querying, reading
 from atlas.cli.printing import complain, program
 from atlas.errors import AtlasError
 
@@ -26,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for module in (looking, building, reading):
+for module in (looking, building, reading, querying):
     module.register(app)
 
 

@@ -27,6 +27,11 @@ def complain(line: str) -> None:
     err.print(f"[red]error:[/red] {_plain(line)}")
 
 
+def remark(line: str) -> None:
+    """One line beside the results, to standard error."""
+    err.print(_plain(line))
+
+
 def program() -> str:
     """How the user can call us again: `atlas` where the shell finds it, else the way they did."""
     called = Path(sys.argv[0])

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from atlas.store.layout import LEVELS
+
 Fields = NDArray[np.float64]
 """[c,F]: a row of numbers a channel, each at its place in `FIELDS`."""
 Floats = NDArray[np.float32]
@@ -28,7 +30,6 @@ STEPS = 4
 """Bins an octave."""
 KEPT = 9
 """Strongest images a channel and side."""
-QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 
 _MAGNITUDES = np.ldexp(1 + np.arange(STEPS) / STEPS, np.arange(LOWEST, HIGHEST)[:, None]).ravel()
 EDGES: Floats = np.concatenate(
@@ -168,7 +169,7 @@ class Statistics:
     histogram: NDArray[np.int64]
     """[c,B], between `EDGES`."""
     quantiles: Floats
-    """[c,7] at `QUANTILES`, read off the histogram."""
+    """[c,7] at `LEVELS`, read off the histogram."""
     value: Floats
     """[c,2,9], as the next ones: of the highest and of the lowest images; see `strongest`."""
     image: Integers
@@ -210,7 +211,7 @@ def _quantiles(fields: Fields) -> Floats:
     counts = fields[:, FIELDS["histogram"]]
     least, largest = (fields[:, FIELDS[name]] for name in EXTREMES)
     upto = counts.cumsum(axis=1)
-    wanted = np.array(QUANTILES) * upto[:, -1:]
+    wanted = np.array(LEVELS) * upto[:, -1:]
     bin_of = (upto[:, None, :] < wanted[:, :, None]).sum(axis=2)
     held = np.take_along_axis(counts, bin_of, axis=1)
     before = np.take_along_axis(upto, bin_of, axis=1) - held

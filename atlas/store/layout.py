@@ -31,8 +31,9 @@ STRONGEST = 9
 """Images kept of each extreme of a unit."""
 BINS = 289
 """Bins of a histogram; see `atlas.collecting.summary.EDGES`."""
-QUANTILES = 7
-"""Quantiles of a channel; see `atlas.collecting.summary.QUANTILES`."""
+LEVELS = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+"""The quantiles that are kept of a channel."""
+QUANTILES = len(LEVELS)
 FIELDS = 9 + BINS + len(EXTREMES) * STRONGEST * 4
 """Numbers a shard of images leaves behind of each channel; see `atlas.collecting.summary.FIELDS`."""
 GUESSES = 5

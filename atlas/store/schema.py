@@ -2,6 +2,7 @@
 
     zarr.json                                   the root group: version, identity, model; written once
     catalogue.json                              small and derived: what a reader opens first
+    classes.json                                the names of the network's classes, where it has names for them
     plans/images.json                           what is shown to the network
     plans/STAGE/LAYER.json                      who owns that layer's features, statistics or examples
     receipts/images/00003.json                  a finished shard of images
@@ -49,6 +50,7 @@ LIST = "receipts/list.json"
 """The list of images is written."""
 RELATIONS = "receipts/relations.json"
 TABLES = "tables/"
+CLASSES = "classes.json"
 
 
 def layer_key(layer: Layer) -> str:

@@ -172,6 +172,7 @@ class Store:
     def _write(
         self, plan: Plan, what: str, owned: dict[str, layout.Array], rows: dict[str, slice], data: Data
     ) -> list[Stored]:
+        # A shard of examples without photographs has no array of its own: its receipt carries all of it.
         expected = {
             name: ((at.stop - at.start, *owned[name].shape[1:]), owned[name].dtype) for name, at in rows.items()
         }
@@ -308,6 +309,18 @@ class Store:
             return json.loads(self.backend.get(key) or b"null")
         except ValueError:
             return None
+
+    @property
+    def labels(self) -> list[str] | None:
+        """The names of the network's classes, by their numbers; None where the store has none."""
+        there = self.get_json(schema.CLASSES)
+        names = there.get("names") if isinstance(there, dict) else None
+        return [str(name) for name in names] if isinstance(names, list) else None
+
+    def put_labels(self, names: Sequence[str]) -> None:
+        """Write the names of the network's classes, or others in their place."""
+        kind = {"encoding-type": "classes", "encoding-version": schema.VERSION}
+        self.put_json(schema.CLASSES, kind | {"names": list(names)})
 
     def _put(self, key: str, data: bytes) -> None:
         """Write a small object unless it is there already, the same."""

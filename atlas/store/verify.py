@@ -21,7 +21,7 @@ from atlas.store.receipts import Receipt, Stored, digest_of, unfold
 from atlas.store.store import Store
 
 Kind = Literal["missing", "torn", "foreign", "unfinished"]
-TOP = (schema.ROOT, "catalogue.json", schema.LAYERS)
+TOP = (schema.ROOT, "catalogue.json", schema.CLASSES, schema.LAYERS)
 """Objects that belong to no layer."""
 
 

@@ -13,7 +13,6 @@ from atlas.collecting.summary import (
     EDGES,
     FIELDS,
     KEPT,
-    QUANTILES,
     WIDTH,
     Fields,
     bins,
@@ -23,6 +22,7 @@ from atlas.collecting.summary import (
     statistics,
     strongest,
 )
+from atlas.store.layout import LEVELS
 from tests.collecting.plain import Values, assert_fields, histogram_of, statistics_of, strongest_of
 
 
@@ -133,7 +133,7 @@ def test_statistics_are_those_of_the_values(rectified: bool) -> None:
     np.testing.assert_allclose(found.active_positions, (whole > 0).mean(1), rtol=1e-6)
     assert (found.active_images == 1).all()
     assert found.histogram.sum() == whole.size
-    wanted = np.quantile(whole, QUANTILES, axis=1).T
+    wanted = np.quantile(whole, LEVELS, axis=1).T
     # Within the quarter of an octave that a bin is wide.
     np.testing.assert_allclose(found.quantiles, wanted, rtol=0.13, atol=2e-4 if not rectified else 2e-5)
     assert (np.diff(found.quantiles, axis=1) >= 0).all()

@@ -26,6 +26,29 @@ export interface Features {
   pictured: boolean;
 }
 
+/** How much is there of a stage that shows the network images. */
+export interface Stage {
+  asked: number;
+  done: number;
+  /** Whether its columns are written. */
+  written: boolean;
+}
+
+/** The images that everything rests on. */
+export interface Images {
+  count: number;
+  /** Of these were looked at so far, and could be shown to the network. */
+  done: number;
+  used: number;
+  crops: number;
+  /** Size of the reference set, and every how many images one belongs to it. */
+  reference: number;
+  step: number;
+  classes: number;
+  /** Whether the store holds parts of the images. */
+  photographs: boolean;
+}
+
 export interface LayerEntry {
   name: string;
   key: string;
@@ -35,6 +58,8 @@ export interface LayerEntry {
   stride: number;
   flops: number;
   features?: Features | null;
+  statistics?: Stage | null;
+  examples?: Stage | null;
 }
 
 export interface Catalogue {
@@ -43,6 +68,10 @@ export interface Catalogue {
   "written-by"?: string;
   model: Model;
   note: string | null;
+  /** Absent where no images were given, as in stores of version 1.0. */
+  images?: Images | null;
+  /** The layers that neighbours and excited units were sought in, by the numbers that the store gives them. */
+  relations?: string[] | null;
   layers: LayerEntry[];
 }
 
@@ -75,7 +104,11 @@ function parseCatalogue(bytes: Uint8Array): Catalogue | null {
   }
 }
 
-/** Whether some pictures that were asked for are still to come. */
-export function unfinished(catalogue: Catalogue): boolean {
-  return catalogue.layers.some(({ features }) => features && (features.done < features.units || !features.pictured));
+/** Whether something that was asked for is still to come. */
+export function unfinished({ images, layers }: Catalogue): boolean {
+  if (images && images.done < images.count) return true;
+  return layers.some(({ features, statistics, examples }) => {
+    if (features && (features.done < features.units || !features.pictured)) return true;
+    return [statistics, examples].some((stage) => stage && (stage.done < stage.asked || !stage.written));
+  });
 }

@@ -1,7 +1,9 @@
 /**
  * The pictures of one array, as addresses that an <img> takes.
  *
- *     (unit, variant) -> "blob:..." | null where there is no picture
+ *     (row, column) -> "blob:..." | null where there is no picture
+ *
+ * Rows are units and columns their variants, or rows are images.
  *
  * Wishes of the same moment go out together, so that neighbours in the file share a request; the latest wishes
  * go first, for they are what the reader looks at now.
@@ -26,42 +28,44 @@ function keep(address: string, drop: () => void): void {
 }
 
 interface Wish {
-  unit: number;
-  variant: number;
+  row: number;
+  column: number;
   signal: AbortSignal | undefined;
   grant: (address: string | null) => void;
   refuse: (error: unknown) => void;
 }
 
 export class Gallery {
-  #array: zarr.Array<"uint8">;
+  #array: zarr.Array<"uint8"> | null;
   #most: number;
+  #place: (row: number, column: number) => number[];
   #known = new Map<string, string | null>();
   #wishes: Wish[] = [];
   #rounds = 0;
   #scheduled = false;
 
-  /** `most` pictures are asked for in one round. */
-  constructor(array: zarr.Array<"uint8">, most: number) {
+  /** `most` pictures are asked for in one round; where one lies in the array says `place`. There is none in null. */
+  constructor(array: zarr.Array<"uint8"> | null, most = 1, place = (row: number, column: number) => [row, column]) {
     this.#array = array;
     this.#most = most;
+    this.#place = place;
   }
 
   /** Side of a picture in pixels. */
   get side(): number {
-    return this.#array.shape[3] ?? 0;
+    return this.#array?.shape.at(-2) ?? 0;
   }
 
   /** The address if it is already here; undefined if it must be asked for. */
-  known(unit: number, variant: number): string | null | undefined {
-    return this.#known.get(`${unit}/${variant}`);
+  known(row: number, column: number): string | null | undefined {
+    return this.#array ? this.#known.get(`${row}/${column}`) : null;
   }
 
-  picture(unit: number, variant: number, signal?: AbortSignal): Promise<string | null> {
-    const known = this.known(unit, variant);
+  picture(row: number, column: number, signal?: AbortSignal): Promise<string | null> {
+    const known = this.known(row, column);
     if (known !== undefined) return Promise.resolve(known);
     return new Promise((grant, refuse) => {
-      this.#wishes.push({ unit, variant, signal, grant, refuse });
+      this.#wishes.push({ row, column, signal, grant, refuse });
       this.#schedule();
     });
   }
@@ -77,7 +81,7 @@ export class Gallery {
 
   async #round(): Promise<void> {
     this.#wishes = this.#wishes.filter((wish) => !wish.signal?.aborted || (wish.grant(null), false));
-    const wishes = this.#wishes.splice(-this.#most).sort((a, b) => a.unit - b.unit || a.variant - b.variant);
+    const wishes = this.#wishes.splice(-this.#most).sort((a, b) => a.row - b.row || a.column - b.column);
     if (wishes.length === 0) return;
     this.#rounds++;
     if (this.#wishes.length > 0) this.#schedule();
@@ -86,14 +90,14 @@ export class Gallery {
     if (this.#wishes.length > 0) this.#schedule();
   }
 
-  async #fulfil({ unit, variant, grant, refuse }: Wish): Promise<void> {
+  async #fulfil({ row, column, grant, refuse }: Wish): Promise<void> {
     try {
-      const known = this.known(unit, variant);
+      const known = this.known(row, column);
       if (known !== undefined) return grant(known);
-      const { data } = await this.#array.getChunk([unit, variant, 0, 0, 0]);
+      const { data } = await this.#array!.getChunk([...this.#place(row, column), 0, 0, 0]);
       const address = isPicture(data) ? URL.createObjectURL(new Blob([data as BlobPart], { type: "image/jpeg" })) : null;
-      this.#known.set(`${unit}/${variant}`, address);
-      if (address) keep(address, () => this.#known.delete(`${unit}/${variant}`));
+      this.#known.set(`${row}/${column}`, address);
+      if (address) keep(address, () => this.#known.delete(`${row}/${column}`));
       grant(address);
     } catch (error) {
       refuse(error);

@@ -2,11 +2,15 @@
  * One layer, opened: its pictures and numbers.
  *
  *     catalogue entry -> layer -> (unit, variant) -> picture | status, mean, peak
+ *                              -> what its units answered to images
  *
- * One request reads the layer's metadata, one the index of a shard, one a run of neighbouring pictures.
+ * One request reads the layer's metadata, one the index of a shard, one a run of neighbouring pictures. Pictures, statistics
+ * and examples may each be there or not.
  */
 import * as zarr from "zarrita";
+import { Answers, EXTREMES } from "./answers";
 import type { LayerEntry } from "./catalogue";
+import { Columns, type Ranged } from "./columns";
 import { Gallery } from "./gallery";
 import { Problem } from "./problems";
 import type { Folder } from "./store";
@@ -22,20 +26,42 @@ const THUMBS = 40;
 const IMAGES = 16;
 
 export interface Numbers {
-  status: Uint8Array;
   mean: Float32Array;
   peak: Float32Array;
 }
 
+const NO_NUMBERS: Numbers = { mean: new Float32Array(), peak: new Float32Array() };
+
+/** What a wall can show of every unit: a picture that was made, or the image that drives it most. */
+export interface Face {
+  name: string;
+  /** Place among the variants; null for an image. */
+  variant: number | null;
+  gallery: Gallery;
+  column: number;
+}
+
 export class Layer {
+  /** Read by `measured`; empty until then. */
+  numbers: Numbers = NO_NUMBERS;
+  /** The faces that there are, the one to begin with first. */
+  readonly faces: Face[];
+
   constructor(
     readonly entry: LayerEntry,
     readonly variants: string[],
     readonly attributes: Record<string, unknown>,
     readonly image: Gallery,
     readonly thumb: Gallery,
-    readonly numbers: Numbers,
-  ) {}
+    readonly statuses: Uint8Array,
+    readonly answers: Answers | null,
+    /** Asks for the numbers. */
+    readonly read: () => Promise<Numbers>,
+  ) {
+    const made = variants.map((name, variant): Face => ({ name, variant, gallery: this.wall, column: variant }));
+    const best: Face[] = answers && entry.examples?.done ? [{ name: EXAMPLE, variant: null, gallery: answers.pictures[0], column: 0 }] : [];
+    this.faces = entry.features?.done ? [...made, ...best] : [...best, ...made];
+  }
 
   /** Where unit and variant stand in the columns. */
   at(unit: number, variant: number): number {
@@ -43,7 +69,18 @@ export class Layer {
   }
 
   status(unit: number, variant: number): Status {
-    return this.numbers.status[this.at(unit, variant)] ?? Status.ABSENT;
+    return this.statuses[this.at(unit, variant)] ?? Status.ABSENT;
+  }
+
+  /** What may be shown of a unit on a wall of `face`; an example is there or not. */
+  shown(unit: number, face: Face): Status {
+    return face.variant === null ? Status.OK : this.status(unit, face.variant);
+  }
+
+  /** The face that stands for a unit among those of other layers. */
+  faceOf(unit: number): Face | undefined {
+    const there = this.faces.find((face) => !this.entry.features?.pictured || this.shown(unit, face) !== Status.ABSENT);
+    return there ?? this.faces[0];
   }
 
   /** Whether the columns say that this unit was rendered. */
@@ -57,41 +94,73 @@ export class Layer {
   }
 }
 
+/** A wall of the images that drive units most. */
+export const EXAMPLE = "best example";
+
 const opened = new Map<string, Promise<Layer>>();
 
-/** The open layer of `entry`; asked for once, and again after it failed or was forgotten. */
+/** The open layer of `entry`, without its numbers; asked for once, and again after it failed or was forgotten. */
 export function openLayer(store: Folder, entry: LayerEntry): Promise<Layer> {
-  const known = opened.get(entry.key);
+  return once(entry.key, () => open(store.folder("layers", entry.key), entry));
+}
+
+/** The open layer of `entry` with its numbers. */
+export function measured(store: Folder, entry: LayerEntry): Promise<Layer> {
+  return once(`${entry.key}/numbers`, async () => {
+    const layer = await openLayer(store, entry);
+    layer.numbers = await layer.read();
+    return layer;
+  });
+}
+
+function once(key: string, make: () => Promise<Layer>): Promise<Layer> {
+  const known = opened.get(key);
   if (known) return known;
-  const layer = open(store.folder("layers", entry.key), entry);
-  opened.set(entry.key, layer);
-  layer.catch(() => opened.delete(entry.key));
+  const layer = make();
+  opened.set(key, layer);
+  layer.catch(() => opened.delete(key));
   return layer;
 }
 
 /** Read the layer anew when it is asked for next. */
 export function forget(entry: LayerEntry): void {
   opened.delete(entry.key);
+  opened.delete(`${entry.key}/numbers`);
 }
 
 async function open(folder: Folder, entry: LayerEntry): Promise<Layer> {
-  if (!entry.features) throw notYet(entry);
+  if (!entry.features && !entry.statistics?.written) throw notYet(entry);
   const store = zarr.withRangeCoalescing(await zarr.withMaybeConsolidatedMetadata(folder, { format: "v3" }), { coalesceSize: GAP });
-  const group = await zarr.open.v3(zarr.root(store).resolve("features"), { kind: "group" }).catch((error) => {
+  const root = zarr.root(store as Ranged);
+  const answers = entry.statistics?.written ? await openAnswers(root, entry) : null;
+  if (!entry.features) return new Layer(entry, [], {}, new Gallery(null), new Gallery(null), new Uint8Array(), answers, () => Promise.resolve(NO_NUMBERS));
+  const group = await zarr.open.v3(root.resolve("features"), { kind: "group" }).catch((error) => {
     throw error instanceof zarr.NotFoundError ? notYet(entry) : error;
   });
-  const array = (name: string) => zarr.open.v3(group.resolve(name), { kind: "array" });
-  const [image, thumb, ...columns] = await Promise.all(["image", "thumb", "status", "mean", "peak"].map(array));
-  // A column is a single chunk.
-  const [status, mean, peak] = await Promise.all(columns.map(async (column) => (await column.getChunk([0, 0])).data));
-  return new Layer(
-    entry,
-    entry.features.variants,
-    group.attrs,
-    new Gallery(image as zarr.Array<"uint8">, IMAGES),
-    new Gallery(thumb as zarr.Array<"uint8">, THUMBS),
-    { status: status as Uint8Array, mean: mean as Float32Array, peak: peak as Float32Array },
-  );
+  const columns = new Columns(root.store, group);
+  const [image, thumb, status] = await Promise.all([pictures(group, "image"), pictures(group, "thumb"), columns.whole("status")]);
+  const read = async () => {
+    const [mean, peak] = (await Promise.all(["mean", "peak"].map((name) => columns.whole(name)))) as [Float32Array, Float32Array];
+    return { mean, peak };
+  };
+  return new Layer(entry, entry.features.variants, group.attrs, new Gallery(image, IMAGES), new Gallery(thumb, THUMBS), status as Uint8Array, answers, read);
+}
+
+async function openAnswers(root: zarr.Location<Ranged>, entry: LayerEntry): Promise<Answers> {
+  const statistics = new Columns(root.store, root.resolve("statistics"));
+  if (!entry.examples?.done) return new Answers(statistics, null, [new Gallery(null), new Gallery(null)]);
+  const group = root.resolve("examples");
+  // A store may hold no photographs.
+  const picture = await pictures(group, "picture").catch((error) => {
+    if (error instanceof zarr.NotFoundError) return null;
+    throw error;
+  });
+  const [top, bottom] = EXTREMES.map((_, extreme) => new Gallery(picture, THUMBS, (unit, rank) => [unit, extreme, rank]));
+  return new Answers(statistics, entry.examples.written ? new Columns(root.store, group) : null, [top!, bottom!]);
+}
+
+function pictures(group: zarr.Location<Ranged>, name: string): Promise<zarr.Array<"uint8">> {
+  return zarr.open.v3(group.resolve(name), { kind: "array" }) as Promise<zarr.Array<"uint8">>;
 }
 
 function notYet(entry: LayerEntry): Problem {

@@ -4,7 +4,12 @@
  *     #/                     home
  *     #/features.11          a layer's wall; `?sort=peak&variant=negative&status=ok` is how it is shown
  *     #/features.11:300      a unit; `#/features.11/BASIS:300` for another basis than the channels
+ *     #/images/              the wall of images; `?status=truncated&from=20000`
+ *     #/images/12            an image
+ *     #/classes/7            a class
  *
+ * A slash stands in no encoded name and, before a basis, only together with a colon: so no layer's name is an image's address.
+ * `#/images` without its slash is the layer of that name where there is one.
  * Names are encoded as by encodeURIComponent, so a layer called `a#b/c` is `#/a%23b%2Fc`. Behind `#/` a unit's name
  * as it is written in Python (`unitName`) is an address as well.
  */
@@ -15,6 +20,9 @@ export type Route =
   | { page: "home" }
   | { page: "layer"; layer: string; view: URLSearchParams }
   | { page: "unit"; layer: string; basis: string; index: number }
+  | { page: "images"; view: URLSearchParams }
+  | { page: "image"; number: number }
+  | { page: "class"; number: number }
   | { page: "nowhere"; text: string };
 
 export function parse(hash: string): Route {
@@ -22,8 +30,12 @@ export function parse(hash: string): Route {
   if (path === "") return { page: "home" };
   const unit = parseUnit(path);
   if (unit) return { page: "unit", ...unit };
+  const view = new URLSearchParams(query);
+  if (path === "images/") return { page: "images", view };
+  const [, group, number] = /^(images|classes)\/([0-9]+)$/.exec(path) ?? [];
+  if (group) return { page: group === "images" ? "image" : "class", number: Number(number) };
   if (/[:/]/.test(path)) return { page: "nowhere", text: path };
-  return { page: "layer", layer: decoded(path), view: new URLSearchParams(query) };
+  return { page: "layer", layer: decoded(path), view };
 }
 
 export interface Unit {
@@ -71,6 +83,19 @@ export function toLayer(layer: string, view?: URLSearchParams): string {
 
 export function toUnit(layer: string, index: number, basis = CHANNEL): string {
   return `#/${encodeURIComponent(layer)}${basis === CHANNEL ? "" : `/${basis}`}:${index}`;
+}
+
+export function toImages(view?: URLSearchParams): string {
+  const query = view?.toString();
+  return `#/images/${query ? `?${query}` : ""}`;
+}
+
+export function toImage(number: number): string {
+  return `#/images/${number}`;
+}
+
+export function toClass(number: number): string {
+  return `#/classes/${number}`;
 }
 
 /** A unit's name as it is written in code and on the command line: `features.11:300`, as Python's `str(Unit)`. */

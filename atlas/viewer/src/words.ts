@@ -18,6 +18,18 @@ export const STATUS: Record<number, { name: string; means: string }> = {
   [Status.ABSENT]: { name: "absent", means: "Not rendered yet." },
 };
 
+/** What became of an image that could not be shown to the network, by the name of its status. */
+export const IMAGE_STATUS: Record<string, string> = {
+  duplicate: "The same bytes as an image before it in the list, which was used in its stead.",
+  "not an image": "Empty, or of no format that is read.",
+  truncated: "Cut short: what came before the cut is not used either.",
+  damaged: "An image by its first bytes, but it could not be decoded.",
+  "too large": "More pixels or bytes than are decoded.",
+  unreadable: "The file, folder or data set could not be read.",
+  changed: "No longer what was listed when the build began.",
+  absent: "Not looked at yet.",
+};
+
 /** Whether a picture may be there: also where it is not yet written down what became of it. Any other is stored plain grey. */
 export function mayShow(status: Status): boolean {
   return status === Status.OK || status === Status.ABSENT;
@@ -34,6 +46,15 @@ const ORDINAL = new Intl.PluralRules("en", { type: "ordinal" });
 /** Four significant digits; a dash where there is no number. */
 export function number(value: number | undefined): string {
   return value === undefined || Number.isNaN(value) ? "–" : SIGNIFICANT.format(value).replace("-", "−");
+}
+
+/** A share in hundredths: `38%`, `0.12%`, `99.97%`, `under 0.01%`. */
+export function share(value: number): string {
+  if (Number.isNaN(value)) return "–";
+  const percent = 100 * value;
+  if (percent > 0 && percent < 0.01) return "under 0.01%";
+  if (percent > 99 && percent < 100) return `${Math.min(99.99, percent).toFixed(2)}%`;
+  return `${percent >= 10 ? percent.toFixed(0) : SIGNIFICANT.format(Number(percent.toPrecision(2)))}%`;
 }
 
 export function count(value: number): string {

@@ -1,0 +1,120 @@
+"""The tables of a catalogue, and what each of their columns means.
+
+    name -> [Column]
+
+Where something is not there (no images, no picture, no class) a column holds NULL; so it does for what is no number.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from atlas.store.layout import GUESSES, LEVELS
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table."""
+
+    name: str
+    type: str
+    """As SQL has it."""
+    meaning: str
+
+
+UNIT = Column("unit", "VARCHAR", "its address: features.11:300")
+LAYER = Column("layer", "VARCHAR", "the layer's name")
+INDEX = Column("index", "INTEGER", "which channel of the layer")
+
+
+def _quantiles() -> list[Column]:
+    return [Column(quantile(level), "FLOAT", f"{level:.0%} of its values lie below") for level in LEVELS]
+
+
+def quantile(level: float) -> str:
+    """The name of the column of a quantile: `q05`."""
+    return f"q{round(level * 100):02d}"
+
+
+def _guesses() -> list[Column]:
+    columns = []
+    for rank in range(1, GUESSES + 1):
+        columns.append(Column(f"class_{rank}", "INTEGER", f"the network's class number {rank} of it"))
+        columns.append(Column(f"label_{rank}", "VARCHAR", "that class's name"))
+        columns.append(Column(f"probability_{rank}", "FLOAT", "and its probability"))
+    return columns
+
+
+UNITS = [
+    UNIT,
+    LAYER,
+    INDEX,
+    Column("basis", "VARCHAR", "what the units of the layer are: channel"),
+    Column("kind", "VARCHAR", "the layer's kind: conv, tokens, linear"),
+    Column("status", "VARCHAR", "ok, unstarted, nan, rectified, absent; silent where it never fired on the images"),
+    Column("silent", "BOOLEAN", "whether it never fired on the images"),
+    Column("mean", "FLOAT", "what its picture reaches: the objective on held-out transforms"),
+    Column("peak", "FLOAT", "and the strongest position"),
+    Column("ratio", "FLOAT", "peak over the strongest answer to a real image"),
+    Column("negative_status", "VARCHAR", "of the picture that lowers it"),
+    Column("negative_mean", "FLOAT", "of that picture, before the rectifier"),
+    Column("negative_peak", "FLOAT", "and its lowest position"),
+    Column("negative_ratio", "FLOAT", "peak over the lowest answer to a real image"),
+    Column("images", "BIGINT", "images that what follows rests on"),
+    Column("activation_mean", "FLOAT", "mean of its values over all positions of the images"),
+    Column("activation_std", "FLOAT", "and their standard deviation"),
+    Column("least", "FLOAT", "the least of them"),
+    Column("largest", "FLOAT", "the largest"),
+    Column("active_positions", "FLOAT", "share of the positions above zero"),
+    Column("active_images", "FLOAT", "share of the images with a position above zero"),
+    *_quantiles(),
+    Column("class", "INTEGER", "the class it speaks for most, by activation x gradient"),
+    Column("label", "VARCHAR", "that class's name"),
+    Column("attribution", "FLOAT", "how much it does, in logits"),
+    Column("nearest", "VARCHAR", "the unit that answers most alike"),
+    Column("likeness", "FLOAT", "how much alike: cosine, 1 for the same"),
+]
+
+EXAMPLES = [
+    UNIT,
+    LAYER,
+    INDEX,
+    Column("extreme", "VARCHAR", "top or bottom"),
+    Column("rank", "INTEGER", "1 for the first of nine"),
+    Column("image", "INTEGER", "the image's number"),
+    Column("path", "VARCHAR", "the image's name"),
+    Column("crop", "INTEGER", "which crop of it; 0 is the network's own"),
+    Column("position", "INTEGER", "where on the layer's grid, row by row"),
+    Column("value", "FLOAT", "what the unit answered there; at the bottom before the rectifier"),
+    *(
+        Column(side, "FLOAT", f"what it saw, in pixels of the image: {of}")
+        for side, of in (("x0", "left"), ("y0", "top"))
+    ),
+    *(Column(side, "FLOAT", of) for side, of in (("x1", "right"), ("y1", "bottom"))),
+]
+
+CLASSES = [
+    UNIT,
+    LAYER,
+    INDEX,
+    Column("class", "INTEGER", "the class's number"),
+    Column("label", "VARCHAR", "its name"),
+    Column("attribution", "FLOAT", "how much the unit speaks for it, in logits, by activation x gradient"),
+    Column("rank_in_unit", "INTEGER", "1 for the unit's strongest class; NULL below its eighth"),
+    Column("rank_in_class", "INTEGER", "1 for the class's strongest unit of the layer; NULL below its eighth"),
+]
+
+IMAGES = [
+    Column("number", "INTEGER", "its place in the list of images"),
+    Column("path", "VARCHAR", "its name"),
+    Column("sha256", "VARCHAR", "of its content"),
+    Column("width", "INTEGER", "in pixels"),
+    Column("height", "INTEGER", "in pixels"),
+    Column("status", "VARCHAR", "ok, or why it was not shown to the network"),
+    Column("reason", "VARCHAR", "the same, for people"),
+    *_guesses(),
+    Column("in_reference", "BOOLEAN", "whether it belongs to the set that likeness and classes rest on"),
+]
+
+TABLES = {"units": UNITS, "examples": EXAMPLES, "classes": CLASSES, "images": IMAGES}
+"""Every table, by name."""

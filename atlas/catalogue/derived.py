@@ -1,0 +1,49 @@
+"""What follows from a unit's picture and its best real examples: the ratio of the two, and whether it ever fired.
+
+peak [c], value of the best example [c] -> ratio [c]        examples, statistics -> silent [c]
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from atlas.units import Status
+
+Floats = np.ndarray[Any, np.dtype[np.float32]]
+Flags = np.ndarray[Any, np.dtype[np.bool_]]
+
+EXTREME = {"positive": 0, "negative": 1}
+"""Which of a unit's extremes (`atlas.store.layout.EXTREMES`) holds the best example of a variant."""
+SIGN = {"positive": 1, "negative": -1}
+NAMES = {int(status): status.name.lower() for status in Status}
+SILENT = "silent"
+"""The status of a unit that never fired on the images that were shown, whatever became of its picture."""
+
+
+def ratio(variant: str, peak: Floats, example_value: Floats) -> Floats:
+    """How strong each picture is beside the best real example of its sign: float32 [c].
+
+    peak [c], example_value [c,2,9]. NaN where there is no example, or its value is zero or of the other sign.
+    """
+    best = example_value[:, EXTREME[variant], 0]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(SIGN[variant] * best > 0, peak / best, np.nan).astype(np.float32)
+
+
+def silent(example_value: Floats, least: Floats, largest: Floats) -> Flags:
+    """Which units never fired: nothing drives them above zero, or they answer everything the same. bool [c].
+
+    example_value [c,2,9]; least, largest [c]. A unit that answers with nothing but NaN is not silent.
+    """
+    flags: Flags = (example_value[:, 0, 0] <= 0) | (least == largest)
+    return flags
+
+
+def statuses(codes: np.ndarray[Any, Any], never: Flags | None) -> np.ndarray[Any, Any]:
+    """Names of the status codes [c] of the positive pictures, object [c]; `silent` stands for `ok` and `absent`."""
+    names: np.ndarray[Any, Any] = np.array([NAMES.get(code, str(code)) for code in range(256)], object)[codes]
+    if never is not None:
+        names[never & np.isin(codes, (Status.OK, Status.ABSENT))] = SILENT
+    return names

@@ -1,0 +1,86 @@
+"""A question about units, said with columns and ranges instead of SQL.
+
+    layers, status, order, top, ranges -> SQL and its values
+
+>>> question(["a"], None, "peak desc", 3, {"ratio": (0.5, None)})[0].split(" WHERE ")[1]
+'layer IN $layers AND "ratio" >= $low0 ORDER BY "peak" DESC NULLS LAST, layer, index LIMIT 3'
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+from atlas.catalogue.columns import UNITS
+from atlas.errors import QueryError, UnknownName
+
+COLUMNS = {column.name: column.type for column in UNITS}
+Values = dict[str, Any]
+
+
+def question(
+    layers: Sequence[str] | None, status: Any, order: str | None, top: int | None, ranges: Mapping[str, Any]
+) -> tuple[str, Values]:
+    """SQL for layer and index of the units that fit, in `order`, of equal ones by layer and index.
+
+    Raises `UnknownName` for a column that is not there, `QueryError` for an order or a range that says nothing.
+    """
+    values: Values = {}
+    parts = []
+    if layers is not None:
+        values["layers"] = list(layers)
+        parts.append("layer IN $layers")
+    wanted = dict(ranges) if status is None else {"status": status, **ranges}
+    for number, (name, value) in enumerate(wanted.items()):
+        parts += _fits(name, value, number, values)
+    where = f" WHERE {' AND '.join(parts)}" if parts else ""
+    by = f" ORDER BY {', '.join([*_order(order), 'layer', 'index'])}" if order else ""
+    limit = "" if top is None else f" LIMIT {_count(top)}"
+    return f"SELECT layer, index FROM units{where}{by}{limit}", values
+
+
+def _fits(what: str, value: Any, number: int, values: Values) -> Iterator[str]:
+    """Conditions for `value`: (low, high), either of them None; some of several; a glob; or the same."""
+    column, name = _column(what), f"value{number}"
+    match value:
+        case tuple():
+            if len(value) != 2:
+                raise QueryError(f"{what} = {value!r}: a range is (low, high), either of them None.")
+            for side, sign, end in (("low", ">=", value[0]), ("high", "<=", value[1])):
+                if end is not None:
+                    values[f"{side}{number}"] = end
+                    yield f"{column} {sign} ${side}{number}"
+        case None:
+            yield f"{column} IS NULL"
+        case str() if COLUMNS[what] == "VARCHAR":
+            values[name] = value
+            yield f"({column} = ${name} OR {column} GLOB ${name})"
+        case Collection() if not isinstance(value, str):
+            values[name] = list(value)
+            yield f"{column} IN ${name}"
+        case _:
+            values[name] = value
+            yield f"{column} = ${name}"
+
+
+def _order(order: str) -> Iterator[str]:
+    """`peak desc, layer` as SQL; what is NULL comes last."""
+    for part in order.split(","):
+        match = re.fullmatch(r"\s*(\w+)(?:\s+(asc|desc))?\s*", part, re.IGNORECASE)
+        if match is None:
+            raise QueryError(f"order = {order!r}: write columns, as in 'peak desc' or 'layer, peak desc'.")
+        yield f"{_column(match[1])} {(match[2] or 'asc').upper()} NULLS LAST"
+
+
+def _column(name: str) -> str:
+    """A column of the units, as SQL. Raises `UnknownName`, offering the nearest."""
+    if name not in COLUMNS:
+        raise UnknownName.among("column", name, COLUMNS, hint="All of them: cat.sql('describe units').")
+    return f'"{name}"'
+
+
+def _count(top: int) -> int:
+    if top < 0:
+        raise QueryError(f"top = {top}: how many units to give; none or more.")
+    return int(top)

@@ -1,0 +1,28 @@
+/** The names of the classes, where the store has them. */
+import type { Folder } from "./store";
+
+let asked: { store: Folder; names: Promise<string[]> } | undefined;
+
+/** The name of every class by its number; empty where the store does not say. */
+export function readLabels(store: Folder): Promise<string[]> {
+  if (asked?.store === store) return asked.names;
+  const names = read(store);
+  asked = { store, names };
+  names.catch(() => (asked = undefined));
+  return names;
+}
+
+async function read(store: Folder): Promise<string[]> {
+  const bytes = await store.get("classes.json");
+  if (!bytes) return [];
+  try {
+    const names: unknown = JSON.parse(new TextDecoder().decode(bytes));
+    return Array.isArray(names) ? names.map(String) : [];
+  } catch {
+    return [];
+  }
+}
+
+export function labelOf(names: string[], number: number): string {
+  return names[number] || `class ${number}`;
+}
