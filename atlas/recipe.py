@@ -128,6 +128,11 @@ class Recipe:
             raise AtlasError(f"recipe: box must be two rising numbers above 0 and up to 1, not {given}.")
 
     @property
+    def measured(self) -> bool:
+        """Whether it keeps to a spectrum that was measured on images."""
+        return self.spectrum not in ("", NATURAL)
+
+    @property
     def diverse(self) -> tuple[str, ...]:
         """The variants that are made side by side so as to differ, in the order they were asked for."""
         return tuple(variant for variant in self.variants if variant.startswith("diverse-"))

@@ -48,6 +48,11 @@ class Batch:
         return [unit for unit in self.units for _ in self.variants]
 
     @property
+    def joint(self) -> bool:
+        """Whether the pictures of a unit were made to differ from each other."""
+        return len(self.variants) > 1
+
+    @property
     def before(self) -> bool:
         """Whether the value before the rectifier counts."""
         return self.variants == ("negative",)
@@ -64,7 +69,7 @@ class Batch:
         """What its pictures are raised by."""
         if self.before:
             return -self.value
-        if len(self.variants) == 1:
+        if not self.joint:
             return self.value
         return self.value - self.weight * (magnitude(self.value) * diversity(self.layer, len(self.variants)))
 

@@ -23,10 +23,11 @@ from torch import Tensor
 from atlas.errors import AtlasError, ImagesError
 from atlas.recipe import NATURAL, Recipe
 from atlas.rendering.parameters import CORRELATION
+from atlas.store.layout import SPECTRUM
 
 SIDE = 128
 """Pixels that the middle square of an image is scaled to before it is measured."""
-SHAPE = (3, SIDE // 2 + 1, SIDE // 2 + 1)
+SHAPE = SPECTRUM
 """Axes of colour, frequencies down and across, from 0 to half a cycle a pixel; 51 KB."""
 LEVEL, SLOPE = 0.16, 1.2
 """Magnitude of the natural spectrum at one cycle a pixel, and the power of 1/f by which it rises below: fitted to the

@@ -15,12 +15,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from atlas.models import Prepared
 from atlas.recipe import Numerics, Recipe
 from atlas.rendering.batches import Batch
-from atlas.rendering.engine import Parameterization, Transforms, ascend
+from atlas.rendering.engine import Parameterization, Transforms, View, ascend
 from atlas.rendering.score import score_batch
+from atlas.rendering.transforms import draw
 from atlas.store import as_stored
 from atlas.units import Status
 
@@ -78,11 +80,22 @@ def _try(
         parameterization=parameterization,
         transforms=transforms,
     )
+    if batch.joint:
+        states[(states == Status.OK) & ~_moves(prepared, batch, found, recipe, numerics)] = Status.UNSTARTED
     pictures = (found * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()[: len(batch)]
     status = states.cpu().numpy()[: len(batch)]
     pictures[status != Status.OK] = GREY
     shaped = pictures.reshape(*batch.shape, *pictures.shape[1:])
     return Tried(shaped, status.reshape(batch.shape), np.full(batch.shape, attempt, np.uint8))
+
+
+def _moves(prepared: Prepared, batch: Batch, found: Tensor, recipe: Recipe, numerics: Numerics) -> Tensor:
+    """Whether each unit's own value has a gradient at its picture, bool Tensor[n]: diversity has one in any case."""
+    pictures = found.detach().requires_grad_()
+    (affine,) = draw(batch.keys(recipe.seed), recipe, 1, "held-out").to(numerics.device)
+    value = batch.value(View.through(prepared, pictures, affine, before=False))
+    (gradient,) = torch.autograd.grad(value.sum(), pictures, materialize_grads=True)
+    return gradient.flatten(1).abs().amax(1) > 0
 
 
 def _worth(prepared: Prepared, batch: Batch, recipe: Recipe, numerics: Numerics, tried: Tried) -> NDArray[np.float32]:
