@@ -2,6 +2,7 @@
 
     Recipe     every knob that changes what a picture shows; frozen, named presets
     Collection what is shown to the network: which images, how many crops of each
+    LayoutRecipe   every knob that changes where an activation lies on a map
     Numerics   what moves bits without changing meaning: widths, threads, dtype, device kind
 
 >>> Recipe.named("quick").steps
@@ -260,6 +261,79 @@ class Collection:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Collection:
         return cls(**data)
+
+
+METRICS = ("cosine", "euclidean")
+
+
+@dataclass(frozen=True)
+class LayoutRecipe:
+    """How activations are laid out. Defaults are those of the preset `standard`, after the Activation Atlas."""
+
+    name: str = "standard"
+    """For people, as that of a `Recipe`."""
+    neighbours: int = 50
+    """Samples that are to stay together with each; fewer show finer structure and less of the whole."""
+    distance: float = 0.05
+    """UMAP's `min_dist`: how close samples may come that are alike."""
+    metric: str = "cosine"
+    """`cosine`: vectors are alike that point one way, however long. `euclidean`: also in length."""
+    whiten: bool = False
+    """Make vectors as wide in every direction before they are compared."""
+    pca: int | None = 64
+    """Principal components that are compared instead of all channels; None for all."""
+    most: int = 100_000
+    """Samples that are embedded at most; of more, a seeded choice, among which the others are placed."""
+    clip: float = 1.0
+    """Percent of the samples that may lie beyond either end of an axis."""
+    margin: float = 0.1
+    """What is shown beyond these ends, as a part of what lies between them."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("distance", "clip", "margin"):
+            object.__setattr__(self, name, float(getattr(self, name)))
+        if self.metric not in METRICS:
+            raise UnknownName.among(
+                "metric of a layout", self.metric, METRICS, hint=f"There are: {', '.join(METRICS)}."
+            )
+        for name, least in {"neighbours": 2, "most": 2}.items():
+            if getattr(self, name) < least:
+                raise AtlasError(f"layout: {name} must be at least {least}, not {getattr(self, name)}.")
+        if self.pca is not None and self.pca < 2:
+            raise AtlasError(f"layout: pca must be at least 2, or none for all channels; not {self.pca}.")
+        for name, most in {"distance": 1, "clip": 49, "margin": 10}.items():
+            if not 0 <= getattr(self, name) <= most:
+                raise AtlasError(f"layout: {name} must be a number from 0 to {most}, not {getattr(self, name)}.")
+
+    @classmethod
+    def named(cls, name: str, **changes: Any) -> LayoutRecipe:
+        """The preset `name`, with `changes` to its knobs. Raises `UnknownName` for either's unknown names."""
+        if name not in LAYOUTS:
+            raise UnknownName.among("layout", name, LAYOUTS, hint=f"There are: {', '.join(LAYOUTS)}.")
+        known = [field.name for field in fields(cls)]
+        for knob in changes:
+            if knob not in known:
+                raise UnknownName.among("knob of a layout", knob, known)
+        return replace(LAYOUTS[name], **changes)
+
+    def plain(self) -> LayoutRecipe:
+        """The same without whitening and principal components."""
+        return replace(self, whiten=False, pca=None)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> LayoutRecipe:
+        return cls(**data)
+
+
+LAYOUTS = {
+    "standard": LayoutRecipe(),
+    "class": LayoutRecipe(name="class", neighbours=20, distance=0.02),
+}
+"""The second for the samples of a class: there are fewer of them, and what parts them is finer."""
 
 
 @dataclass(frozen=True)

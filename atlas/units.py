@@ -4,6 +4,7 @@
     Unit    one thing with a page of its own: LAYER[/BASIS]:INDEX
     Status  what became of a picture; a unit's failure is data
     ImageStatus  what became of an image that was to be shown to the network
+    SampleStatus what became of an activation that was to be laid out
 
 >>> Unit.parse("features.11:300")
 Unit(layer='features.11', index=300, basis='channel')
@@ -61,6 +62,23 @@ class ImageStatus(IntEnum):
     @property
     def words(self) -> str:
         """As a line for people counts it: `3 not an image`."""
+        return self.name.lower().replace("_", " ")
+
+
+class SampleStatus(IntEnum):
+    """What became of one activation that was to be laid out, as it is stored (uint8)."""
+
+    OK = 0
+    NOT_FINITE = 1
+    """The network answered with NaN or infinity."""
+    ZERO = 2
+    """No channel fired, and a layout by angle was asked for: a vector of zeros points nowhere."""
+    ABSENT = 255
+    """Not collected (yet)."""
+
+    @property
+    def words(self) -> str:
+        """As a line for people counts it: `3 not finite`."""
         return self.name.lower().replace("_", " ")
 
 

@@ -11,8 +11,8 @@ import pytest
 from atlas.store import LocalBackend, MemoryBackend, Store
 from tests.stores import make_store
 
-TORCH = {"models", "rendering", "pipelines"}
-"""Folders of tests that need torch or ray to be so much as read."""
+BUILDING = {"models", "rendering", "layout", "explain", "pipelines"}
+"""Folders of tests that need torch, ray, numba or umap-learn to be so much as read."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -24,7 +24,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     if not config.getoption("reader"):
         return None
     marked = collection_path.suffix == ".py" and "mark.builder" in collection_path.read_text()
-    return True if marked or collection_path.name in TORCH else None
+    return True if marked or collection_path.name in BUILDING else None
 
 
 @pytest.fixture(params=["memory", "local"])

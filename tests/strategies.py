@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from atlas.plan import SHARD, Identity, Plan
-from atlas.recipe import VARIANTS, Numerics, Recipe
+from atlas.recipe import METRICS, VARIANTS, LayoutRecipe, Numerics, Recipe
 from atlas.units import Layer, Unit
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
@@ -42,6 +42,20 @@ RECIPES = st.builds(
     tries=st.integers(1, 255),
     agreement=st.booleans(),
     diversity=st.floats(0, 10),
+)
+
+LAYOUTS = st.builds(
+    LayoutRecipe,
+    name=st.text(max_size=10),
+    neighbours=st.integers(2, 500),
+    distance=st.one_of(st.integers(0, 1), st.floats(0, 1)),
+    metric=st.sampled_from(METRICS),
+    whiten=st.booleans(),
+    pca=st.one_of(st.none(), st.integers(2, 4096)),
+    most=st.integers(2, 10**6),
+    clip=st.floats(0, 49),
+    margin=st.floats(0, 10),
+    seed=st.integers(-(2**40), 2**40),
 )
 
 NUMERICS = st.builds(Numerics, batch=st.integers(1, 64), threads=st.integers(1, 64), torch=st.just("2.10"))

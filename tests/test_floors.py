@@ -22,6 +22,8 @@ FLOORS = [
     "atlas.models",
     "atlas.rendering",
     "atlas.collecting",
+    "atlas.layout",
+    "atlas.explain",
     "atlas.catalogue",
     "atlas.serve",
     "atlas.viewer",
@@ -37,14 +39,17 @@ NETWORKED = tuple(
     for name in ("crops", "shown", "watch", "measure", "classes", "collect", "seen", "vectors")
 )
 """Of the floor of images what a network is needed for."""
+DIFFERENTIATED = tuple(f"atlas.explain.{name}" for name in ("adding", "attribution", "pooling"))
+"""Of the floor of explanations the same; what is packed is read without a network."""
 HOMES = {
     "zarr": ("atlas.store",),
-    "torch": ("atlas.models", "atlas.rendering", *NETWORKED, "atlas.cli", "pipelines"),
+    "torch": ("atlas.models", "atlas.rendering", *NETWORKED, *DIFFERENTIATED, "atlas.cli", "pipelines"),
     "torchvision": ("atlas.models",),
     "timm": ("atlas.models",),
     "duckdb": ("atlas.catalogue.tables", "atlas.catalogue.query"),
     "datasets": ("atlas.collecting.datasets_on_disk",),
     "numba": ("atlas.collecting.kernels",),
+    "umap": ("atlas.layout.project",),
     "ray": ("pipelines.on_ray",),
     "typer": ("atlas.cli",),
     "rich": ("atlas.cli", "pipelines.progress"),
@@ -54,7 +59,7 @@ HOMES = {
 """Where a library may be imported, at once or late."""
 READING = ("atlas.store", "atlas.catalogue", "atlas.serve")
 """What a reader runs: no line of it may lead to a network."""
-LATE = {"atlas.models", "atlas.rendering", "atlas.collecting"}
+LATE = {"atlas.models", "atlas.rendering", "atlas.collecting", "atlas.layout", *DIFFERENTIATED}
 
 FILES = [*ROOT.glob("atlas/**/*.py"), *ROOT.glob("pipelines/**/*.py")]
 MODULES = {
@@ -125,10 +130,16 @@ def test_reading_never_leads_to_a_network(module: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["atlas", "atlas.store", "atlas.collecting", "atlas.catalogue", "atlas.serve", "atlas.cli"]
+    "module",
+    [
+        *("atlas", "atlas.store", "atlas.collecting", "atlas.layout", "atlas.explain", "atlas.catalogue"),
+        *("atlas.serve", "atlas.cli"),
+    ],
 )
 def test_what_reads_is_light(module: str) -> None:
-    code = f"import sys, {module}; print([n for n in ('torch', 'torchvision', 'timm', 'ray') if n in sys.modules])"
+    code = (
+        f"import sys, {module}; print([n for n in ('torch', 'torchvision', 'timm', 'ray', 'umap') if n in sys.modules])"
+    )
     ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert ran.stdout.strip() == "[]", ran.stderr
 

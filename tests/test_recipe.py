@@ -10,7 +10,8 @@ from hypothesis import given
 
 from atlas.errors import AtlasError, UnknownName
 from atlas.plan import fingerprint
-from atlas.recipe import PRESETS, Numerics, Recipe
+from atlas.recipe import LAYOUTS, PRESETS, LayoutRecipe, Numerics, Recipe
+from tests import strategies
 from tests.strategies import NUMERICS, RECIPES
 
 
@@ -114,3 +115,39 @@ def test_unknown_names_offer_the_nearest() -> None:
         Recipe.named("standart")
     with pytest.raises(UnknownName, match="Did you mean 'steps'"):
         Recipe.parse("quick", ["step=3"])
+
+
+@given(strategies.LAYOUTS)
+def test_a_layout_survives_json(recipe: LayoutRecipe) -> None:
+    again = LayoutRecipe.from_dict(json.loads(json.dumps(recipe.to_dict())))
+    assert again == recipe
+    assert fingerprint(again.to_dict()) == fingerprint(recipe.to_dict())
+
+
+def test_layouts_are_known_by_their_names() -> None:
+    assert all(LayoutRecipe.named(name).name == name for name in LAYOUTS)
+    assert LayoutRecipe.named("class", most=5).most == 5
+    with pytest.raises(UnknownName, match="Did you mean 'standard'"):
+        LayoutRecipe.named("standart")
+    with pytest.raises(UnknownName, match="Did you mean 'neighbours'"):
+        LayoutRecipe.named("standard", neighbors=5)
+    with pytest.raises(UnknownName, match="Did you mean 'cosine'"):
+        LayoutRecipe(metric="cosin")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"neighbours": 1},
+        {"most": 1},
+        {"pca": 1},
+        {"distance": -0.1},
+        {"distance": float("nan")},
+        {"clip": 50},
+        {"margin": float("inf")},
+    ],
+)
+def test_senseless_knobs_of_a_layout_are_refused_in_one_line(settings: dict[str, Any]) -> None:
+    with pytest.raises(AtlasError, match=next(iter(settings))) as caught:
+        LayoutRecipe(**settings)
+    assert len(str(caught.value).splitlines()) == 1

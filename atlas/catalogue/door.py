@@ -7,6 +7,7 @@ Delete it, write it again: the same.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from atlas.plan import FEATURES, IMAGES, Plan
@@ -56,12 +57,13 @@ def make_door(store: Store) -> dict[str, Any]:
 def _images(store: Store, plan: Plan) -> dict[str, Any]:
     """What was shown to the network."""
     receipts, collection = store.receipts(plan), plan.collection
-    used = sum(row[0] == ImageStatus.OK for receipt in receipts.values() for row in receipt.numbers["status"])
-    looked = sum(receipt.units[1] - receipt.units[0] for receipt in receipts.values())
+    told = (row[0] for receipt in receipts.values() for row in receipt.numbers["status"])
+    codes = Counter(int(code) for code in told if code is not None)
     return {
         "count": collection.count,
-        "done": looked,
-        "used": used,
+        "done": codes.total(),
+        "used": codes[ImageStatus.OK],
+        "statuses": {ImageStatus(code).name.lower(): count for code, count in sorted(codes.items())},
         "crops": collection.crops,
         "reference": collection.reference,
         "step": collection.step,

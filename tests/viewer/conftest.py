@@ -14,11 +14,14 @@ from atlas.catalogue import Catalogue
 from atlas.catalogue import open as open_catalogue
 from atlas.serve import app_of
 from atlas.serve.server import APP
+from tests.collected import collect_into
 from tests.hosts import atlas_host, static_host
 from tests.stores import STRANGE, make_store
 
 LAYERS = {"features.3": 640, STRANGE: 33, "classifier.1": 10}
 """The first has thumbnails in two Zarr shards and more rows than any window."""
+COLLECTED = {"features.3": 70, STRANGE: 33, "classifier.1": 10}
+"""Layers of the store that images were shown to."""
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 
 
@@ -70,6 +73,14 @@ def catalogue(store: Path) -> Catalogue:
     return open_catalogue(store)
 
 
+@pytest.fixture(scope="session")
+def collected(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with pictures and everything that 40 images leave behind, two crops of each."""
+    place = tmp_path_factory.mktemp("collected") / "made.atlas"
+    collect_into(make_store(place, layers=COLLECTED, size=64, labels=10), images=40, crops=2)
+    return place
+
+
 @contextmanager
 def tree(folder: Path, built: Path, store: Path) -> Iterator[Path]:
     """The page with the store beside it: what a static host is given."""
@@ -90,6 +101,26 @@ def theirs(built: Path, store: Path, tmp_path_factory: pytest.TempPathFactory) -
     """Where a static host that is not ours shows it."""
     with tree(tmp_path_factory.mktemp("host") / "tree", built, store) as folder, static_host(folder) as here:
         yield here
+
+
+@pytest.fixture(scope="session")
+def collected_ours(built: Path, collected: Path) -> Iterator[str]:
+    """Where `atlas serve` shows the store with images."""
+    with atlas_host(app_of(collected, built)) as here:
+        yield here
+
+
+@pytest.fixture(scope="session")
+def collected_theirs(built: Path, collected: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where a static host that is not ours shows it."""
+    with tree(tmp_path_factory.mktemp("host") / "tree", built, collected) as folder, static_host(folder) as here:
+        yield here
+
+
+@pytest.fixture(params=["ours", "theirs"])
+def here(request: pytest.FixtureRequest) -> str:
+    """Both, one after the other."""
+    return str(request.getfixturevalue(f"collected_{request.param}"))
 
 
 @pytest.fixture(params=["ours", "theirs"])

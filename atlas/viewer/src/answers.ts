@@ -48,6 +48,12 @@ export interface Scored {
   value: number;
 }
 
+export interface Beside {
+  top: number;
+  bottom: number;
+  silent: boolean;
+}
+
 /** What a wall needs of every unit of a layer. */
 export interface Overview {
   mean: Float32Array;
@@ -106,6 +112,13 @@ export class Answers {
     return { counts: [...counts], edges: [...edges] };
   }
 
+  /** What of the examples a unit's pictures are compared with: the values of the best and of the worst; whether it never fired. */
+  async beside(unit: number): Promise<Beside> {
+    const [value, least, largest] = await Promise.all(["example_value", "least", "largest"].map((name) => this.statistics.row(name, unit)));
+    const [top, bottom] = [value![0]!, value![value!.length / EXTREMES.length]!];
+    return { top, bottom, silent: isSilent(top, least![0]!, largest![0]!) };
+  }
+
   /** How many images and positions the statistics rest on. */
   async seen(): Promise<{ images: number; positions: number }> {
     const [images, positions] = await this.statistics.whole("seen");
@@ -153,10 +166,9 @@ export function isSilent(top: number, least: number, largest: number): boolean {
   return top <= 0 || least === largest;
 }
 
-/** How far a picture drives a unit compared with its best example; NaN where the two cannot be compared. */
+/** How far a picture drives a unit beside its best example; NaN where that is none, zero or of the other sign. */
 export function ratioOf(peak: number, example: number, negative: boolean): number {
-  const sign = negative ? -1 : 1;
-  return sign * example > 0 && sign * peak > 0 ? peak / example : NaN;
+  return (negative ? -example : example) > 0 ? peak / example : NaN;
 }
 
 /** `indices` with their `values`; a place that stays empty is -1. */

@@ -3,51 +3,88 @@
  *
  *     (layer, view) -> unit indices
  */
-import type { Layer } from "./layer";
+import { ratioOf, type Overview } from "./answers";
+import type { Face, Layer } from "./layer";
 import { Status, statusName } from "./words";
 
-export const SORTS = ["index", "peak", "mean"] as const;
+export const SORTS = ["index", "peak", "mean", "ratio", "activation", "images", "example"] as const;
+export type Sort = (typeof SORTS)[number];
+/** Which numbers units can be sorted by, in words: those of a picture, and those of what images did. */
+export const OF_PICTURES: Partial<Record<Sort, string>> = { peak: "peak", mean: "mean", ratio: "ratio to best image" };
+export const OF_IMAGES: Partial<Record<Sort, string>> = { activation: "mean activation", images: "share of images", example: "best example" };
+export const SILENT = "silent";
 
 export interface View {
-  variant: number;
-  sort: (typeof SORTS)[number];
-  /** A status by its name, `rendered` for every one but absent, or `all`. */
+  face: Face;
+  sort: Sort;
+  /** A status by its name, `rendered` for every one but absent, `silent`, or `all`. */
   status: string;
 }
 
 /** The view that an address asks for; what it does not say, or says wrongly, is as usual. */
-export function viewOf(query: URLSearchParams, variants: string[]): View {
+export function viewOf(query: URLSearchParams, layer: Layer): View {
   const sort = SORTS.find((name) => name === query.get("sort")) ?? "index";
-  const variant = Math.max(0, variants.indexOf(query.get("variant") ?? ""));
-  return { variant, sort, status: query.get("status") ?? "rendered" };
+  const face = layer.faces.find(({ name }) => name === query.get("variant")) ?? layer.faces[0]!;
+  return { face, sort, status: query.get("status") ?? usual(face) };
 }
 
-export function arrange(layer: Layer, { variant, sort, status }: View): number[] {
+/** What is shown of a face unless said otherwise: whatever has a picture. */
+export function usual(face: Face): string {
+  return face.variant === null ? "all" : "rendered";
+}
+
+export function arrange(layer: Layer, overview: Overview | null, { face, sort, status }: View): number[] {
   const all = Array.from({ length: layer.entry.channels }, (_, unit) => unit);
-  const shown = all.filter((unit) => fits(layer, unit, variant, status));
+  const shown = all.filter((unit) => fits(layer, overview, unit, face, status));
   if (sort === "index") return shown;
-  const column = layer.numbers[sort];
-  // The strongest first: of negatives that is the lowest. What has no number comes last.
-  const sign = layer.variants[variant] === "negative" ? 1 : -1;
-  // A unit without a picture has the number of the plain grey that is stored in its place.
-  const value = (unit: number) => (layer.status(unit, variant) === Status.OK ? sign * (column[layer.at(unit, variant)] ?? NaN) : NaN);
-  const key = (unit: number) => (Number.isNaN(value(unit)) ? Infinity : value(unit));
+  const value = valueOf(layer, overview, face, sort);
+  // The strongest first: of a negative's own numbers that is the lowest. What has no number comes last.
+  const sign = face.name === "negative" && (sort === "peak" || sort === "mean") ? 1 : -1;
+  const key = (unit: number) => (Number.isNaN(value(unit)) ? Infinity : sign * value(unit));
   return shown.sort((a, b) => (key(a) === key(b) ? a - b : key(a) - key(b)));
 }
 
-function fits(layer: Layer, unit: number, variant: number, status: string): boolean {
-  if (status === "all") return true;
-  // Before the numbers are written, nobody knows which units are there: all are tried.
-  if (status === "rendered") return !layer.entry.features?.pictured || layer.rendered(unit);
-  return statusName(layer.status(unit, variant)) === status;
+/** The number that units are sorted by; NaN where there is none. */
+export function valueOf(layer: Layer, overview: Overview | null, face: Face, sort: Sort): (unit: number) => number {
+  // Where a wall shows images, a picture's numbers are those of the first variant.
+  const variant = face.variant ?? 0;
+  const negative = layer.variants[variant] === "negative";
+  // A unit without a picture has the number of the plain grey that is stored in its place.
+  const picture = (column: "peak" | "mean", unit: number) => (layer.status(unit, variant) === Status.OK ? (layer.numbers[column][layer.at(unit, variant)] ?? NaN) : NaN);
+  switch (sort) {
+    case "index":
+      return (unit) => unit;
+    case "peak":
+    case "mean":
+      return (unit) => picture(sort, unit);
+    case "ratio":
+      return (unit) => ratioOf(picture("peak", unit), (negative ? overview?.bottom : overview?.top)?.[unit] ?? NaN, negative);
+    case "activation":
+      return (unit) => overview?.mean[unit] ?? NaN;
+    case "images":
+      return (unit) => overview?.activeImages[unit] ?? NaN;
+    case "example":
+      return (unit) => overview?.top[unit] ?? NaN;
+  }
 }
 
-/** How many units of a variant came to each status, `[status, count]`. */
-export function outcomes(layer: Layer, variant: number): [Status, number][] {
+function fits(layer: Layer, overview: Overview | null, unit: number, face: Face, status: string): boolean {
+  if (status === "all") return true;
+  if (status === SILENT) return Boolean(overview?.silent[unit]);
+  if (face.variant === null) return status === "rendered" && layer.rendered(unit);
+  // Before the numbers are written, nobody knows which units are there: all are tried.
+  if (status === "rendered") return !layer.entry.features?.pictured || layer.rendered(unit);
+  return statusName(layer.status(unit, face.variant)) === status;
+}
+
+/** How many units of a face came to each status, `[name, count]`. */
+export function outcomes(layer: Layer, overview: Overview | null, face: Face): [string, number][] {
   const counts = new Map<Status, number>();
-  for (let unit = 0; unit < layer.entry.channels; unit++) {
-    const status = layer.status(unit, variant);
+  for (let unit = 0; unit < layer.entry.channels && face.variant !== null; unit++) {
+    const status = layer.status(unit, face.variant);
     counts.set(status, (counts.get(status) ?? 0) + 1);
   }
-  return [...counts].sort(([a], [b]) => a - b);
+  const named = [...counts].sort(([a], [b]) => a - b).map(([status, count]): [string, number] => [statusName(status), count]);
+  const silent = overview?.silent.reduce((sum, one) => sum + one, 0);
+  return silent ? [...named, [SILENT, silent]] : named;
 }

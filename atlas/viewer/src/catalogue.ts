@@ -47,6 +47,8 @@ export interface Images {
   classes: number;
   /** Whether the store holds parts of the images. */
   photographs: boolean;
+  /** How many images came to each status. */
+  statuses?: Record<string, number>;
 }
 
 export interface LayerEntry {

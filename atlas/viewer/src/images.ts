@@ -93,6 +93,11 @@ export function openImages(store: Folder, entry: Entry): Promise<Images> {
   return images;
 }
 
+/** Read the images anew when they are asked for next. */
+export function forgetImages(entry: Entry): void {
+  opened.delete(entry);
+}
+
 async function open(folder: Folder, entry: Entry): Promise<Images> {
   const store = zarr.withRangeCoalescing(await zarr.withMaybeConsolidatedMetadata(folder, { format: "v3" }), { coalesceSize: GAP });
   const group = await zarr.open.v3(zarr.root(store as Ranged), { kind: "group" });

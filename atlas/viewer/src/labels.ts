@@ -1,4 +1,4 @@
-/** The names of the classes, where the store has them. */
+/** The names of the classes, where the store has them: `classes.json` holds a list of them, or an object with their `names`. */
 import type { Folder } from "./store";
 
 let asked: { store: Folder; names: Promise<string[]> } | undefined;
@@ -16,7 +16,8 @@ async function read(store: Folder): Promise<string[]> {
   const bytes = await store.get("classes.json");
   if (!bytes) return [];
   try {
-    const names: unknown = JSON.parse(new TextDecoder().decode(bytes));
+    const value: unknown = JSON.parse(new TextDecoder().decode(bytes));
+    const names: unknown = Array.isArray(value) ? value : (value as { names?: unknown }).names;
     return Array.isArray(names) ? names.map(String) : [];
   } catch {
     return [];

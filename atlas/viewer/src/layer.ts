@@ -32,6 +32,27 @@ export interface Numbers {
 
 const NO_NUMBERS: Numbers = { mean: new Float32Array(), peak: new Float32Array() };
 
+/** What was rendered of a layer. */
+interface Rendered {
+  variants: string[];
+  /** How: recipe and numerics. */
+  attributes: Record<string, unknown>;
+  image: Gallery;
+  thumb: Gallery;
+  statuses: Uint8Array;
+  /** Asks for the numbers. */
+  read: () => Promise<Numbers>;
+}
+
+const NOTHING: Rendered = {
+  variants: [],
+  attributes: {},
+  image: new Gallery(null),
+  thumb: new Gallery(null),
+  statuses: new Uint8Array(),
+  read: () => Promise.resolve(NO_NUMBERS),
+};
+
 /** What a wall can show of every unit: a picture that was made, or the image that drives it most. */
 export interface Face {
   name: string;
@@ -49,18 +70,24 @@ export class Layer {
 
   constructor(
     readonly entry: LayerEntry,
-    readonly variants: string[],
-    readonly attributes: Record<string, unknown>,
-    readonly image: Gallery,
-    readonly thumb: Gallery,
-    readonly statuses: Uint8Array,
+    readonly made: Rendered,
     readonly answers: Answers | null,
-    /** Asks for the numbers. */
-    readonly read: () => Promise<Numbers>,
   ) {
-    const made = variants.map((name, variant): Face => ({ name, variant, gallery: this.wall, column: variant }));
-    const best: Face[] = answers && entry.examples?.done ? [{ name: EXAMPLE, variant: null, gallery: answers.pictures[0], column: 0 }] : [];
-    this.faces = entry.features?.done ? [...made, ...best] : [...best, ...made];
+    const pictures = made.variants.map((name, variant): Face => ({ name, variant, gallery: this.wall, column: variant }));
+    const best: Face[] = answers ? [{ name: EXAMPLE, variant: null, gallery: answers.pictures[0], column: 0 }] : [];
+    this.faces = entry.features?.done ? [...pictures, ...best] : [...best, ...pictures];
+  }
+
+  get variants(): string[] {
+    return this.made.variants;
+  }
+
+  get image(): Gallery {
+    return this.made.image;
+  }
+
+  get thumb(): Gallery {
+    return this.made.thumb;
   }
 
   /** Where unit and variant stand in the columns. */
@@ -69,7 +96,7 @@ export class Layer {
   }
 
   status(unit: number, variant: number): Status {
-    return this.statuses[this.at(unit, variant)] ?? Status.ABSENT;
+    return this.made.statuses[this.at(unit, variant)] ?? Status.ABSENT;
   }
 
   /** What may be shown of a unit on a wall of `face`; an example is there or not. */
@@ -108,7 +135,7 @@ export function openLayer(store: Folder, entry: LayerEntry): Promise<Layer> {
 export function measured(store: Folder, entry: LayerEntry): Promise<Layer> {
   return once(`${entry.key}/numbers`, async () => {
     const layer = await openLayer(store, entry);
-    layer.numbers = await layer.read();
+    layer.numbers = await layer.made.read();
     return layer;
   });
 }
@@ -133,7 +160,10 @@ async function open(folder: Folder, entry: LayerEntry): Promise<Layer> {
   const store = zarr.withRangeCoalescing(await zarr.withMaybeConsolidatedMetadata(folder, { format: "v3" }), { coalesceSize: GAP });
   const root = zarr.root(store as Ranged);
   const answers = entry.statistics?.written ? await openAnswers(root, entry) : null;
-  if (!entry.features) return new Layer(entry, [], {}, new Gallery(null), new Gallery(null), new Uint8Array(), answers, () => Promise.resolve(NO_NUMBERS));
+  return new Layer(entry, entry.features ? await openRendered(root, entry, entry.features.variants) : NOTHING, answers);
+}
+
+async function openRendered(root: zarr.Location<Ranged>, entry: LayerEntry, variants: string[]): Promise<Rendered> {
   const group = await zarr.open.v3(root.resolve("features"), { kind: "group" }).catch((error) => {
     throw error instanceof zarr.NotFoundError ? notYet(entry) : error;
   });
@@ -143,18 +173,15 @@ async function open(folder: Folder, entry: LayerEntry): Promise<Layer> {
     const [mean, peak] = (await Promise.all(["mean", "peak"].map((name) => columns.whole(name)))) as [Float32Array, Float32Array];
     return { mean, peak };
   };
-  return new Layer(entry, entry.features.variants, group.attrs, new Gallery(image, IMAGES), new Gallery(thumb, THUMBS), status as Uint8Array, answers, read);
+  return { variants, attributes: group.attrs, image: new Gallery(image, IMAGES), thumb: new Gallery(thumb, THUMBS), statuses: status as Uint8Array, read };
 }
 
 async function openAnswers(root: zarr.Location<Ranged>, entry: LayerEntry): Promise<Answers> {
   const statistics = new Columns(root.store, root.resolve("statistics"));
   if (!entry.examples?.done) return new Answers(statistics, null, [new Gallery(null), new Gallery(null)]);
-  const group = root.resolve("examples");
-  // A store may hold no photographs.
-  const picture = await pictures(group, "picture").catch((error) => {
-    if (error instanceof zarr.NotFoundError) return null;
-    throw error;
-  });
+  const group = await zarr.open.v3(root.resolve("examples"), { kind: "group" });
+  const { photographs } = (group.attrs.recipe ?? {}) as { photographs?: boolean };
+  const picture = photographs === false ? null : await pictures(group, "picture");
   const [top, bottom] = EXTREMES.map((_, extreme) => new Gallery(picture, THUMBS, (unit, rank) => [unit, extreme, rank]));
   return new Answers(statistics, entry.examples.written ? new Columns(root.store, group) : null, [top!, bottom!]);
 }

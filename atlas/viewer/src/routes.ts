@@ -15,6 +15,8 @@
  */
 
 export const CHANNEL = "channel";
+/** The segment before an image's number. */
+export const IMAGES = "images";
 
 export type Route =
   | { page: "home" }

@@ -1,5 +1,5 @@
 /** The words and numbers of the pages. */
-import type { LayerEntry } from "./catalogue";
+import type { Images, LayerEntry } from "./catalogue";
 
 export const Status = { OK: 0, UNSTARTED: 1, NAN: 2, RECTIFIED: 3, ABSENT: 255 } as const;
 export type Status = number;
@@ -91,10 +91,20 @@ export function ordinal(value: number): string {
   return count(value) + ending;
 }
 
-/** `done` of a layer's pictures, in words. */
+/** The images that everything rests on, in words: `20 images, 64 crops of each: 18 used, 2 skipped`. */
+export function restsOn({ count: all, done, used, crops }: Images): string {
+  const told = `${plural(all, "image")}, ${plural(crops, "crop")} of each: ${count(used)} used`;
+  const rest = [
+    [done - used, "skipped"],
+    [all - done, "not looked at yet"],
+  ] as const;
+  return told + rest.map(([number, what]) => (number > 0 ? `, ${count(number)} ${what}` : "")).join("");
+}
+
+/** How much of a layer is there, in words. */
 export function progress(layer: LayerEntry): string {
   const features = layer.features;
-  if (!features) return "not rendered yet";
+  if (!features) return layer.statistics?.written ? "statistics of all, no pictures" : layer.statistics ? "statistics to come" : "not rendered yet";
   const { units, done, pictured } = features;
   if (done < units) return `${count(done)} of ${count(units)} rendered so far`;
   const all = units >= layer.channels ? `all ${count(units)} rendered` : `${count(units)} of ${count(layer.channels)} rendered`;
