@@ -234,8 +234,10 @@ class Plan:
     def flops(self) -> int:
         """Floating point operations of all pictures: a forward pass and a backward twice as dear, each step."""
         height, width = self.identity.preprocessing["size"]
-        scale = self.rendering.size**2 / (height * width)
-        return int(self.pictures * self.rendering.steps * 3 * self.on.flops * scale)
+        recipe = self.rendering
+        scale = recipe.size**2 / (height * width)
+        ascents = self.pictures * recipe.tries * (2 if recipe.agreement else 1)
+        return int(ascents * recipe.steps * 3 * self.on.flops * scale)
 
     @property
     def bytes(self) -> int:

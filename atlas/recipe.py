@@ -9,11 +9,14 @@
 64
 >>> Recipe.named("quick", steps=96).steps
 96
+>>> Recipe.named("quick", variants=("positive", "diverse-1", "diverse-2")).diverse
+('diverse-1', 'diverse-2')
 """
 
 from __future__ import annotations
 
 import math
+import re
 import typing
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
@@ -21,6 +24,12 @@ from typing import Any
 from atlas.errors import AtlasError, UnknownName
 
 VARIANTS = ("positive", "negative")
+"""What a unit gets pictures of unless more is asked for."""
+KINDS = (*VARIANTS, "neuron", "diverse-N")
+"""What can be asked for."""
+PARAMETERIZATIONS = ("fourier", "maco")
+NATURAL = "natural"
+"""The spectrum that is assumed where none was measured: see `atlas.rendering.spectrum`."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +43,8 @@ class Recipe:
     steps: int = 128
     """Steps of gradient ascent."""
     variants: tuple[str, ...] = VARIANTS
-    """Pictures a unit gets: what raises it (`positive`), what lowers it (`negative`)."""
+    """Pictures a unit gets: what raises it (`positive`), what lowers it (`negative`), what raises it at the centre
+    position alone (`neuron`), and several that raise it, each in another way (`diverse-1` to `diverse-N`)."""
     learning_rate: float = 0.06
     beta1: float = 0.5
     beta2: float = 0.99
@@ -56,6 +66,18 @@ class Recipe:
     level: int = 90
     """JPEG quality of the stored picture."""
     seed: int = 0
+    parameterization: str = "fourier"
+    """What is moved: a whole spectrum (`fourier`), or its phases alone under magnitudes that stay (`maco`)."""
+    spectrum: str = ""
+    """Of `maco`: the magnitudes, as the hash of those that were measured on images, or `natural`."""
+    box: tuple[float, float] = (1.0, 1.0)
+    """Of `maco`: smallest and largest side of the crops through which the picture is seen, as shares of its own."""
+    diversity: float = 1.0
+    """Of `diverse` pictures: the share of a unit's value that counts for nothing where they are alike."""
+    tries: int = 1
+    """Starts a picture is made from, at most 255; the one that scores best on held-out draws is kept."""
+    agreement: bool = False
+    """Whether each picture is made with the next seed too, to see how alike the two are to the network."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -63,21 +85,58 @@ class Recipe:
             if field.type == "float":
                 object.__setattr__(self, field.name, float(getattr(self, field.name)))
         object.__setattr__(self, "zoom", tuple(map(float, self.zoom)))
+        object.__setattr__(self, "box", tuple(map(float, self.box)))
         object.__setattr__(self, "variants", tuple(self.variants))
-        for name in ("learning_rate", "beta1", "beta2", "decay", "deviation", "jitter", "turn"):
+        if self.parameterization == "maco":
+            object.__setattr__(self, "spectrum", self.spectrum or NATURAL)
+        self._check_numbers()
+        self._check_variants()
+        self._check_parameterization()
+
+    def _check_numbers(self) -> None:
+        for name in ("learning_rate", "beta1", "beta2", "decay", "deviation", "jitter", "turn", "diversity"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise AtlasError(f"recipe: {name} must be a number from 0 up, not {getattr(self, name)}.")
-        for name, least in {"size": 16, "steps": 1, "draws": 1, "level": 1, "redirected": 0}.items():
+        for name, least in {"size": 16, "steps": 1, "draws": 1, "level": 1, "redirected": 0, "tries": 1}.items():
             if getattr(self, name) < least:
                 raise AtlasError(f"recipe: {name} must be at least {least}, not {getattr(self, name)}.")
+        if self.tries > 255:
+            raise AtlasError(f"recipe: tries are at most 255, not {self.tries}.")
         if self.level > 100:
             raise AtlasError(f"recipe: level is a JPEG quality from 1 to 100, not {self.level}.")
-        wrong = [variant for variant in self.variants if variant not in VARIANTS]
-        if wrong or not self.variants or len(set(self.variants)) < len(self.variants):
-            given = ", ".join(self.variants) or "none"
-            raise AtlasError(f"recipe: variants are some of {', '.join(VARIANTS)}, each once; not {given}.")
         if not (len(self.zoom) == 2 and 0 < self.zoom[0] <= self.zoom[1] < math.inf):
             raise AtlasError(f"recipe: zoom must be two rising numbers above 0, not {', '.join(map(str, self.zoom))}.")
+
+    def _check_variants(self) -> None:
+        given = ", ".join(self.variants) or "none"
+        wrong = [variant for variant in self.variants if not re.fullmatch(VARIANT, variant)]
+        if wrong or not self.variants or len(set(self.variants)) < len(self.variants):
+            raise AtlasError(f"recipe: variants are some of {', '.join(KINDS)}, each once; not {given}.")
+        count = len(self.diverse)
+        if count == 1 or set(self.diverse) != {f"diverse-{nth}" for nth in range(1, count + 1)}:
+            raise AtlasError(f"recipe: diverse variants are two or more, diverse-1, diverse-2, ...; not {given}.")
+
+    def _check_parameterization(self) -> None:
+        kind = self.parameterization
+        if kind not in PARAMETERIZATIONS:
+            raise UnknownName.among("parameterization", kind, PARAMETERIZATIONS, hint="There are: fourier, maco.")
+        if kind != "maco" and (self.spectrum or self.box != (1.0, 1.0)):
+            raise AtlasError("recipe: spectrum and box are knobs of maco alone; set parameterization=maco too.")
+        if self.spectrum and self.spectrum != NATURAL and not re.fullmatch(r"[0-9a-f]{64}", self.spectrum):
+            raise AtlasError(f"recipe: spectrum is {NATURAL} or the hash of a measured one, not {self.spectrum}.")
+        if not (len(self.box) == 2 and 0 < self.box[0] <= self.box[1] <= 1):
+            given = ", ".join(map(str, self.box))
+            raise AtlasError(f"recipe: box must be two rising numbers above 0 and up to 1, not {given}.")
+
+    @property
+    def measured(self) -> bool:
+        """Whether it keeps to a spectrum that was measured on images."""
+        return self.spectrum not in ("", NATURAL)
+
+    @property
+    def diverse(self) -> tuple[str, ...]:
+        """The variants that are made side by side so as to differ, in the order they were asked for."""
+        return tuple(variant for variant in self.variants if variant.startswith("diverse-"))
 
     @classmethod
     def named(cls, name: str, **changes: Any) -> Recipe:
@@ -105,11 +164,25 @@ class Recipe:
         return cls.named(name, **changes)
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"variants": list(self.variants), "zoom": list(self.zoom)}
+        """Every knob as JSON, but those that came later where they are as if they were not there."""
+        knobs = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        unsaid = {field.name: field.default for field in fields(self) if field.name in LATER}
+        return {
+            name: value for name, value in knobs.items() if name not in unsaid or getattr(self, name) != unsaid[name]
+        }
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Recipe:
-        return cls(**(data | {"variants": tuple(data["variants"]), "zoom": tuple(data["zoom"])}))
+        knobs: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in data.items()
+        }
+        return cls(**knobs)
+
+
+LATER = ("parameterization", "spectrum", "box", "diversity", "tries", "agreement")
+"""Knobs that came after the first stores. At their default they are not written, so that older plans keep their ids:
+their defaults stay for ever."""
+VARIANT = r"positive|negative|neuron|diverse-[1-9][0-9]*"
 
 
 def _read(knob: str, text: str) -> Any:
@@ -122,9 +195,12 @@ def _read(knob: str, text: str) -> Any:
             return (low, high)
         if kind.startswith("tuple"):
             return tuple(text.split(","))
+        if kind == "bool":
+            return {"yes": True, "no": False}[text]
         return {"int": int, "float": float}.get(kind, str)(text)
-    except ValueError:
-        form = {"int": "a whole number", "float": "a number"}.get(kind, "two numbers, as 0.9,1.1")
+    except (ValueError, KeyError):
+        forms = {"int": "a whole number", "float": "a number", "bool": "yes or no"}
+        form = forms.get(kind, "two numbers, as 0.9,1.1")
         raise AtlasError(f"--set {knob}={text}: {knob} is {form}.") from None
 
 
@@ -132,6 +208,9 @@ PRESETS = {
     "quick": Recipe(name="quick", size=128, steps=64, learning_rate=0.12),
     "standard": Recipe(),
     "fine": Recipe(name="fine", size=224, steps=512, learning_rate=0.025),
+    "maco": Recipe(
+        name="maco", size=224, steps=256, learning_rate=0.1, redirected=32, parameterization="maco", box=(0.5, 0.95)
+    ),
 }
 
 

@@ -21,6 +21,7 @@ from pipelines.run import build, describe
 
 if TYPE_CHECKING:
     from atlas.models import Model
+    from atlas.rendering import Spectrum
     from pipelines.collecting import Images
 
 
@@ -30,6 +31,7 @@ def catalogue(
     place: str | Path | Backend,
     *,
     images: Images | None = None,
+    spectrum: Spectrum | None = None,
     note: str | None = None,
     workers: int | None = None,
     ray: str | None = None,
@@ -38,21 +40,23 @@ def catalogue(
 ) -> Report:
     """Carry out `plans` in the store at `place`, made where there is none, with a progress bar.
 
-    `images` are what the plans collect. Tasks run on the Ray cluster at `ray`, on one of this machine's own where none
-    is named, or with `local` in this process. Raises `StoreError` where the store is another network's or plan's, or
-    cannot be written.
+    `images` are what the plans collect, `spectrum` the one that a recipe of `maco` names. Tasks run on the Ray cluster
+    at `ray`, on one of this machine's own where none is named, or with `local` in this process. Raises `StoreError`
+    where the store is another network's or plan's, or cannot be written.
     """
     store = Store.create(place, model.identity, describe(model, note))
     store.check(plans)
     with Progress() as progress:
         watch = progress.watch(store, plans)
         if local:
-            return build(store, model, plans, InProcess(), images=images, partial=partial, watch=watch)
+            return build(
+                store, model, plans, InProcess(), images=images, spectrum=spectrum, partial=partial, watch=watch
+            )
         from pipelines.on_ray import OnRay, connect
 
         with connect(ray, workers=workers):
             executor = OnRay(plans[0].numerics, workers)
-            return build(store, model, plans, executor, images=images, partial=partial, watch=watch)
+            return build(store, model, plans, executor, images=images, spectrum=spectrum, partial=partial, watch=watch)
 
 
 if __name__ == "__main__":

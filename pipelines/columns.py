@@ -1,6 +1,6 @@
 """The reduce of a layer: its numbers as columns, its pictures as thumbnails.
 
-    receipts + pictures of a layer -> mean, peak, status, thumb -> one receipt -> manifest
+    receipts + pictures of a layer -> mean, peak, status, ..., thumb -> one receipt -> manifest
 
 One task owns the arrays whole. Its receipt names a digest of the receipts it read, so it is done again when
 there are more of them, and only then.
@@ -14,16 +14,12 @@ import numpy as np
 from PIL import Image
 
 from atlas.store import Receipt, Store, digest_of
-from atlas.store.layout import THUMB
-from atlas.units import Status
+from atlas.store.layout import THUMB, written_by
+from pipelines import spectra
 from pipelines.events import LayerDone
 
 if TYPE_CHECKING:
     from atlas.plan import Plan
-
-COLUMNS = ("mean", "peak", "status")
-EMPTY = {"mean": np.nan, "peak": np.nan, "status": Status.ABSENT}
-TYPES = {"mean": np.float32, "peak": np.float32, "status": np.uint8}
 
 
 def reduce(store: Store, plan: Plan) -> LayerDone:
@@ -37,15 +33,14 @@ def reduce(store: Store, plan: Plan) -> LayerDone:
 
 def _write(store: Store, plan: Plan) -> None:
     receipts = store.receipts(plan)
-    shape = (plan.total, len(plan.rendering.variants))
-    columns = {name: np.full(shape, EMPTY[name], TYPES[name]) for name in COLUMNS}
-    thumbs = np.zeros((*shape, THUMB, THUMB, 3), np.uint8)
+    data = {name: np.full(array.shape, array.fill, array.dtype) for name, array in written_by(plan, "reduce").items()}
     for index, receipt in sorted(receipts.items()):
         rows = slice(*receipt.units)
-        for name in COLUMNS:
-            columns[name][rows] = np.array(receipt.numbers[name], dtype=float)
-        thumbs[rows] = _thumbs(store.read_shard(plan, plan.shard(index), "image"))
-    stored = store.write_whole(plan, "reduce", columns | {"thumb": thumbs})
+        for name in data.keys() - {"thumb"}:
+            data[name][rows] = np.array(receipt.numbers[name], dtype=float)
+        data["thumb"][rows] = _thumbs(store.read_shard(plan, plan.shard(index), "image"))
+    spectra.read(store, plan)  # what the pictures keep to is vouched for with them
+    stored = [*store.write_whole(plan, "reduce", data), *store.standing(plan, "driver")]
     receipt = Receipt(digest_of(receipts.values()), 0, (0, plan.total), tuple(stored))
     store.put_columns_receipt(plan, receipt)
 

@@ -21,16 +21,17 @@ from atlas.errors import UnknownName
 from atlas.plan import Identity, Plan, Shard
 from atlas.recipe import Numerics, Recipe
 from atlas.store import Receipt, as_stored
+from atlas.store.layout import arrays
 from atlas.units import Layer, Status, decode
+from pipelines import spectra
 from pipelines.events import Advanced, Event, ShardDone, Task, counted
 
 if TYPE_CHECKING:
     from atlas.models import Model, Prepared
+    from atlas.rendering import Rendered, Spectrum
     from pipelines.work import Worker
 
 STAGE = "features"
-
-Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
 
 def plan(
@@ -79,23 +80,24 @@ def make(worker: Worker, task: Task, index: int) -> Iterator[Event]:
     prepared = worker.prepared(plan.on, numerics)
     units = range(shard.start, shard.stop)
     clock, cpu = Clock(), time.process_time()
-    pictures, status, width = yield from _rendered(prepared, plan, shard)
+    found, width = yield from _rendered(prepared, plan, shard, spectra.read(store, plan))
     clock.lap("render")
 
-    mean, peak = score_pictures(prepared, as_stored(pictures, recipe.level), units, recipe, numerics)
+    mean, peak = score_pictures(prepared, as_stored(found.pictures, recipe.level), units, recipe, numerics)
     clock.lap("score")
 
     # A network that answers the stored picture with NaN has no number for it.
-    status[(status == Status.OK) & ~np.isfinite(mean)] = Status.NAN
+    found.status[(found.status == Status.OK) & ~np.isfinite(mean)] = Status.NAN
 
     # Somebody else may have finished it meanwhile, a task of a dead driver: its data is not to be touched.
     receipt = store.receipt(plan, shard)
     if receipt is not None:
         yield ShardDone(shard, counted(plan.stage, receipt), receipt.record)
         return
-    stored = store.write_shard(plan, shard, {"image": pictures})
+    stored = store.write_shard(plan, shard, {"image": found.pictures})
     clock.lap("write")
-    numbers = {"mean": plain(mean), "peak": plain(peak), "status": plain(status)}
+    made = {name: getattr(found, name) for name in ("status", "attempt", "agreement") if name in arrays(plan)}
+    numbers = {name: plain(values) for name, values in ({"mean": mean, "peak": peak} | made).items()}
     record = {"seconds": clock.seconds, "cpu": round(time.process_time() - cpu, 3), **worker.host}
     if width < numerics.batch:
         record["backoff"] = width
@@ -104,32 +106,31 @@ def make(worker: Worker, task: Task, index: int) -> Iterator[Event]:
     yield ShardDone(shard, counted(plan.stage, receipt), record)
 
 
-def _rendered(prepared: Prepared, plan: Plan, shard: Shard) -> Generator[Event, None, tuple[Pixels, Pixels, int]]:
-    """The shard's pictures and statuses, and the batch width they were made with.
+def _rendered(
+    prepared: Prepared, plan: Plan, shard: Shard, spectrum: Spectrum | None
+) -> Generator[Event, None, tuple[Rendered, int]]:
+    """The shard's pictures, and the batch width they were made with.
 
     Where a device's memory does not hold the plan's width, half of it is tried. The receipt says so: it moves bits.
     """
     from torch import OutOfMemoryError
 
-    from atlas.rendering import render_batches
+    from atlas.rendering import Rendered, render_batches
 
-    recipe = plan.rendering
-    shape = (len(shard), len(recipe.variants))
-    pictures = np.empty((*shape, recipe.size, recipe.size, 3), np.uint8)
-    status = np.full(shape, Status.ABSENT, np.uint8)
-    width = plan.numerics.batch
+    recipe, units, width = plan.rendering, range(shard.start, shard.stop), plan.numerics.batch
+    rendered = Rendered.nothing(len(shard), recipe)
     while True:
         numerics = replace(plan.numerics, batch=width)
         try:
-            for place, *found in render_batches(prepared, range(shard.start, shard.stop), recipe, numerics):
-                pictures[place], status[place] = found
-                yield Advanced(plan.stage, shard.layer, len(found[0]))
+            for cell, found in render_batches(prepared, units, recipe, numerics, spectrum):
+                rendered.put(cell, found)
+                yield Advanced(plan.stage, shard.layer, found.status.size)
         except OutOfMemoryError:
             if width == 1:
                 raise
             width //= 2
         else:
-            return pictures, status, width
+            return rendered, width
 
 
 class Clock:

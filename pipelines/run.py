@@ -16,6 +16,7 @@ from atlas.catalogue.door import write_door
 from atlas.errors import StoreError
 from atlas.plan import EXAMPLES, FEATURES, IMAGES, STATISTICS, Plan, Shard
 from atlas.store import Store
+from pipelines import spectra
 from pipelines.events import Event, LayerDone, ShardDone, ShardFailed, Task, TaskFailed
 from pipelines.executors import Executor
 from pipelines.record import Record, Report
@@ -23,6 +24,7 @@ from pipelines.work import Job, Supplies
 
 if TYPE_CHECKING:
     from atlas.models import Model
+    from atlas.rendering import Spectrum
     from pipelines.collecting import Images
 
 SECONDS = 60.0
@@ -45,17 +47,20 @@ def build(
     executor: Executor,
     *,
     images: Images | None = None,
+    spectrum: Spectrum | None = None,
     partial: bool = False,
     watch: Callable[[Event], None] | None = None,
 ) -> Report:
     """Carry out `plans` in `store`, telling `watch` of every event.
 
-    `images` are those that the plans collect. With `partial` what follows a layer's last
-    shard is written although some of its shards failed. Raises `StoreError` where the store can no longer be written;
-    everything with a receipt is kept.
+    `images` are those that the plans collect, `spectrum` the one that their recipe names. With `partial` what follows a
+    layer's last shard is written although some of its shards failed. Raises `StoreError` where the store can no longer
+    be written; everything with a receipt is kept.
     """
     store.backend.sweep()
+    known = spectra.find(store, plans, spectrum)
     store.prepare(plans)
+    spectra.write(store, plans, known)
     if model.labels is not None:
         store.put_labels(model.labels)
     if images is not None:

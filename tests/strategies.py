@@ -30,12 +30,18 @@ RECIPES = st.builds(
     name=st.text(max_size=10),
     size=st.integers(16, 512),
     steps=st.integers(1, 4096),
-    variants=st.permutations(VARIANTS).flatmap(lambda order: st.sampled_from([tuple(order), tuple(order[:1])])),
+    variants=st.one_of(
+        st.permutations([*VARIANTS, "neuron"]).flatmap(lambda order: st.integers(1, 3).map(lambda n: tuple(order[:n]))),
+        st.permutations(["positive", "diverse-1", "diverse-2", "diverse-3"]).map(tuple),
+    ),
     learning_rate=st.floats(0, 10),
     jitter=st.one_of(st.integers(0, 32), st.floats(0, 32)),
     zoom=st.tuples(st.floats(0.1, 1), st.one_of(st.just(1), st.floats(1, 4))),
     level=st.integers(1, 100),
     seed=st.integers(-(2**40), 2**40),
+    tries=st.integers(1, 255),
+    agreement=st.booleans(),
+    diversity=st.floats(0, 10),
 )
 
 LAYOUTS = st.builds(

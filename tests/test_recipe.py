@@ -60,6 +60,19 @@ def test_one_and_one_point_nought_are_the_same_knob() -> None:
         {"learning_rate": float("nan")},
         {"jitter": float("inf")},
         {"turn": -1.0},
+        {"variants": ("diverse-1",)},
+        {"variants": ("diverse-1", "diverse-3")},
+        {"variants": ("diverse-0", "diverse-1")},
+        {"diversity": -1.0},
+        {"tries": 0},
+        {"tries": 256},
+        {"parameterization": "pixels"},
+        {"spectrum": "natural"},
+        {"box": (0.5, 0.9)},
+        {"box": (0.9, 0.5), "parameterization": "maco"},
+        {"box": (0.0, 0.5), "parameterization": "maco"},
+        {"box": (0.5, 1.5), "parameterization": "maco"},
+        {"spectrum": "red", "parameterization": "maco"},
     ],
 )
 def test_senseless_knobs_are_refused_in_one_line(settings: dict[str, Any]) -> None:
@@ -68,7 +81,30 @@ def test_senseless_knobs_are_refused_in_one_line(settings: dict[str, Any]) -> No
     assert len(str(caught.value).splitlines()) == 1
 
 
-@pytest.mark.parametrize("setting", ["steps", "steps=", "steps=many", "zoom=1", "zoom=1,2,3", "turn=left"])
+def test_variants_tries_and_agreement_are_set_by_text() -> None:
+    recipe = Recipe.parse("quick", ["variants=positive,neuron,diverse-2,diverse-1", "tries=3", "agreement=yes"])
+    assert recipe.variants == ("positive", "neuron", "diverse-2", "diverse-1")
+    assert recipe.diverse == ("diverse-2", "diverse-1")
+    assert (recipe.tries, recipe.agreement) == (3, True)
+
+
+def test_a_recipe_of_the_first_stores_is_still_the_same() -> None:
+    """Its plans keep their ids: knobs that came later are not written as long as they change nothing."""
+    assert set(Recipe().to_dict()) == {
+        *("name", "size", "steps", "variants", "learning_rate", "beta1", "beta2", "decay", "deviation"),
+        *("jitter", "zoom", "turn", "redirected", "draws", "level", "seed"),
+    }
+    assert Recipe(tries=2).to_dict() == Recipe().to_dict() | {"tries": 2}
+
+
+def test_maco_says_which_spectrum_it_takes_for_natural() -> None:
+    assert Recipe.named("maco").to_dict()["spectrum"] == "natural"
+    assert Recipe.parse("maco", [f"spectrum={'5' * 64}"]).spectrum == "5" * 64
+
+
+@pytest.mark.parametrize(
+    "setting", ["agreement=maybe", "steps", "steps=", "steps=many", "zoom=1", "zoom=1,2,3", "turn=left"]
+)
 def test_settings_that_cannot_be_read_are_refused(setting: str) -> None:
     with pytest.raises(AtlasError, match=setting.partition("=")[0]):
         Recipe.parse("quick", [setting])

@@ -34,8 +34,8 @@ from atlas.store import Backend, Store
 from atlas.store.schema import features_key
 from atlas.units import Layer, Status, Unit
 
-ARRAYS = ("image", "thumb", "mean", "peak", "status")
-"""Arrays of a layer's feature visualizations."""
+ARRAYS = ("image", "thumb", "mean", "peak", "status", "attempt", "agreement", "spectrum")
+"""Arrays of a layer's feature visualizations; the last three only where the recipe asks for them."""
 
 
 class Catalogue:
@@ -231,6 +231,21 @@ class LayerView:
         """Status codes (`atlas.units.Status`), uint8 [channels,variants]."""
         return self._column("status")
 
+    @cached_property
+    def attempt(self) -> np.ndarray[Any, Any]:
+        """Which of the recipe's tries each picture is of, from 0, uint8 [channels,variants]."""
+        return self._column("attempt") if self.recipe.tries > 1 else np.zeros(self.status.shape, np.uint8)
+
+    @cached_property
+    def agreement(self) -> np.ndarray[Any, Any]:
+        """How alike the picture of a second seed is to the network, float32 [channels,variants], -1 to 1.
+
+        NaN where there is none, and everywhere where the recipe does not ask for it.
+        """
+        if not self.recipe.agreement:
+            return np.full(self.status.shape, np.nan, np.float32)
+        return self._column("agreement")
+
     @property
     def units(self) -> list[UnitView]:
         """The units that have been rendered."""
@@ -253,7 +268,10 @@ class LayerView:
         return self.variants.index(name)
 
     def array(self, name: str) -> Any:
-        """One of the layer's Zarr arrays, unread: `image`, `thumb`, `mean`, `peak`, `status`."""
+        """One of the layer's Zarr arrays, unread: `image`, `thumb`, `mean`, `peak`, `status`.
+
+        Also `attempt`, `agreement` and `spectrum` where the recipe asks for them; else raises `StoreError`.
+        """
         if name not in ARRAYS:
             raise UnknownName.among("array", name, ARRAYS, hint=f"There are: {', '.join(ARRAYS)}.")
         return self.catalogue.store.array(f"{features_key(self.layer)}/{name}")
@@ -313,6 +331,17 @@ class UnitView:
         return self.picture("negative")
 
     @property
+    def neuron(self) -> Image.Image:
+        """What raises it at the centre position alone."""
+        return self.picture("neuron")
+
+    @property
+    def diverse(self) -> list[Image.Image]:
+        """Pictures that raise it, each in another way; empty where none were asked for."""
+        names = [name for name in self.layer.variants if name.startswith("diverse-")]
+        return [self.picture(name) for name in sorted(names, key=lambda name: int(name.removeprefix("diverse-")))]
+
+    @property
     def mean(self) -> float:
         """The objective on held-out transforms, of the picture as stored; NaN where there is none."""
         return float(self.layer.mean[self.index, 0]) if self.layer.variants else float("nan")
@@ -330,6 +359,16 @@ class UnitView:
     def ratio_of(self, variant: str) -> float:
         """The ratio of one of the unit's pictures: of a negative, to the image that lowers it most."""
         return self.layer.answers.ratio(self.index, variant)
+
+    @property
+    def agreement(self) -> float:
+        """How alike the picture of a second seed is to the network, -1 to 1; NaN where nobody asked."""
+        return float(self.layer.agreement[self.index, 0])
+
+    @property
+    def attempt(self) -> int:
+        """Which of several tries the picture is of, from 0."""
+        return int(self.layer.attempt[self.index, 0])
 
     @property
     def status(self) -> str:

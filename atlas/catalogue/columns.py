@@ -56,6 +56,7 @@ UNITS = [
     Column("mean", "FLOAT", "what its picture reaches: the objective on held-out transforms"),
     Column("peak", "FLOAT", "and the strongest position"),
     Column("ratio", "FLOAT", "peak over the strongest answer to a real image"),
+    Column("agreement", "FLOAT", "how alike a second seed's picture is to the network: cosine, 1 for the same"),
     Column("negative_status", "VARCHAR", "of the picture that lowers it"),
     Column("negative_mean", "FLOAT", "of that picture, before the rectifier"),
     Column("negative_peak", "FLOAT", "and its lowest position"),

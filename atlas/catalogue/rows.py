@@ -149,6 +149,8 @@ def _pictures(layer: LayerSource, best: Values | None) -> Chunk:
     variants = layer.plans[FEATURES.name].rendering.variants
     mean, peak, codes = (layer.column(FEATURES.name, name) for name in ("mean", "peak", "status"))
     for place, variant in enumerate(variants):
+        if variant not in VARIANTS:
+            continue
         before = "" if variant == VARIANTS[0] else f"{variant}_"
         chunk[f"{before}mean"], chunk[f"{before}peak"] = mean[:, place], peak[:, place]
         if best is not None:
@@ -157,6 +159,8 @@ def _pictures(layer: LayerSource, best: Values | None) -> Chunk:
             chunk[f"{before}status"] = derived.statuses(codes[:, place], None)
         else:
             chunk["codes"] = codes[:, place]
+            if layer.plans[FEATURES.name].rendering.agreement:
+                chunk["agreement"] = layer.column(FEATURES.name, "agreement")[:, place]
     return chunk
 
 

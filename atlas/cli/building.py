@@ -67,6 +67,7 @@ def build(
     crops: o.Crops = 8,
     photographs: Photographs = True,
     pictures: Pictures = True,
+    spectrum: o.Spectrum = None,
 ) -> None:
     """Render every channel's feature visualization into a store; with --images also collect what drives it.
 
@@ -77,13 +78,24 @@ def build(
     if not pictures and not images:
         raise AtlasError("--no-pictures without --images: there is nothing to build.")
     loaded = o.load(model, weights, labels, preprocessing)
-    plans = o.plans(loaded, layers, recipe, settings, device, batch) if pictures else []
+    measured = o.measured(spectrum)
+    plans = o.plans(loaded, layers, recipe, settings, device, batch, measured) if pictures else []
     gathered = _gathered(o.split(images)) if images else None
     if gathered is not None:
         collection = gathered.collection(loaded, crops=crops, photographs=photographs)
         plans += o.collecting(loaded, layers, collection, device)
     place = store or Path(f"{_file_name(model)}.atlas")
-    report = catalogue(loaded, plans, place, images=gathered, workers=workers, ray=ray, local=local, partial=partial)
+    report = catalogue(
+        loaded,
+        plans,
+        place,
+        images=gathered,
+        spectrum=measured,
+        workers=workers,
+        ray=ray,
+        local=local,
+        partial=partial,
+    )
     finish(report, place)
 
 

@@ -92,10 +92,11 @@ def plan(
     batch: o.Batch = None,
     images: o.Images = None,
     crops: o.Crops = 8,
+    spectrum: o.Spectrum = None,
 ) -> None:
     """Show what `atlas build` would do: units, pictures, images, cost. Nothing is written."""
     loaded = o.load(model, weights, None, preprocessing)
-    plans = o.plans(loaded, layers, recipe, settings, device, batch)
+    plans = o.plans(loaded, layers, recipe, settings, device, batch, o.measured(spectrum))
     left = o.left_in(store, plans)
     rows = [_row(each, left) for each in plans]
     table(["layer", "units>", "pictures>", "shards>", "left>", "FLOPs>", "MB>"], rows)

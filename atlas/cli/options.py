@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from atlas.errors import AtlasError, NotAStore
+from atlas.errors import AtlasError, ImagesError, NotAStore
 from atlas.plan import Plan
 from atlas.recipe import Collection, Recipe
 from atlas.store import Store
 
 if TYPE_CHECKING:
     from atlas.models import Model
+    from atlas.rendering import Spectrum as MeasuredSpectrum
 
 LAYERS_HELP = (
     "Layers to take: auto (block outputs), all, names or globs, with units where wanted: "
@@ -31,9 +32,18 @@ ModelSpec = Annotated[
     ),
 ]
 Layers = Annotated[list[str] | None, typer.Option("--layers", help=LAYERS_HELP)]
-RecipeName = Annotated[str, typer.Option("--recipe", help="How pictures are made: quick, standard or fine.")]
+RecipeName = Annotated[str, typer.Option("--recipe", help="How pictures are made: quick, standard, fine or maco.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KNOB=VALUE", help="Change a knob of the recipe: --set steps=96.")
+]
+Spectrum = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--spectrum",
+        metavar="IMAGES",
+        help="For the recipe maco: images whose spectrum its pictures keep to, named as with --images; a natural "
+        "1/f spectrum unless said.",
+    ),
 ]
 StorePath = Annotated[Path | None, typer.Option("--store", help="Where results go; MODEL.atlas unless said.")]
 Weights = Annotated[
@@ -86,17 +96,33 @@ def plans(
     settings: list[str] | None,
     device: str,
     batch: int | None,
+    spectrum: MeasuredSpectrum | None = None,
 ) -> list[Plan]:
-    """The plans that the arguments ask for."""
+    """The plans that the arguments ask for; `spectrum` is the one that was measured."""
     from pipelines import features
     from pipelines.numerics import numerics_for
 
-    chosen = Recipe.parse(recipe, settings or [])
+    measured = [] if spectrum is None else [f"spectrum={spectrum.hash}"]
+    chosen = Recipe.parse(recipe, [*(settings or []), *measured])
     names = ["auto"] if layers is None else split(layers)
     if not names:
         raise AtlasError("--layers names no layer: give auto, all, names or globs, or leave it out.")
     found, units = features.wanted(model, names)
     return features.plan(model.identity, found, chosen, numerics_for(device, batch), units)
+
+
+def measured(images: list[str] | None) -> MeasuredSpectrum | None:
+    """The spectrum of the images that were given, if any were."""
+    from pipelines import spectra
+    from pipelines.progress import Progress
+
+    if not images:
+        return None
+    try:
+        with Progress() as progress:
+            return spectra.measure(split(images), progress.counting("measuring the spectrum", None, "images"))
+    except ImagesError as error:
+        raise ImagesError(str(error).replace("--images", "--spectrum")) from error
 
 
 def collecting(model: Model, layers: list[str] | None, collection: Collection, device: str) -> list[Plan]:

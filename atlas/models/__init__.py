@@ -4,6 +4,7 @@ spec -> Model -> Layer -> Prepared -> Activation
 """
 
 from atlas.models.check import Check, check
+from atlas.models.classes import class_index, class_layer
 from atlas.models.load import load_model
 from atlas.models.model import Model, ModelSource
 from atlas.models.prepare import Activation, Prepared, prepare, stop_at
@@ -17,6 +18,8 @@ __all__ = [
     "Prepared",
     "Preprocessing",
     "check",
+    "class_index",
+    "class_layer",
     "load_model",
     "prepare",
     "stop_at",

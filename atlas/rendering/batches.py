@@ -11,47 +11,100 @@ from dataclasses import dataclass
 from atlas.models import Prepared
 from atlas.recipe import Recipe
 from atlas.rendering.chance import Key
-from atlas.rendering.objectives import Objective, channel
+from atlas.rendering.objectives import Objective, channel, diversity, magnitude, neuron
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Pictures of one variant made side by side; a short one repeats its last unit up to the full width."""
+    """Pictures made side by side, of one variant, or of all the diverse ones: picture i is of `units[i // v]`.
+
+    A short batch repeats its last unit up to the full width.
+    """
 
     layer: str
-    variant: str
-    place: int
-    """Of the variant, in the recipe."""
+    variants: tuple[str, ...]
+    """The v variants that each of its units gets a picture of."""
+    places: list[int]
+    """Of the variants, in the recipe."""
     rows: slice
     """Of the units asked for."""
     units: list[int]
+    weight: float = 0.0
+    """Of diversity."""
+
+    @property
+    def cell(self) -> tuple[slice, list[int]]:
+        """Where its pictures stand among all, [units, variants]: an index of numpy's."""
+        return self.rows, self.places
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Units and variants in it, without the padding."""
+        return int(self.rows.stop - self.rows.start), len(self.variants)
+
+    @property
+    def indices(self) -> list[int]:
+        """The channel that each picture is of."""
+        return [unit for unit in self.units for _ in self.variants]
+
+    @property
+    def joint(self) -> bool:
+        """Whether the pictures of a unit were made to differ from each other."""
+        return len(self.variants) > 1
 
     @property
     def before(self) -> bool:
         """Whether the value before the rectifier counts."""
-        return self.variant == "negative"
+        return self.variants == ("negative",)
+
+    @property
+    def value(self) -> Objective:
+        """What the numbers of its pictures tell: the unit's value, with its sign."""
+        if self.variants == ("neuron",):
+            return neuron(self.layer, self.indices)
+        return channel(self.layer, self.indices, before=self.before)
 
     @property
     def objective(self) -> Objective:
-        score = channel(self.layer, self.units, before=self.before)
-        return -score if self.variant == "negative" else score
+        """What its pictures are raised by."""
+        if self.before:
+            return -self.value
+        if not self.joint:
+            return self.value
+        return self.value - self.weight * (magnitude(self.value) * diversity(self.layer, len(self.variants)))
 
     def exists(self, prepared: Prepared) -> bool:
         """Whether there is anything to look for: no value of a rectifier is below zero, so that it has no negative."""
         return not self.before or prepared.has_before or not prepared.rectified
 
-    def keys(self, seed: int) -> list[Key]:
-        return [Key(seed, self.layer, unit, self.variant) for unit in self.units]
+    def keys(self, seed: int, attempt: int = 0) -> list[Key]:
+        return [Key(seed, self.layer, unit, variant, attempt) for unit in self.units for variant in self.variants]
 
     def __len__(self) -> int:
         """Pictures in it, without the padding."""
-        return int(self.rows.stop - self.rows.start)
+        units, variants = self.shape
+        return units * variants
 
 
 def batches(layer: str, units: Sequence[int], recipe: Recipe, width: int) -> Iterator[Batch]:
-    """Batches of `width` for all variants of `units`."""
-    for place, variant in enumerate(recipe.variants):
-        for first in range(0, len(units), width):
-            chosen = list(units[first : first + width])
-            padding = [chosen[-1]] * (width - len(chosen))
-            yield Batch(layer, variant, place, slice(first, first + len(chosen)), chosen + padding)
+    """Batches of `width` for all variants of `units`.
+
+    The diverse pictures of a unit see each other, so they stand in one batch: as many units as fit, one at least.
+    """
+    for variants in _together(recipe):
+        places = [recipe.variants.index(variant) for variant in variants]
+        abreast = max(1, width // len(variants))
+        for first in range(0, len(units), abreast):
+            chosen = list(units[first : first + abreast])
+            padding = [chosen[-1]] * (abreast - len(chosen))
+            rows = slice(first, first + len(chosen))
+            yield Batch(layer, variants, places, rows, chosen + padding, recipe.diversity)
+
+
+def _together(recipe: Recipe) -> Iterator[tuple[str, ...]]:
+    """The recipe's variants one by one, the diverse ones all at once."""
+    for variant in recipe.variants:
+        if variant not in recipe.diverse:
+            yield (variant,)
+        elif variant == recipe.diverse[0]:
+            yield recipe.diverse

@@ -1,6 +1,6 @@
 """All chance behind a picture, drawn from its own key.
 
-    (seed, layer, unit, variant) + what for -> torch.Generator
+    (seed, layer, unit, variant, attempt) + what for -> torch.Generator
 
 A picture's start and its transforms depend on nothing else: not on its neighbours in the batch, the
 order of work, the process or the device. The generators are the CPU's, on every device.
@@ -22,9 +22,14 @@ class Key:
     layer: str
     unit: int
     variant: str
+    attempt: int = 0
+    """Which of several tries at the picture."""
 
     def generator(self, purpose: str) -> torch.Generator:
         """A fresh generator for `purpose` (`start`, `training`, `held-out`); the same one every time."""
-        text = "\x1f".join([str(self.seed), self.layer, str(self.unit), self.variant, purpose])
+        words = [str(self.seed), self.layer, str(self.unit), self.variant, purpose]
+        if self.attempt:
+            words.append(str(self.attempt))
+        text = "\x1f".join(words)
         digest = hashlib.sha256(text.encode()).digest()
         return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little", signed=True))

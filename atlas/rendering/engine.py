@@ -85,7 +85,7 @@ def ascend(
         prepared.redirect = step < redirected
         scores = objective(View.through(prepared, paint(leaf), affines[step], before=objective.before))
         (gradient,) = torch.autograd.grad(-scores.sum(), leaf, materialize_grads=True)
-        leaf.grad = gradient
+        leaf.grad = gradient.contiguous()  # torch's fused Adam reads a CPU gradient as it lies in memory
         adam.step()
         strongest = gradient.flatten(1).abs().amax(dim=1)
         finite &= scores.detach().isfinite() & strongest.isfinite()

@@ -8,23 +8,24 @@ rectifier, after which it would be zero nearly everywhere and the picture mush.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from atlas.models import Prepared
 from atlas.recipe import Numerics, Recipe
+from atlas.rendering.agreement import agreement
 from atlas.rendering.batches import Batch, batches
-from atlas.rendering.engine import ascend
 from atlas.rendering.host import computing
+from atlas.rendering.maco import made_by
+from atlas.rendering.spectrum import Spectrum
+from atlas.rendering.tries import GREY, Tried, best
+from atlas.store import as_stored
 from atlas.units import Status
 
-GREY = 128
-"""What is stored where there is no picture."""
+Cell = tuple[slice, list[int]]
 
 
 @dataclass(frozen=True)
@@ -35,43 +36,68 @@ class Rendered:
     """[units, variants, h, w, 3]; plain grey where the status is not `ok`."""
     status: NDArray[np.uint8]
     """[units, variants], of `atlas.units.Status`."""
-    seconds: dict[str, float]
-    """Wall seconds by phase."""
+    attempt: NDArray[np.uint8]
+    """[units, variants]: which of the recipe's tries was kept, from 0."""
+    agreement: NDArray[np.float32]
+    """[units, variants]: how alike the next seed's picture is to the network, -1 to 1; NaN where the recipe does not
+    ask for it, or either is no picture."""
+
+    @classmethod
+    def nothing(cls, units: int, recipe: Recipe) -> Rendered:
+        """Room for the pictures of so many units: grey, and absent."""
+        shape = (units, len(recipe.variants))
+        return cls(
+            np.full((*shape, recipe.size, recipe.size, 3), GREY, np.uint8),
+            np.full(shape, Status.ABSENT, np.uint8),
+            np.zeros(shape, np.uint8),
+            np.full(shape, np.nan, np.float32),
+        )
+
+    def put(self, cell: Cell, part: Rendered) -> None:
+        """Write the pictures of `part` at `cell`."""
+        self.pictures[cell], self.status[cell] = part.pictures, part.status
+        self.attempt[cell], self.agreement[cell] = part.attempt, part.agreement
 
 
 def render_batches(
-    prepared: Prepared, units: Sequence[int], recipe: Recipe, numerics: Numerics
-) -> Iterator[tuple[tuple[slice, int], NDArray[np.uint8], NDArray[np.uint8]]]:
+    prepared: Prepared, units: Sequence[int], recipe: Recipe, numerics: Numerics, spectrum: Spectrum | None = None
+) -> Iterator[tuple[Cell, Rendered]]:
     """The pictures of channels `units` of the prepared layer, in all variants of the recipe, as they are finished.
 
-    Yields for each batch of m units its place [rows, variant] among all, its pictures [m,h,w,3] and statuses [m].
+    Yields for each batch of m units and v variants its place [rows, variants] among all, and its pictures.
+    `spectrum` is the one that the recipe names, where it names a measured one; raises `AtlasError` for another.
     """
     for batch in batches(prepared.layer.name, units, recipe, numerics.batch):
         with computing(numerics):
-            pictures, status = _render(prepared, batch, recipe, numerics)
-        yield (batch.rows, batch.place), pictures, status
+            found = _render(prepared, batch, recipe, numerics, spectrum)
+        yield batch.cell, found
 
 
-def render_units(prepared: Prepared, units: Sequence[int], recipe: Recipe, numerics: Numerics) -> Rendered:
+def render_units(
+    prepared: Prepared, units: Sequence[int], recipe: Recipe, numerics: Numerics, spectrum: Spectrum | None = None
+) -> Rendered:
     """The pictures of channels `units` of the prepared layer, in all variants of the recipe."""
-    began = time.perf_counter()
-    shape = (len(units), len(recipe.variants))
-    pictures = np.full((*shape, recipe.size, recipe.size, 3), GREY, np.uint8)
-    status = np.full(shape, Status.ABSENT, np.uint8)
-    for place, *found in render_batches(prepared, units, recipe, numerics):
-        pictures[place], status[place] = found
-    return Rendered(pictures, status, {"render": time.perf_counter() - began})
+    rendered = Rendered.nothing(len(units), recipe)
+    for cell, found in render_batches(prepared, units, recipe, numerics, spectrum):
+        rendered.put(cell, found)
+    return rendered
 
 
 def _render(
-    prepared: Prepared, batch: Batch, recipe: Recipe, numerics: Numerics
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """The pictures [m,h,w,3] and statuses [m] of the batch's m units."""
-    if not batch.exists(prepared):
-        nothing = np.full((len(batch), recipe.size, recipe.size, 3), GREY, np.uint8)
-        return nothing, np.full(len(batch), Status.RECTIFIED, np.uint8)
-    found, states = ascend(prepared, batch.objective, batch.keys(recipe.seed), recipe, numerics)
-    pictures = (found * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()[: len(batch)]
-    status = states.cpu().numpy()[: len(batch)]
-    pictures[status != Status.OK] = GREY
-    return pictures, status
+    prepared: Prepared, batch: Batch, recipe: Recipe, numerics: Numerics, spectrum: Spectrum | None
+) -> Rendered:
+    """The pictures of the batch, and how far those of the next seed agree with them, where the recipe asks for it."""
+    way = made_by(recipe, spectrum)
+    one = best(prepared, batch, recipe, numerics, way)
+    alike = np.full(batch.shape, np.nan, np.float32)
+    if recipe.agreement and (one.status == Status.OK).any():
+        other = best(prepared, batch, replace(recipe, seed=recipe.seed + 1), numerics, way)
+        mine, theirs = (as_stored(each.pictures, recipe.level) for each in (one, other))
+        alike = _where_both(one, other, agreement(prepared, mine, theirs, batch, recipe, numerics))
+    return Rendered(one.pictures, one.status, one.attempt, alike)
+
+
+def _where_both(one: Tried, other: Tried, alike: NDArray[np.float32]) -> NDArray[np.float32]:
+    """`alike` where both are pictures, NaN elsewhere."""
+    both = (one.status == Status.OK) & (other.status == Status.OK)
+    return np.where(both, alike, np.float32(np.nan))

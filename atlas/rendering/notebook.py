@@ -20,35 +20,44 @@ from atlas.errors import UnknownName
 from atlas.models import Model, load_model, prepare
 from atlas.recipe import Numerics, Recipe
 from atlas.rendering.features import render_units
+from atlas.rendering.spectrum import Spectrum
 from atlas.units import Unit
 
 
 def render(
-    model: Model | str, units: str | Unit | Iterable[str | Unit], recipe: str | Recipe = "standard", **changes: Any
+    model: Model | str,
+    units: str | Unit | Iterable[str | Unit],
+    recipe: str | Recipe = "standard",
+    *,
+    spectrum: Spectrum | None = None,
+    **changes: Any,
 ) -> NDArray[np.uint8]:
     """The pictures of `units`, uint8 [u,v,h,w,3]: in the order given, in the recipe's variants.
 
     `model` is a loaded model or a spec such as `torchvision:resnet50`; a unit reads `features.11:300`. `changes` are
-    knobs of the recipe: `render(model, units, "quick", size=160)`. A unit that gives no picture is plain grey.
+    knobs of the recipe: `render(model, units, "quick", size=160)`; `spectrum` is one that was measured on images, for
+    the recipe `maco`. A unit that gives no picture is plain grey.
     Raises `UnknownName` for a layer, unit, recipe or knob that does not exist.
     """
     model = load_model(model) if isinstance(model, str) else model
+    if spectrum is not None:
+        changes["spectrum"] = spectrum.hash
     knobs = Recipe.named(recipe, **changes) if isinstance(recipe, str) else replace(recipe, **changes)
     asked = [unit if isinstance(unit, Unit) else Unit.parse(unit) for unit in _listed(units)]
     pictures = np.empty((len(asked), len(knobs.variants), knobs.size, knobs.size, 3), np.uint8)
     for name in dict.fromkeys(unit.layer for unit in asked):
         rows = [row for row, unit in enumerate(asked) if unit.layer == name]
-        pictures[rows] = _layer(model, name, [asked[row].index for row in rows], knobs)
+        pictures[rows] = _layer(model, name, [asked[row].index for row in rows], knobs, spectrum)
     return pictures
 
 
-def _layer(model: Model, name: str, indices: list[int], recipe: Recipe) -> NDArray[np.uint8]:
+def _layer(model: Model, name: str, indices: list[int], recipe: Recipe, spectrum: Spectrum | None) -> NDArray[np.uint8]:
     layer = model.layer(name)
     beyond = [index for index in indices if index >= layer.channels]
     if beyond:
         raise UnknownName(f"There is no unit {name}:{beyond[0]}: the layer has units 0 to {layer.channels - 1}.")
     numerics = Numerics(threads=torch.get_num_threads())
-    return render_units(prepare(model, layer), indices, recipe, numerics).pictures
+    return render_units(prepare(model, layer), indices, recipe, numerics, spectrum).pictures
 
 
 def _listed(units: str | Unit | Iterable[str | Unit]) -> list[str | Unit]:

@@ -9,6 +9,10 @@ multiply and negate:
 
     0.2 * channel("mixed4a", [20]) + 0.8 * channel("mixed4a", [21]) - penalty
 
+    channel     a channel's mean over all positions         direction     a mixture of channels, any vector
+    neuron      a channel at the centre position            class_logit   a class of the whole network
+    diversity   how alike the pictures of one unit are      magnitude     a score as a scale, without its gradient
+
 After "Feature Visualization", Olah, Mordvintsev and Schubert, Distill 2017, and its code, Lucid.
 """
 
@@ -16,10 +20,14 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
+from math import isqrt
 from typing import Protocol
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
+
+from atlas.models import Model, class_index, class_layer
 
 
 class Activations(Protocol):
@@ -75,13 +83,14 @@ def channel(layer: str, indices: Sequence[int], *, before: bool = False) -> Obje
 
 
 def neuron(layer: str, indices: Sequence[int], *, before: bool = False) -> Objective:
-    """A channel at the centre position alone; of an even size, the first one past the middle.
+    """A channel at the centre position alone; of an even size, the first one past the middle (as Lucid's `neuron`).
 
-    Where a layer has no positions this is the channel; for tokens it is the middle one of the list.
+    Patch tokens of a square number are taken for a square grid, any others for a row. Where a layer has no positions
+    this is the channel.
     """
 
     def score(T: Activations) -> Tensor:
-        chosen = _chosen(T(layer, before=before), indices)
+        chosen = _as_map(_chosen(T(layer, before=before), indices))
         for size in chosen.shape[1:]:
             chosen = chosen[:, size // 2]
         return chosen
@@ -93,7 +102,8 @@ def direction(layer: str, vectors: Tensor, *, power: float = 0.0, before: bool =
     """The mean over all positions of h . v, times the cosine of the two to `power`.
 
     vectors [n,c], one a picture. The cosine has a floor of 0.1, as in Lucid, so that a picture that
-    points elsewhere is still drawn towards its direction.
+    points elsewhere is still drawn towards its direction. (Lucid's `direction`, after issue 116 of its repository: a
+    product alone is raised by whatever is large, a cosine alone by whatever is small.)
     """
 
     def score(T: Activations) -> Tensor:
@@ -107,6 +117,44 @@ def direction(layer: str, vectors: Tensor, *, power: float = 0.0, before: bool =
         return dot.mean(1)
 
     return Objective(score, f"direction({layer!r}, {len(vectors)} vectors)", before=before)
+
+
+def class_logit(model: Model, classes: Sequence[int | str]) -> Objective:
+    """The logit of a class, by its index or its label: picture i looks for `classes[i]`.
+
+    A class is a channel of the layer that gives the logits (`class_layer`), so it needs no machinery of its own: this
+    is `channel` there, and the network to be prepared is the whole one. Raises `UnknownName` for a class that is not
+    there, or where the network is no classifier.
+    """
+    layer, indices = class_layer(model).name, [class_index(model, name) for name in classes]
+    return Objective(channel(layer, indices).score, _name("class_logit", layer, indices, before=False))
+
+
+def diversity(layer: str, count: int) -> Objective:
+    """How alike a picture is to the other pictures of its unit: the mean cosine of their Gram matrices, -1 to 1.
+
+    The batch holds the `count` pictures of one unit, then those of the next; pictures of different units never meet.
+    A Gram matrix sums the products of all pairs of channels over the positions, so that it says which features occur
+    together and not where. Subtracted from what is looked for, it makes the pictures differ. Lucid's `diversity` is
+    the sum over a batch times (count - 1) / count.
+    """
+
+    def score(T: Activations) -> Tensor:
+        value = T(layer)
+        value = value.reshape(-1, count, value.shape[1], value[0, 0].numel())
+        grams = F.normalize((value @ value.mT).flatten(2), dim=2, eps=1e-10)
+        alike = grams @ grams.mT
+        own = torch.eye(count, dtype=torch.bool, device=value.device)
+        return (alike.masked_fill(own, 0).sum(2) / (count - 1)).flatten()
+
+    return Objective(score, f"diversity({layer!r}, {count})")
+
+
+def magnitude(objective: Objective) -> Objective:
+    """The size of a score, held still: no gradient passes. It gives another objective the scale of this one."""
+    return Objective(
+        lambda T: objective.score(T).detach().abs(), f"magnitude({objective.name})", before=objective.before
+    )
 
 
 def responses(layer: str, indices: Sequence[int], *, before: bool = False) -> Score:
@@ -123,6 +171,14 @@ def _chosen(value: Tensor, indices: Sequence[int]) -> Tensor:
     """Channel `indices[i]` of picture i: [n,c,...] -> [n,...]."""
     index = torch.as_tensor(indices, device=value.device)
     return value[torch.arange(len(index), device=value.device), index]
+
+
+def _as_map(chosen: Tensor) -> Tensor:
+    """A channel's patch tokens [n,t] as the square map [n,h,w] they were cut from; anything else as it is."""
+    if chosen.dim() != 2 or isqrt(chosen.shape[1]) ** 2 != chosen.shape[1]:
+        return chosen
+    side = isqrt(chosen.shape[1])
+    return chosen.reshape(len(chosen), side, side)
 
 
 def _name(kind: str, layer: str, indices: Sequence[int], before: bool) -> str:

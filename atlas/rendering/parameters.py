@@ -22,6 +22,13 @@ CORRELATION = ((0.26, 0.09, 0.02), (0.27, 0.00, -0.05), (0.27, -0.09, 0.03))
 """Root of the covariance of ImageNet's colours, RGB by axis (Lucid, `color_correlation_svd_sqrt`)."""
 
 
+def axes() -> Tensor:
+    """The axes of colour along which pictures are written down, RGB by axis, the longest of length 1: Tensor[3,3]."""
+    colours = torch.tensor(CORRELATION)
+    scaled: Tensor = colours / colours.norm(dim=0).max()
+    return scaled
+
+
 def fourier(keys: Sequence[Key], recipe: Recipe) -> tuple[Tensor, nn.Module]:
     """The leaf that pictures of `keys` begin with, and what makes pictures of it: the recipe's parameterization."""
     return start(keys, recipe.size, recipe.deviation), Fourier(recipe.size, recipe.decay)
@@ -42,8 +49,7 @@ class Fourier(nn.Module):
     def __init__(self, size: int, decay: float) -> None:
         super().__init__()
         self.size = size
-        colours = torch.tensor(CORRELATION)
-        self.register_buffer("colours", colours / colours.norm(dim=0).max())
+        self.register_buffer("colours", axes())
         self.register_buffer("scale", _scale(size, decay))
 
     def forward(self, spectrum: Tensor) -> Tensor:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -21,49 +21,65 @@ from atlas.rendering.objectives import responses
 from atlas.rendering.transforms import draw
 
 Numbers = NDArray[np.float32]
+Pictures = NDArray[np.uint8]
 
 
 def score_pictures(
-    prepared: Prepared,
-    pictures: NDArray[np.uint8],
-    units: Sequence[int],
-    recipe: Recipe,
-    numerics: Numerics,
+    prepared: Prepared, pictures: Pictures, units: Sequence[int], recipe: Recipe, numerics: Numerics
 ) -> tuple[Numbers, Numbers]:
     """`mean` and `peak` of pictures uint8 [u,v,h,w,3] as they are stored, float32 [u,v] each.
 
-    Both are averages over the recipe's held-out transform draws, none of which the picture was trained on:
-    `mean` of the objective, `peak` of the strongest position. For a negative picture they are of the value
-    before the rectifier, with its sign, so that lower is better and `peak` the lowest position.
-    NaN where the network answers with NaN, and for negatives that do not exist.
+    Both are averages over the recipe's held-out transform draws, none of which the picture was trained on: `mean` of
+    the unit's value (at the centre position for `neuron`, over all positions else), `peak` of the strongest position.
+    Every picture is seen whole, under the same shifts, zooms and turns, whatever it was trained under. For a negative
+    picture they are of the value before the rectifier, with its sign, so that lower is better and `peak` the lowest
+    position. NaN where the network answers with NaN, and for negatives that do not exist.
     """
     mean = np.full((len(units), len(recipe.variants)), np.nan, np.float32)
     peak = mean.copy()
-    with computing(numerics), torch.no_grad():
+    with computing(numerics):
         for batch in batches(prepared.layer.name, units, recipe, numerics.batch):
-            if not batch.exists(prepared):
-                continue
-            cell = (batch.rows, batch.place)
-            answers = _answers(prepared, pictures[cell], batch, recipe, numerics)
-            strongest = answers.amin(2) if batch.before else answers.amax(2)
-            mean[cell] = answers.mean(2).mean(0).cpu().numpy()[: len(batch)]
-            peak[cell] = strongest.mean(0).cpu().numpy()[: len(batch)]
+            if batch.exists(prepared):
+                mean[batch.cell], peak[batch.cell] = score_batch(
+                    prepared, pictures[batch.cell], batch, recipe, numerics
+                )
     return mean, peak
 
 
-def _answers(
-    prepared: Prepared, pictures: NDArray[np.uint8], batch: Batch, recipe: Recipe, numerics: Numerics
-) -> Tensor:
-    """What the n units answer to their pictures at each position p under each held-out draw d: Tensor[d,n,p].
+def score_batch(
+    prepared: Prepared, pictures: Pictures, batch: Batch, recipe: Recipe, numerics: Numerics
+) -> tuple[Numbers, Numbers]:
+    """As `score_pictures`, of the pictures [m,v,h,w,3] of one batch."""
+    value, respond = batch.value, responses(batch.layer, batch.indices, before=batch.before)
+    values, peaks = [], []
+    for view in held_out(prepared, pictures, batch, recipe, numerics, before=batch.before):
+        answers = respond(view).float()
+        values.append(value(view).float())
+        peaks.append(answers.amin(1) if batch.before else answers.amax(1))
+    mean, peak = (mean_of(rows).cpu().numpy()[: len(batch)].reshape(batch.shape) for rows in (values, peaks))
+    return mean, peak
 
-    A short batch keeps its padding, so that sums are taken in the same order for any number of pictures.
+
+def mean_of(rows: Sequence[Tensor]) -> Tensor:
+    """The mean of tensors of one shape, added one after the other: the same bits wherever a number stands in them."""
+    total = torch.zeros_like(rows[0])
+    for row in rows:
+        total += row
+    return total / len(rows)
+
+
+@torch.no_grad()
+def held_out(
+    prepared: Prepared, pictures: Pictures, batch: Batch, recipe: Recipe, numerics: Numerics, *, before: bool
+) -> Iterator[View]:
+    """What the network sees in stored pictures [m,v,h,w,3] of a batch under each of the recipe's held-out draws.
+
+    View by view: the activations of all draws at once would take several times the memory of a step. A short batch
+    keeps its padding, so that sums are taken in the same order for any number of pictures.
     """
-    padding = len(batch.units) - len(pictures)
-    padded = np.concatenate([pictures, pictures[-1:].repeat(padding, axis=0)])
-    seen = torch.from_numpy(padded).to(numerics.device).permute(0, 3, 1, 2).float() / 255
-    affines = draw(batch.keys(recipe.seed), recipe, recipe.draws, "held-out").to(numerics.device)
-    respond = responses(batch.layer, batch.units, before=batch.before)
-    # View by view: the activations of all draws at once would take several times the memory of a step.
-    return torch.stack(
-        [respond(View.through(prepared, seen, affine, before=batch.before)).float() for affine in affines]
-    )
+    short = len(batch.units) - len(pictures)
+    padded = np.concatenate([pictures, pictures[-1:].repeat(short, axis=0)])
+    flat = torch.from_numpy(padded.reshape(-1, *pictures.shape[2:])).to(numerics.device)
+    seen = flat.permute(0, 3, 1, 2).float() / 255
+    for affine in draw(batch.keys(recipe.seed), recipe, recipe.draws, "held-out").to(numerics.device):
+        yield View.through(prepared, seen, affine, before=before)

@@ -44,6 +44,8 @@ NEIGHBOURS = 10
 """Units kept of each unit that answer alike."""
 EXCITED = 24
 """Units kept of each image that it excites most."""
+SPECTRUM = (3, 65, 65)
+"""Shape of a measured spectrum; see `atlas.rendering.spectrum`."""
 TEXT = 512
 """Bytes of a name in UTF-8; longer ones keep their end."""
 ROWS = 256
@@ -108,6 +110,12 @@ def _features(plan: Plan) -> Iterator[Array]:
     for name in ("mean", "peak"):
         yield Array(name, grid, grid[0], "float32", nan, "reduce")
     yield Array("status", grid, grid[0], "uint8", int(Status.ABSENT), "reduce")
+    if recipe.tries > 1:
+        yield Array("attempt", grid, grid[0], "uint8", 0, "reduce")
+    if recipe.agreement:
+        yield Array("agreement", grid, grid[0], "float32", nan, "reduce")
+    if recipe.measured:
+        yield Array("spectrum", SPECTRUM, SPECTRUM[0], "float32", nan, "driver")
 
 
 def _images(plan: Plan) -> Iterator[Array]:

@@ -192,6 +192,12 @@ class Store:
             self.backend.put(key, data)
         return [Stored(key, len(data), hashlib.sha256(data).hexdigest()) for key, data in objects.items()]
 
+    def standing(self, plan: Plan, by: layout.Writer) -> list[Stored]:
+        """What is there already of the arrays that `by` fills."""
+        keys = [f"{schema.group_key(plan)}/{name}" for name in layout.written_by(plan, by)]
+        found = {key: self.backend.get(key) for path in keys for key in self.backend.list(f"{path}/c/")}
+        return [Stored(key, len(data), hashlib.sha256(data).hexdigest()) for key, data in found.items() if data]
+
     def read_shard(self, plan: Plan, shard: Shard, name: str) -> np.ndarray[Any, Any]:
         """What a shard wrote of the array `name`, as a reader sees it. Raises as `read`."""
         return self.read(f"{schema.group_key(plan)}/{name}", layout.arrays(plan)[name].of(shard.index))

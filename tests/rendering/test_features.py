@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,11 +13,13 @@ from hypothesis import strategies as st
 from torch import nn
 from torchvision.models import VisionTransformer
 
-from atlas.models import prepare
+from atlas.models import Model, prepare
 from atlas.recipe import Numerics, Recipe
-from atlas.rendering import Rendered, ascend, render_batches, render_units, score_pictures
+from atlas.rendering import Rendered, Spectrum, ascend, diversity, render_batches, render_units, score_pictures
 from atlas.rendering.batches import batches
-from atlas.rendering.features import GREY
+from atlas.rendering.engine import View
+from atlas.rendering.spectrum import SHAPE
+from atlas.rendering.tries import GREY
 from atlas.units import Status
 from tests.networks import dead, tiny
 from tests.rendering.conftest import model_of
@@ -25,7 +28,9 @@ pytestmark = pytest.mark.builder
 
 RECIPE = Recipe.named("quick", size=32, steps=4, jitter=2.0, redirected=2)
 SECOND = prepare(model_of(tiny()[0]), "second.1")
+VARIANTS = ("positive", "negative", "neuron", "diverse-1", "diverse-2", "diverse-3")
 UNITS = [3, 8, 21, 34, 35, 69]
+SPECTRUM = Spectrum((9 / (1 + np.indices(SHAPE)[1:].sum(0))).astype(np.float32))
 
 
 @pytest.fixture(scope="module")
@@ -80,9 +85,9 @@ def test_the_number_of_threads_is_given_back() -> None:
 
 def test_batches_come_as_they_are_finished_and_cover_everything() -> None:
     covered = np.zeros((6, 2), int)
-    for (rows, variant), pictures, status in render_batches(SECOND, UNITS, RECIPE, Numerics()):
-        assert pictures.shape == (len(status), 32, 32, 3)
-        covered[rows, variant] += 1
+    for cell, found in render_batches(SECOND, UNITS, RECIPE, Numerics()):
+        assert found.pictures.shape == (*found.status.shape, 32, 32, 3)
+        covered[cell] += 1
     assert (covered == 1).all()
 
 
@@ -154,12 +159,14 @@ def transformer() -> VisionTransformer:
 @pytest.mark.parametrize("layer", ["encoder.layers.encoder_layer_1", "heads"])
 def test_tokens_and_classes_of_a_network_of_one_size(layer: str) -> None:
     """Pictures of 48 pixels on a network that takes 32."""
-    prepared, recipe = prepare(model_of(transformer()), layer), Recipe.named("quick", size=48, steps=8)
+    recipe = Recipe.named("quick", size=48, steps=8, variants=VARIANTS[:5], tries=2, agreement=True)
+    prepared = prepare(model_of(transformer()), layer)
     found = render_units(prepared, [0, 7], recipe, Numerics())
-    assert found.pictures.shape == (2, 2, 48, 48, 3)
+    assert found.pictures.shape == (2, 5, 48, 48, 3)
     assert not found.status.any()
+    assert np.isfinite(found.agreement).all()
     mean, peak = score_pictures(prepared, found.pictures, [0, 7], recipe, Numerics())
-    assert (mean[:, 0] > mean[:, 1]).all()
+    assert (mean[:, [0, 2, 3, 4]] > mean[:, [1]]).all()
     assert np.array_equal(mean, peak) == (layer == "heads")
 
 
@@ -167,3 +174,85 @@ def test_the_last_layer_of_a_network_that_flattens() -> None:
     network = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 15 * 15, 5))
     prepared, recipe = prepare(model_of(network), "3"), Recipe.named("quick", size=48, steps=4)
     assert not render_units(prepared, [0, 4], recipe, Numerics()).status.any()
+
+
+WAYS = {
+    "every variant": Recipe.named("quick", size=32, steps=4, jitter=2.0, redirected=2, variants=VARIANTS),
+    "tries": Recipe.named(
+        "quick", size=32, steps=3, jitter=2.0, redirected=2, variants=VARIANTS[2:5], tries=3, agreement=True
+    ),
+    "maco": Recipe.named("maco", size=32, steps=4, redirected=2, variants=VARIANTS[:3]),
+    "maco of images": Recipe.named("maco", size=32, steps=4, redirected=2, tries=2, spectrum=SPECTRUM.hash),
+}
+
+
+@pytest.fixture(scope="module", params=WAYS)
+def made(request: pytest.FixtureRequest) -> tuple[Recipe, Spectrum | None, Rendered]:
+    recipe = WAYS[request.param]
+    spectrum = SPECTRUM if recipe.spectrum == SPECTRUM.hash else None
+    return recipe, spectrum, render_units(SECOND, UNITS, recipe, Numerics(), spectrum)
+
+
+@settings(max_examples=6, deadline=None)
+@given(order=st.permutations(UNITS), count=st.integers(1, 6))
+def test_no_picture_of_any_kind_knows_its_neighbours(
+    made: tuple[Recipe, Spectrum | None, Rendered], order: list[int], count: int
+) -> None:
+    recipe, spectrum, rendered = made
+    again = render_units(SECOND, order[:count], recipe, Numerics(), spectrum)
+    rows = [UNITS.index(unit) for unit in order[:count]]
+    for name in ("pictures", "status", "attempt", "agreement"):
+        assert np.array_equal(getattr(again, name), getattr(rendered, name)[rows], equal_nan=name == "agreement")
+
+
+def test_every_picture_of_every_kind_is_another(made: tuple[Recipe, Spectrum | None, Rendered]) -> None:
+    recipe, _, rendered = made
+    found = rendered.pictures[rendered.status == Status.OK]
+    assert len({picture.tobytes() for picture in found}) == len(found) > 0.8 * rendered.status.size
+    assert np.isnan(rendered.agreement).all() != recipe.agreement
+
+
+def test_no_number_of_any_kind_knows_its_neighbours(made: tuple[Recipe, Spectrum | None, Rendered]) -> None:
+    recipe, _, rendered = made
+    numbers = score_pictures(SECOND, rendered.pictures, UNITS, recipe, Numerics())
+    for rows in ([4], [5, 1], [3, 2, 0, 4, 1]):
+        units = [UNITS[row] for row in rows]
+        again = score_pictures(SECOND, rendered.pictures[rows], units, recipe, Numerics())
+        assert all(np.array_equal(one, whole[rows]) for one, whole in zip(again, numbers, strict=True))
+
+
+@pytest.mark.parametrize("width", [2, 3, 4, 7, 8])
+def test_the_diverse_pictures_of_a_unit_share_a_batch(width: int) -> None:
+    """As many units as the width holds, and never a part of one; the variants may come in any order."""
+    recipe = Recipe(variants=("diverse-3", "positive", "diverse-1", "diverse-2"))
+    found = list(batches("a", UNITS, recipe, width))
+    covered = np.zeros((len(UNITS), 4), int)
+    for batch in found:
+        covered[batch.cell] += 1
+        diverse = len(batch.variants) > 1
+        assert len(batch.keys(0)) == len(batch.indices) == (max(1, width // 3) * 3 if diverse else width)
+        assert [key.unit for key in batch.keys(0)] == batch.indices
+        assert batch.places == ([0, 2, 3] if diverse else [1])
+    assert (covered == 1).all()
+
+
+def test_diverse_pictures_are_less_alike_the_more_it_counts(squeezenet: Model) -> None:
+    prepared, alike = prepare(squeezenet, "features.6"), []
+    for weight in (0.0, 4.0):
+        recipe = Recipe.named("quick", size=64, steps=16, variants=VARIANTS[3:], diversity=weight)
+        pictures = render_units(prepared, [21, 40], recipe, Numerics()).pictures
+        x = torch.from_numpy(pictures.reshape(-1, 64, 64, 3)).permute(0, 3, 1, 2) / 255
+        view = View("features.6", prepared.activations(x))
+        alike.append(diversity("features.6", 3)(view).mean())
+    assert alike[1] < alike[0] - 0.05
+
+
+def test_a_neuron_lives_at_the_centre() -> None:
+    """Its mean is the value there; a picture of the whole channel does less at that place."""
+    recipe = Recipe.named("quick", size=32, steps=16, jitter=2.0, variants=("neuron",))
+    rendered = render_units(SECOND, UNITS, recipe, Numerics())
+    mean, peak = score_pictures(SECOND, rendered.pictures, UNITS, recipe, Numerics())
+    everywhere = render_units(SECOND, UNITS, replace(recipe, variants=("positive",)), Numerics())
+    there, _ = score_pictures(SECOND, everywhere.pictures, UNITS, recipe, Numerics())
+    assert (mean <= peak).all()
+    assert (mean > there).all()

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -13,7 +15,7 @@ from tests.rendering.conftest import model_of
 
 pytestmark = pytest.mark.builder
 
-KNOBS = {"size": 32, "steps": 2}
+KNOBS: dict[str, Any] = {"size": 32, "steps": 2}
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atlas.errors import UnknownName
-from atlas.models import Model, Prepared, prepare
+from atlas.models import Model, Prepared, class_layer, prepare
 from atlas.recipe import Numerics, Recipe
-from atlas.rendering import Key, Objective, ascend, channel, direction, neuron
+from atlas.rendering import Key, Objective, ascend, channel, class_logit, direction, diversity, magnitude, neuron
 from atlas.rendering.engine import View
 from atlas.rendering.parameters import Fourier, start
 from atlas.rendering.transforms import draw
@@ -27,6 +27,8 @@ OBJECTIVES = {
     "direction with cosine": direction(LAYER, VECTORS, power=2),
     "before the rectifier": channel(LAYER, UNITS, before=True),
     "negative": -channel(LAYER, UNITS, before=True),
+    "diversity": -diversity(LAYER, 2),
+    "diverse pictures": channel(LAYER, UNITS) - magnitude(channel(LAYER, UNITS)) * diversity(LAYER, 4),
     "sum": 0.2 * channel(LAYER, UNITS) + 0.8 * neuron(LAYER, UNITS) - 1,
 }
 
@@ -55,6 +57,27 @@ def test_a_few_steps_raise_every_objective(name: str, prepared: Prepared, numeri
     assert (after > before).all()
 
 
+def test_a_class_is_raised_through_the_whole_network(squeezenet: Model, numerics: Numerics) -> None:
+    """And where it is raised far enough the network names it."""
+    objective, keys = class_logit(squeezenet, [207, "tabby"]), [Key(0, "classes", unit, "") for unit in (0, 1)]
+    whole = prepare(squeezenet, class_layer(squeezenet))
+    recipe = Recipe.named("quick", size=128, steps=32)
+    begun = Fourier(recipe.size, recipe.decay)(start(keys, recipe.size, recipe.deviation))
+    made, _ = ascend(whole, objective, keys, recipe, numerics)
+    before, after = (held_out(whole, objective, pictures, keys, recipe) for pictures in (begun, made))
+    assert (after > before).all()
+    logits = squeezenet.logits(made)
+    assert logits is not None
+    assert logits.argmax(1).tolist() == [207, 281]
+
+
+def test_a_class_is_named_by_index_or_label_and_nothing_else(squeezenet: Model) -> None:
+    assert repr(class_logit(squeezenet, [1, "goldfish"])) == "class_logit('classifier.3', [1, 1])"
+    for wrong in (1000, -1, "goldfsh"):
+        with pytest.raises(UnknownName, match=r"no class '.*classes 0 to 999"):
+            class_logit(squeezenet, [wrong])
+
+
 VALUES = torch.arange(2 * 3 * 2 * 2).reshape(2, 3, 2, 2).float()
 
 
@@ -68,7 +91,7 @@ class Given:
         return -self.values[layer] if before else self.values[layer]
 
 
-GIVEN = Given(map=VALUES, tokens=VALUES.flatten(2), linear=VALUES[:, :, 0, 0])
+GIVEN = Given(map=VALUES, tokens=VALUES.flatten(2), row=VALUES.flatten(2)[..., :3], linear=VALUES[:, :, 0, 0])
 
 
 @pytest.mark.parametrize(
@@ -79,7 +102,10 @@ GIVEN = Given(map=VALUES, tokens=VALUES.flatten(2), linear=VALUES[:, :, 0, 0])
         (channel("linear", [0, 2]), [0.0, 20.0]),
         (channel("map", [0, 2], before=True), [-1.5, -21.5]),
         (neuron("map", [0, 2]), [3.0, 23.0]),
+        (neuron("tokens", [0, 2]), [3.0, 23.0]),
+        (neuron("row", [0, 2]), [1.0, 21.0]),
         (neuron("linear", [0, 2]), [0.0, 20.0]),
+        (magnitude(-channel("map", [0, 2])), [1.5, 21.5]),
         (direction("map", torch.eye(3)[[0, 2]]), [1.5, 21.5]),
         (direction("linear", torch.eye(3)[[0, 2]]), [0.0, 20.0]),
     ],
@@ -93,6 +119,23 @@ def test_a_cosine_prefers_the_answer_that_points_the_right_way() -> None:
     aim = direction("layer", torch.tensor([[1.0, 0.0, 0.0]]), power=2)
     assert aim(Given(layer=straight)) > 0.99
     assert aim(Given(layer=crooked)) < 0.1
+
+
+def test_diversity_is_the_cosine_of_gram_matrices_within_a_unit() -> None:
+    """Gram matrices [[1,0],[0,1]] and [[2,0],[0,0]]: 1 / sqrt 2. The second unit has twice the same picture."""
+    first, second = torch.eye(2), torch.tensor([[1.0, 1.0], [0.0, 0.0]])
+    values = torch.stack([first, second, second, 3 * second])
+    assert diversity("tokens", 2)(Given(tokens=values)).tolist() == pytest.approx([0.5**0.5, 0.5**0.5, 1, 1])
+    # Without positions a Gram matrix is h h', and the cosine of two that of their vectors, squared.
+    vectors = torch.tensor([[1.0, 0.0], [1.0, 1.0], [0.0, 2.0]])
+    assert diversity("linear", 3)(Given(linear=vectors)).tolist() == pytest.approx([0.25, 0.5, 0.25])
+
+
+def test_a_magnitude_lends_its_scale_and_no_gradient() -> None:
+    value = torch.tensor([[-3.0, 1.0]], requires_grad=True)
+    score = magnitude(channel("linear", [0]))(Given(linear=value))
+    assert score.tolist() == [3]
+    assert not score.requires_grad
 
 
 numbers = st.floats(-8, 8, allow_nan=False)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atlas.recipe import Recipe
-from atlas.rendering import Key
+from atlas.rendering import Key, crop
 from atlas.rendering.transforms import draw, resample
 
 pytestmark = pytest.mark.builder
@@ -56,3 +56,23 @@ def test_every_picture_has_draws_of_its_own() -> None:
 def test_held_out_draws_are_never_trained_on() -> None:
     training, held_out = (draw(KEYS[:1], Recipe(), 64, purpose).flatten(1) for purpose in ("training", "held-out"))
     assert torch.cdist(training, held_out).min() > 1e-4
+
+
+@given(st.integers(0, 10**6), st.floats(0.05, 0.5), st.floats(0.5, 1))
+def test_crops_lie_within_the_picture_and_are_as_large_as_the_recipe_says(seed: int, low: float, high: float) -> None:
+    recipe = Recipe(size=64, parameterization="maco", box=(low, high))
+    affine = crop([Key(seed, "a", 0, "positive")], recipe, 50, "training")[:, 0]
+    side, middle = affine[:, 0, 0], affine[:, :, 2].abs()
+    assert torch.equal(affine[:, :, :2], side[:, None, None] * torch.eye(2))
+    assert (side >= low - 1e-6).all()
+    assert (side <= high + 1e-6).all()
+    assert (middle + side[:, None] <= 1 + 1e-6).all()
+
+
+def test_a_crop_shows_that_part_of_the_picture_and_every_picture_has_its_own() -> None:
+    corner = torch.tensor([[0.5, 0.0, -0.5], [0.0, 0.5, 0.5]]).expand(3, 2, 3)
+    assert torch.allclose(resample(PICTURES, corner, (12, 12)), PICTURES[..., 12:, :12], atol=1e-5)
+    recipe = Recipe.named("maco")
+    table = crop(KEYS, recipe, 16, "training")
+    assert torch.equal(table[:, 1], crop(KEYS[1:2], recipe, 16, "training")[:, 0])
+    assert len({tuple(affine.flatten().tolist()) for affine in table.flatten(0, 1)}) == 48
