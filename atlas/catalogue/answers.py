@@ -88,8 +88,7 @@ class Answers:
         """Which units never fired on the images, bool [c]; nobody where nothing was collected."""
         if not self.there:
             return np.zeros(self._layer.channels, bool)
-        columns = (self.column(name) for name in ("example_value", "least", "largest"))
-        return derived.silent(*columns)
+        return derived.silent(self.column("example_value"))
 
     def ratio(self, unit: int, variant: str) -> float:
         """The peak of a unit's picture over the best real example of its sign; NaN where there is none."""

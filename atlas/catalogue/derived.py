@@ -1,6 +1,6 @@
 """What follows from a unit's picture and its best real examples: the ratio of the two, and whether it ever fired.
 
-peak [c], value of the best example [c] -> ratio [c]        examples, statistics -> silent [c]
+peak [c], value of the best example [c] -> ratio [c]        examples -> silent [c]
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ def ratio(variant: str, peak: Floats, example_value: Floats) -> Floats:
         return np.where(SIGN[variant] * best > 0, peak / best, np.nan).astype(np.float32)
 
 
-def silent(example_value: Floats, least: Floats, largest: Floats) -> Flags:
-    """Which units never fired: nothing drives them above zero, or they answer everything the same. bool [c].
+def silent(example_value: Floats) -> Flags:
+    """Which units never fired: no crop of any image drives them above zero. bool [c].
 
-    example_value [c,2,9]; least, largest [c]. A unit that answers with nothing but NaN is not silent.
+    example_value [c,2,9]. A unit that answers with nothing but NaN is not silent.
     """
-    flags: Flags = (example_value[:, 0, 0] <= 0) | (least == largest)
+    flags: Flags = example_value[:, 0, 0] <= 0
     return flags
 
 

@@ -173,7 +173,7 @@ def _answers(layer: LayerSource, source: Source) -> Chunk:
     chunk: Chunk = {name: column(array) for name, array in SHARED.items()}
     chunk["images"], chunk["example_value"] = int(column("seen")[0]), column("example_value")
     if chunk["images"]:
-        chunk["silent"] = derived.silent(chunk["example_value"], chunk["least"], chunk["largest"])
+        chunk["silent"] = derived.silent(chunk["example_value"])
     chunk |= {quantile(level): values for level, values in zip(LEVELS, column("quantile").T, strict=True)}
     best = column("class")[:, 0]
     chunk |= {

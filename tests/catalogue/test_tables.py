@@ -108,10 +108,9 @@ def test_silent_is_what_never_fired_whatever_its_picture(store: Store, cat: Cata
     assert statuses == {"ok": 34, "unstarted": 2, "nan": 2, "absent": 31, "silent": 1}
 
 
-def test_a_unit_that_answers_everything_the_same_is_silent_and_one_of_nan_is_not() -> None:
-    value = np.array([[[1.0], [0.5]], [[2.0], [1.0]], [[np.nan], [np.nan]], [[-1.0], [-3.0]]])
-    found = derived.silent(value, np.array([1.0, 0.0, np.nan, -3.0]), np.array([1.0, 2.0, np.nan, -1.0]))
-    assert found.tolist() == [True, False, False, True]
+def test_a_unit_that_never_rises_above_zero_is_silent_and_one_of_nan_is_not() -> None:
+    value = np.array([[[1.0], [1.0]], [[0.0], [0.0]], [[np.nan], [np.nan]], [[-1.0], [-3.0]]], np.float32)
+    assert derived.silent(value).tolist() == [False, True, False, True]
 
 
 def test_examples_are_those_of_the_statistics(store: Store, cat: Catalogue) -> None:

@@ -114,9 +114,9 @@ export class Answers {
 
   /** What of the examples a unit's pictures are compared with: the values of the best and of the worst; whether it never fired. */
   async beside(unit: number): Promise<Beside> {
-    const [value, least, largest] = await Promise.all(["example_value", "least", "largest"].map((name) => this.statistics.row(name, unit)));
-    const [top, bottom] = [value![0]!, value![value!.length / EXTREMES.length]!];
-    return { top, bottom, silent: isSilent(top, least![0]!, largest![0]!) };
+    const value = await this.statistics.row("example_value", unit);
+    const [top, bottom] = [value[0]!, value[value.length / EXTREMES.length]!];
+    return { top, bottom, silent: isSilent(top) };
   }
 
   /** How many images and positions the statistics rest on. */
@@ -150,20 +150,20 @@ export class Answers {
   }
 
   async #look(): Promise<Overview> {
-    const names = ["mean", "active_images", "least", "largest", "example_value"];
-    const [mean, activeImages, least, largest, value] = (await Promise.all(names.map((name) => this.statistics.whole(name)))) as Float32Array[];
+    const names = ["mean", "active_images", "example_value"];
+    const [mean, activeImages, value] = (await Promise.all(names.map((name) => this.statistics.whole(name)))) as Float32Array[];
     const units = mean!.length;
     const width = value!.length / units;
     const top = Float32Array.from({ length: units }, (_, unit) => value![unit * width]!);
     const bottom = Float32Array.from({ length: units }, (_, unit) => value![unit * width + width / 2]!);
-    const silent = Uint8Array.from({ length: units }, (_, unit) => Number(isSilent(top[unit]!, least![unit]!, largest![unit]!)));
+    const silent = Uint8Array.from({ length: units }, (_, unit) => Number(isSilent(top[unit]!)));
     return { mean: mean!, activeImages: activeImages!, top, bottom, silent };
   }
 }
 
-/** Whether a unit never fired: nothing drove it above zero, or it answers the same to everything. */
-export function isSilent(top: number, least: number, largest: number): boolean {
-  return top <= 0 || least === largest;
+/** Whether a unit never fired: no crop of any image drove it above zero. */
+export function isSilent(top: number): boolean {
+  return top <= 0;
 }
 
 /** How far a picture drives a unit beside its best example; NaN where that is none, zero or of the other sign. */
