@@ -27,11 +27,13 @@ from pipelines.album import Album
 from pipelines.events import Advanced, Event, LayerDone, ShardDone, Task, counted
 
 if TYPE_CHECKING:
-    from atlas.collecting.collect import Collected
-
     from atlas.collecting import ImageList, ImageSource
+    from atlas.collecting.collect import Collected
     from atlas.models import Model
     from pipelines.work import Worker
+
+WIDEST = 64
+"""Examples measured side by side at most: a backward pass keeps what a forward pass gives back."""
 
 
 def plans(
@@ -42,10 +44,11 @@ def plans(
     `units` names the channels whose examples are wanted of a layer; a layer it leaves out is wanted whole.
     """
     numbers = replace(collection, photographs=True)  # they are the same without
+    backward = replace(numerics, batch=min(numerics.batch, WIDEST))
     made = [Plan.of(IMAGES.name, identity, None, collection, numerics)]
     for layer in layers:
         made.append(Plan.of(STATISTICS.name, identity, layer, numbers, numerics))
-        made.append(Plan.of(EXAMPLES.name, identity, layer, collection, numerics, units.get(layer.name, ())))
+        made.append(Plan.of(EXAMPLES.name, identity, layer, collection, backward, units.get(layer.name, ())))
     return made
 
 
@@ -87,24 +90,9 @@ class Images:
 
 def make(worker: Worker, task: Task, index: int) -> Iterator[Event]:
     """Show a shard of images to the network and store what every plan of the task keeps of it; receipts last."""
-    from atlas.collecting.collect import collect
-
-    from atlas.rendering.host import computing
-
     began, cpu = time.perf_counter(), time.process_time()
     plan, store = task.plans[0], worker.store
-    album = Album(store, worker.images, plan, index, worker.model.preprocessing)
-    layers = [each.layer for each in task.plans if each.layer is not None]
-    with computing(plan.numerics):
-        collected = collect(
-            worker.model,
-            layers,
-            album.shown(),
-            width=plan.numerics.batch,
-            device=plan.numerics.device,
-            reference=plan.collection.step,
-            classes=plan.collection.classes > 0,
-        )
+    album, collected, width = _collected(worker, task, index)
     yield Advanced(plan.stage, plan.layer_name, len(album))
     seconds = {"decode": round(album.waited, 3)} | {name: round(took, 3) for name, took in collected.seconds.items()}
     wrote = time.perf_counter()
@@ -114,17 +102,41 @@ def make(worker: Worker, task: Task, index: int) -> Iterator[Event]:
         if store.receipt(each, shard) is None:
             done.append((each, shard, *_written(store, each, shard, album, collected)))
     seconds["write"] = round(time.perf_counter() - wrote, 3)
-    record = {
-        "seconds": {"all": round(time.perf_counter() - began, 3)},
-        "cpu": time.process_time() - cpu,
-        **worker.host,
-    }
+    took = {"seconds": {"all": round(time.perf_counter() - began, 3)}, "cpu": round(time.process_time() - cpu, 3)}
+    record: dict[str, Any] = took | worker.host | ({"backoff": width} if width < plan.numerics.batch else {})
     for number, (each, shard, stored, numbers) in enumerate(done):
         # The split of the pass is told once, with the first of the plans that it served.
         noted = record | {"pass": seconds} if number == 0 else record
         receipt = Receipt(each.id, shard.index, (shard.start, shard.stop), tuple(stored), numbers, noted)
         store.put_receipt(each, shard, receipt)
         yield ShardDone(shard, counted(each.stage, receipt), noted)
+
+
+def _collected(worker: Worker, task: Task, index: int) -> tuple[Album, Collected, int]:
+    """A shard's images, what the network answered to them, and the width they were shown at.
+
+    Where a device's memory does not hold the plan's width, half of it is tried. The receipt says so: it moves bits.
+    """
+    from torch import OutOfMemoryError
+
+    from atlas.collecting.collect import collect
+    from atlas.rendering.host import computing
+
+    plan, width = task.plans[0], task.plans[0].numerics.batch
+    layers = [each.layer for each in task.plans if each.layer is not None]
+    while True:
+        album = Album(worker.store, worker.images, plan, index, worker.model.preprocessing)
+        settings: dict[str, Any] = {"device": plan.numerics.device, "reference": plan.collection.step}
+        try:
+            with computing(plan.numerics):
+                classes = plan.collection.classes > 0
+                collected = collect(worker.model, layers, album.shown(), width=width, classes=classes, **settings)
+        except OutOfMemoryError:
+            if width == 1:
+                raise
+            width //= 2
+        else:
+            return album, collected, width
 
 
 def _written(

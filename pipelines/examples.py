@@ -9,14 +9,14 @@ lies, measured for this unit, at this position, on this crop.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
-from atlas.plan import STATISTICS, Plan
+from atlas.plan import STATISTICS, Plan, Shard
 from atlas.store import Receipt, Store, digest_of
 from atlas.store.layout import EXAMPLE, EXTREMES
 from pipelines.events import Advanced, Event, LayerDone, ShardDone, Task
@@ -47,15 +47,10 @@ class Example:
 
 def make(worker: Worker, task: Task, index: int) -> Iterator[Event]:
     """Measure, cut out and store the examples of one shard of units; its receipt last."""
-    from atlas.rendering.host import computing
-
     (plan,), store = task.plans, worker.store
     shard, clock, cpu = plan.shard(index), Clock(), time.process_time()
     prepared = worker.prepared(plan.on, plan.numerics)
-    desk = _Desk(worker, plan, prepared, shard.start, len(shard))
-    with computing(plan.numerics):
-        for done in desk.fill(_wanted(store, plan, shard.start, shard.stop)):
-            yield Advanced(plan.stage, shard.layer, done)
+    desk = yield from _filled(worker, plan, prepared, shard)
     clock.lap("examples")
     if (receipt := store.receipt(plan, shard)) is not None:
         yield ShardDone(shard, {}, receipt.record)
@@ -63,10 +58,33 @@ def make(worker: Worker, task: Task, index: int) -> Iterator[Event]:
     stored = store.write_shard(plan, shard, desk.pictures)
     clock.lap("write")
     record = {"seconds": clock.seconds, "cpu": round(time.process_time() - cpu, 3), **worker.host}
+    if desk.width < plan.numerics.batch:
+        record["backoff"] = desk.width
     numbers = {"box": plain(desk.boxes.reshape(len(shard), -1))}
     receipt = Receipt(plan.id, shard.index, (shard.start, shard.stop), tuple(stored), numbers, record)
     store.put_receipt(plan, shard, receipt)
     yield ShardDone(shard, {}, record)
+
+
+def _filled(worker: Worker, plan: Plan, prepared: Prepared, shard: Shard) -> Generator[Event, None, _Desk]:
+    """The desk with all examples of a shard on it; at half the width where a device's memory is too small."""
+    from torch import OutOfMemoryError
+
+    from atlas.rendering.host import computing
+
+    wanted, width = _wanted(worker.store, plan, shard.start, shard.stop), plan.numerics.batch
+    while True:
+        desk = _Desk(worker, plan, prepared, shard, width)
+        try:
+            with computing(plan.numerics):
+                for done in desk.fill(wanted):
+                    yield Advanced(plan.stage, shard.layer, done)
+        except OutOfMemoryError:
+            if width == 1:
+                raise
+            width //= 2
+        else:
+            return desk
 
 
 def reduce(store: Store, plan: Plan) -> LayerDone:
@@ -97,9 +115,11 @@ def _wanted(store: Store, plan: Plan, start: int, stop: int) -> list[Example]:
 class _Desk:
     """Where the examples of a shard are measured side by side and cut out."""
 
-    def __init__(self, worker: Worker, plan: Plan, prepared: Prepared, start: int, units: int) -> None:
-        self._worker, self._plan, self._prepared, self._start = worker, plan, prepared, start
-        shape = (units, len(EXTREMES), 9)
+    def __init__(self, worker: Worker, plan: Plan, prepared: Prepared, shard: Shard, width: int) -> None:
+        self._worker, self._plan, self._prepared, self._start = worker, plan, prepared, shard.start
+        self.width = width
+        """Examples measured side by side."""
+        shape = (len(shard), len(EXTREMES), 9)
         self.boxes = np.full((*shape, 4), np.nan, np.float32)
         """In pixels of the photograph: left, top, right, bottom; NaN where there is none."""
         self.pictures: dict[str, Pixels] = {}
@@ -108,12 +128,11 @@ class _Desk:
 
     def fill(self, examples: list[Example]) -> Iterator[int]:
         """Measure and cut out `examples`; yields how many were done, now and then."""
-        width = self._plan.numerics.batch
         for extreme in range(len(EXTREMES)):  # a batch looks at values before the rectifier, or after it
             batch: list[tuple[Example, Pixels, Crop]] = []
             for example, picture, crop in self._opened([one for one in examples if one.place[1] == extreme]):
                 batch.append((example, picture, crop))
-                if len(batch) == width:
+                if len(batch) == self.width:
                     self._measure(batch, before=extreme == 1)
                     yield len(batch)
                     batch = []
@@ -143,7 +162,7 @@ class _Desk:
     def _measure(self, batch: list[tuple[Example, Pixels, Crop]], *, before: bool) -> None:
         from atlas.collecting.seen import seen
 
-        padded = batch + [batch[-1]] * (self._plan.numerics.batch - len(batch))
+        padded = batch + [batch[-1]] * (self.width - len(batch))
         boxes = seen(
             self._prepared,
             self._stacked(padded),

@@ -64,17 +64,18 @@ class Worker:
     @property
     def model(self) -> Model:
         """The job's model, built once a process."""
-        model = _models.get(self._job.digest)
+        key = (self._job.source.spec, self._job.digest)
+        model = _models.get(key)
         if model is None:
             _models.clear()
-            model = _models[self._job.digest] = self._job.source.build(self._supplies.state())
+            model = _models[key] = self._job.source.build(self._supplies.state())
         return model
 
     def prepared(self, layer: Layer, numerics: Numerics) -> Prepared:
         """The model cut at a layer, made once for the shards of a layer that follow each other."""
         from atlas.models import prepare
 
-        key = (self._job.digest, layer.name, numerics.device)
+        key = (self._job.source.spec, self._job.digest, layer.name, numerics.device)
         prepared = _prepared.get(key)
         if prepared is None:
             _prepared.clear()
@@ -154,8 +155,8 @@ def _whole(worker: Worker, task: Task) -> Iterator[Event]:
         yield TaskFailed(task, f"{type(error).__name__}: {error}", traceback.format_exc())
 
 
-_models: dict[str, Model] = {}
-_prepared: dict[tuple[str, str, str], Prepared] = {}
+_models: dict[tuple[str, str], Model] = {}
+_prepared: dict[tuple[str, str, str, str], Prepared] = {}
 
 
 @lru_cache(maxsize=1)

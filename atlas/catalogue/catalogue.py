@@ -20,8 +20,11 @@ import numpy as np
 from PIL import Image
 
 from atlas.catalogue import show
+from atlas.catalogue.answers import Answers, ChannelStatistics, Example
 from atlas.catalogue.door import read_door
 from atlas.catalogue.find import question
+from atlas.catalogue.images import Images
+from atlas.catalogue.like import Alike, Likeness
 from atlas.catalogue.query import Result, ask
 from atlas.catalogue.tables import Tables
 from atlas.errors import StoreError, UnknownName
@@ -103,6 +106,56 @@ class Catalogue:
         text, values = question(layers, status, order, top, ranges)
         return [self.layers[name][index] for name, index in self.sql(text, **values) if name in self.layers]
 
+    def like(self, unit: str | Unit, top: int = 10, layers: str | Sequence[str] | None = None) -> Alike:
+        """The `top` units of any layers, or of `layers` (names or globs), that answer images most like `unit`.
+
+        Likeness is the cosine of the units' strongest answers to each image of the reference set, standardised over
+        it. The first call reads the answers of all units; they are kept. Raises `UnknownName`.
+        """
+        if top < 1:
+            raise UnknownName(f"top={top}: at least 1.")
+        chosen = list(self.layers) if layers is None else self.matching(layers)
+        return self._likeness.nearest(self.unit(unit), top, chosen)
+
+    @cached_property
+    def _likeness(self) -> Likeness:
+        return Likeness(self)
+
+    @cached_property
+    def images(self) -> Images:
+        """The images that were shown, by number or name: `cat.images["a.jpg"]`."""
+        return Images(self)
+
+    def label(self, index: int) -> str | None:
+        """The name of a class; None where the store does not say."""
+        return self._labels[index] if 0 <= index < len(self._labels) else None
+
+    @cached_property
+    def _labels(self) -> list[str]:
+        return self.store.labels or []
+
+    def units_of(self, class_: int | str, top: int = 10) -> list[tuple[UnitView, float]]:
+        """The units of all layers that work for a class (number or name) most, by activation x gradient.
+
+        Raises `UnknownName` for a class that there is none of.
+        """
+        number = self._class(class_)
+        found: list[tuple[UnitView, float]] = []
+        for view in (view for view in self if view.answers.there):
+            units, values = (view.answers.column(name)[number] for name in ("unit_of_class", "unit_attribution"))
+            found += [(view[int(unit)], float(value)) for unit, value in zip(units, values, strict=True) if unit >= 0]
+        return sorted(found, key=lambda one: -one[1])[:top]
+
+    def _class(self, class_: int | str) -> int:
+        count = (self.door["images"] or {"classes": 0})["classes"]
+        if isinstance(class_, str):
+            if class_ not in self._labels:
+                raise UnknownName.among("class", class_, self._labels)
+            class_ = self._labels.index(class_)
+        if not 0 <= class_ < count:
+            raise UnknownName(f"There is no class {class_}: {self.store} knows {count} classes.")
+        return class_
+
     def matching(self, layers: str | Sequence[str]) -> list[str]:
         """The names of the layers that names or globs say, in the network's order. Raises `UnknownName`."""
         patterns = [layers] if isinstance(layers, str) else list(layers)
@@ -149,6 +202,15 @@ class LayerView:
         names = ("name", "kind", "channels", "stride", "flops")
         return Layer(**{name: self._row[name] for name in names}, size=tuple(self._row["size"]))
 
+    def stage(self, name: str) -> dict[str, Any] | None:
+        """How much of a stage is there (`features`, `statistics`, `examples`); None where it was never asked for."""
+        return self._row.get(name)
+
+    @cached_property
+    def answers(self) -> Answers:
+        """What images say of the layer's units."""
+        return Answers(self)
+
     @property
     def recipe(self) -> Recipe:
         """How the layer's pictures are made. Raises `StoreError` where the store does not say."""
@@ -187,6 +249,8 @@ class LayerView:
     @property
     def units(self) -> list[UnitView]:
         """The units that have been rendered."""
+        if not self.variants:
+            return []
         return [self[int(index)] for index in np.flatnonzero((self.status != Status.ABSENT).any(axis=1))]
 
     def sheet(self, variant: str = "positive", *, columns: int = 16) -> Image.Image:
@@ -226,7 +290,8 @@ class LayerView:
         return (UnitView(self, index) for index in range(self.channels))
 
     def __repr__(self) -> str:
-        return f"<{self.name}: {self.layer.kind}, {self.done} of {self.channels} units rendered>"
+        collected = ", with statistics" if self.answers.there else ""
+        return f"<{self.name}: {self.layer.kind}, {self.done} of {self.channels} units rendered{collected}>"
 
     def _repr_html_(self) -> str:
         return show.layer(self)
@@ -278,13 +343,22 @@ class UnitView:
 
     @property
     def mean(self) -> float:
-        """The objective on held-out transforms, of the picture as stored."""
-        return float(self.layer.mean[self.index, 0])
+        """The objective on held-out transforms, of the picture as stored; NaN where there is none."""
+        return float(self.layer.mean[self.index, 0]) if self.layer.variants else float("nan")
 
     @property
     def peak(self) -> float:
-        """The strongest position on held-out transforms."""
-        return float(self.layer.peak[self.index, 0])
+        """The strongest position on held-out transforms; NaN where there is no picture."""
+        return float(self.layer.peak[self.index, 0]) if self.layer.variants else float("nan")
+
+    @property
+    def ratio(self) -> float:
+        """`peak` over what the best real image reaches; NaN where none reaches anything, or none was shown."""
+        return self.ratio_of("positive")
+
+    def ratio_of(self, variant: str) -> float:
+        """The ratio of one of the unit's pictures: of a negative, to the image that lowers it most."""
+        return self.layer.answers.ratio(self.index, variant)
 
     @property
     def agreement(self) -> float:
@@ -298,8 +372,42 @@ class UnitView:
 
     @property
     def status(self) -> str:
-        """`ok`, `unstarted`, `nan`, `rectified` or `absent`, of the positive picture."""
-        return self.status_of(self.layer.variants[0])
+        """`ok`, `unstarted`, `nan`, `rectified` or `absent`, of the positive picture; or `silent`.
+
+        A silent unit never fired on the images that were shown (`statistics.images` of them), whatever its picture.
+        """
+        pictured = self.status_of(self.layer.variants[0]) if self.layer.variants else "absent"
+        return "silent" if self.silent and pictured in ("ok", "absent") else pictured
+
+    @property
+    def silent(self) -> bool:
+        """Whether it never fired on the images that were shown."""
+        return bool(self.layer.answers.silent[self.index])
+
+    @property
+    def examples(self) -> list[Example]:
+        """The images that raise it most, at most nine. Raises `UnknownName` where none were collected."""
+        return self.layer.answers.examples(self.index, 0)
+
+    @property
+    def bottom(self) -> list[Example]:
+        """The images that lower it most, before its rectifier where it has one."""
+        return self.layer.answers.examples(self.index, 1)
+
+    @property
+    def statistics(self) -> ChannelStatistics:
+        """What it answers over all images: mean, quantiles, histogram, ..."""
+        return self.layer.answers.statistics(self.index)
+
+    @property
+    def classes(self) -> list[tuple[int, str | None, float]]:
+        """The classes it works for most: number, name, mean activation x gradient."""
+        return self.layer.answers.classes(self.index)
+
+    @property
+    def neighbours(self) -> list[tuple[UnitView, float]]:
+        """The units of any layer that answer the images most alike, with their likeness."""
+        return self.layer.answers.neighbours(self.index)
 
     def status_of(self, variant: str) -> str:
         """The status of one of the unit's pictures."""

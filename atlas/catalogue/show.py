@@ -19,6 +19,7 @@ from atlas.units import Status
 
 if TYPE_CHECKING:
     from atlas.catalogue.catalogue import Catalogue, LayerView, UnitView
+    from atlas.catalogue.images import ImageView
 
 GAP = 2
 PAPER = 255
@@ -54,7 +55,8 @@ def catalogue(catalogue: Catalogue) -> str:
 
 def layer(layer: LayerView) -> str:
     """The wall of a layer's thumbnails."""
-    return f"<div>{escape(repr(layer))}</div>{_img(layer.sheet(), layer.name)}"
+    wall = _img(layer.sheet(), layer.name) if layer.variants else ""
+    return f"<div>{escape(repr(layer))}</div>{wall}"
 
 
 def unit(unit: UnitView) -> str:
@@ -65,7 +67,25 @@ def unit(unit: UnitView) -> str:
         for variant in unit.layer.variants
         if unit.status_of(variant) != "absent"
     )
-    return f"<div><b>{escape(str(unit))}</b> mean {unit.mean:.4g}, peak {unit.peak:.4g}</div>{figures}"
+    head = f"<div><b>{escape(str(unit))}</b> mean {unit.mean:.4g}, peak {unit.peak:.4g}</div>"
+    return f"{head}{figures}{_examples(unit)}"
+
+
+def image(image: ImageView) -> str:
+    """An image's thumbnail, what the network sees in it and what it excites."""
+    shown = _img(image.picture, image.name) if image.size[0] and image.images.photographs else ""
+    seen = ", ".join(f"{name or number} {share:.0%}" for number, name, share in image.classes)
+    units = ", ".join(f"{unit} ({score:.1f})" for unit, score in image.excites[:8])
+    lines = "".join(f"<div>{escape(line)}</div>" for line in (image.reason, seen, units) if line)
+    return f"<div><b>{escape(image.name)}</b></div>{shown}{lines}"
+
+
+def _examples(unit: UnitView) -> str:
+    """What raises a unit most among the images, side by side; nothing where none were collected."""
+    if not unit.layer.answers.there:
+        return ""
+    shown = [_img(one.picture, f"{one.image}: {one.value:.4g}") for one in unit.examples if one.picture is not None]
+    return f"<div>{''.join(shown)}</div>"
 
 
 def text_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

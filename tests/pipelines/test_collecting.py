@@ -319,6 +319,22 @@ def test_images_that_vanish_before_the_examples_leave_a_hole(tiny: Model, tmp_pa
     assert np.isfinite(box[image == 2]).all()
 
 
+def test_a_device_of_little_memory_is_asked_for_less(tmp_path: Path) -> None:
+    """It is written down, and counted by `verify`: the width moves bits."""
+    greedy = load_model("tests.networks:greedy")
+    for number in range(5):
+        (tmp_path / f"{number}.png").write_bytes(encoded(pixels(number)))
+    store, report = collect_in(MemoryBackend(), greedy, Images.open([str(tmp_path)]), layers=["second.1"])
+    assert not report.failed
+    plans = {plan.stage: plan for plan in store.plans()}
+    for stage in ("images", "statistics", "examples"):
+        records = [receipt.record["backoff"] for receipt in store.receipts(plans[stage]).values()]
+        assert records
+        assert set(records) == {2}
+    assert verify(store).backoffs == sum(len(plan.shards) for plan in plans.values())
+    assert np.isfinite(store.read("layers/second.1/statistics/attribution")).all()
+
+
 def test_no_usable_image_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "note.txt").write_text("no picture")
     with pytest.raises(ImagesError, match="No image can be used of 1 image"):

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from atlas.store.schema import VERSION
+from atlas.store.schema import TABLES, VERSION
+from tests.collected import collect_into
 from tests.stores import make_store
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -16,7 +17,11 @@ LAYERS = {"stage.1#0": 6}
 
 
 def make(folder: Path) -> None:
-    make_store(folder, layers=LAYERS, size=16, note="For ever.", title="Fixture")
+    store = make_store(folder, layers=LAYERS, size=16, note="For ever.", title="Fixture", labels=10)
+    store.put_labels([f"class {number}" for number in range(10)])
+    collect_into(store, images=7, crops=1)
+    for key in store.backend.list(TABLES):  # derived, and of one version of DuckDB
+        store.backend.delete(key)
 
 
 if __name__ == "__main__":

@@ -12,13 +12,20 @@ from atlas.store import Receipt, Stored, digest_of
 from atlas.store.receipts import fold, unfold
 
 NUMBERS = st.one_of(st.none(), st.integers(-(2**53), 2**53), st.floats(allow_nan=False, allow_infinity=False))
+KEYS = st.text(max_size=20).map("k".__add__).filter(lambda key: ".." not in key.split("/"))
+"""Keys that do not lead out of the store: a receipt that names one is refused."""
 RECEIPTS = st.builds(
     Receipt,
     plan=st.text("0123456789abcdef", min_size=64, max_size=64),
     shard=st.integers(0, 10**5),
     units=st.tuples(st.integers(0, 10**6), st.integers(0, 10**6)),
     objects=st.lists(
-        st.builds(Stored, st.text(max_size=20), st.integers(0, 2**50), st.text("0123456789abcdef", max_size=64)),
+        st.builds(
+            Stored,
+            st.text(max_size=20).map("k".__add__).filter(lambda key: "/../" not in f"{key}/"),
+            st.integers(0, 2**50),
+            st.text("0123456789abcdef", max_size=64),
+        ),
         max_size=2,
     ).map(tuple),
     numbers=st.dictionaries(st.text(max_size=5), st.lists(st.lists(NUMBERS, max_size=2), max_size=3), max_size=3),

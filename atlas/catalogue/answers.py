@@ -1,0 +1,167 @@
+"""What images say of a layer and its units: read from the columns of `statistics` and `examples`.
+
+    LayerView -> Answers -> examples, statistics, classes, neighbours of a unit
+
+A column is read when it is first asked for, whole, and kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from atlas.catalogue import derived
+from atlas.errors import StoreError, UnknownName
+from atlas.store.layout import LEVELS
+from atlas.store.schema import layer_key
+
+if TYPE_CHECKING:
+    from atlas.catalogue.catalogue import LayerView, UnitView
+    from atlas.catalogue.images import ImageView
+
+Values = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Example:
+    """One of the images that drive a unit most, or least."""
+
+    image: ImageView
+    value: float
+    """What the unit answers there; of the lowest ones before its rectifier, where it has one that can be had."""
+    crop: int
+    """0 is the network's own evaluation crop."""
+    position: int
+    """Of the layer's positions, row by row."""
+    box: tuple[float, float, float, float] | None
+    """What the unit saw, in pixels of the photograph: left, top, right, bottom; None where it was not measured."""
+    picture: Image.Image | None = field(repr=False)
+    """What lies in the box, 96 x 96 pixels; None where no photographs are stored."""
+
+
+@dataclass(frozen=True)
+class ChannelStatistics:
+    """What a channel answers over the evaluation crops of all images."""
+
+    images: int
+    positions: int
+    """Over all images; those with NaN are not counted in the rest."""
+    nan: int
+    mean: float
+    std: float
+    least: float
+    largest: float
+    active_positions: float
+    """Share of the positions above zero."""
+    active_images: float
+    """Share of the images with any position above zero."""
+    quantiles: dict[float, float]
+    histogram: Values = field(repr=False)
+    """int64 [289]: positions in each bin."""
+    edges: Values = field(repr=False)
+    """float32 [290]: the bins' edges, signed and logarithmic, the same for every layer."""
+
+
+class Answers:
+    """What images say of one layer."""
+
+    def __init__(self, layer: LayerView) -> None:
+        self._layer, self._columns = layer, dict[str, Values]()
+
+    def column(self, name: str) -> Values:
+        """A column of the layer's statistics, whole. Raises `UnknownName` where nothing was collected."""
+        if name not in self._columns:
+            self._columns[name] = self._read(f"statistics/{name}", "statistics")
+        return self._columns[name]
+
+    @property
+    def there(self) -> bool:
+        """Whether the layer's statistics are written."""
+        return bool((self._layer.stage("statistics") or {}).get("written"))
+
+    @cached_property
+    def silent(self) -> Values:
+        """Which units never fired on the images, bool [c]; nobody where nothing was collected."""
+        if not self.there:
+            return np.zeros(self._layer.channels, bool)
+        columns = (self.column(name) for name in ("example_value", "least", "largest"))
+        return derived.silent(*columns)
+
+    def ratio(self, unit: int, variant: str) -> float:
+        """The peak of a unit's picture over the best real example of its sign; NaN where there is none."""
+        if not self.there or variant not in derived.EXTREME or variant not in self._layer.variants:
+            return float("nan")
+        peak = self._layer.peak[unit : unit + 1, self._layer.variant(variant)]
+        return float(derived.ratio(variant, peak, self.column("example_value")[unit : unit + 1])[0])
+
+    def examples(self, unit: int, extreme: int) -> list[Example]:
+        """A unit's strongest images (extreme 0) or weakest (1), the first first."""
+        value, image, crop, position = (
+            self.column(f"example_{name}")[unit, extreme] for name in ("value", "image", "crop", "position")
+        )
+        boxes, pictures = self._boxes(unit, extreme), self._pictures(unit, extreme)
+        images = self._layer.catalogue.images
+        return [
+            Example(images[int(image[at])], float(value[at]), int(crop[at]), int(position[at]), boxes[at], pictures[at])
+            for at in range(len(value))
+            if image[at] >= 0
+        ]
+
+    def statistics(self, unit: int) -> ChannelStatistics:
+        """What a channel answers over all images."""
+        images, positions = map(int, self.column("seen"))
+        numbers = {name: float(self.column(name)[unit]) for name in ("mean", "std", "least", "largest")}
+        shares = {name: float(self.column(name)[unit]) for name in ("active_positions", "active_images")}
+        quantiles = dict(zip(LEVELS, map(float, self.column("quantile")[unit]), strict=True))
+        return ChannelStatistics(
+            images=images,
+            positions=positions,
+            nan=int(self.column("nan")[unit]),
+            quantiles=quantiles,
+            histogram=self.column("histogram")[unit],
+            edges=self.column("edge"),
+            **numbers,
+            **shares,
+        )
+
+    def classes(self, unit: int) -> list[tuple[int, str | None, float]]:
+        """The classes a unit works for most: number, name, mean activation x gradient over their images."""
+        index, value = self.column("class")[unit], self.column("class_attribution")[unit]
+        label = self._layer.catalogue.label
+        return [(int(k), label(int(k)), float(v)) for k, v in zip(index, value, strict=True) if k >= 0]
+
+    def neighbours(self, unit: int) -> list[tuple[UnitView, float]]:
+        """The units of any layer that answer the images most alike, each with its likeness, at most 1."""
+        related = self._layer.catalogue.door.get("relations") or []
+        names = ("neighbour_layer", "neighbour_unit", "neighbour_likeness")
+        rows = zip(*(self.column(name)[unit] for name in names), strict=True) if related else ()
+        units = self._layer.catalogue.layers
+        return [(units[related[layer]][int(index)], float(likeness)) for layer, index, likeness in rows if layer >= 0]
+
+    def _boxes(self, unit: int, extreme: int) -> list[tuple[float, float, float, float] | None]:
+        if not (self._layer.stage("examples") or {}).get("written"):
+            return [None] * self.column("example_value").shape[2]
+        boxes = self._read("examples/box", "examples", slice(unit, unit + 1))[0, extreme]
+        return [None if np.isnan(box).any() else tuple(map(float, box)) for box in boxes]  # type: ignore[misc]
+
+    def _pictures(self, unit: int, extreme: int) -> list[Image.Image | None]:
+        images, examples = self._layer.catalogue.door["images"] or {}, self._layer.stage("examples") or {}
+        if not images.get("photographs") or not examples.get("written"):
+            return [None] * self.column("example_value").shape[2]
+        try:
+            found = self._read("examples/picture", "examples", slice(unit, unit + 1))[0, extreme]
+        except StoreError:  # this unit's examples were not asked for
+            return [None] * self.column("example_value").shape[2]
+        return [Image.fromarray(picture) for picture in found]
+
+    def _read(self, path: str, stage: str, rows: slice | None = None) -> Values:
+        layer = self._layer
+        if not (layer.stage(stage) or {}).get("written"):
+            spec = layer.catalogue.model["spec"]
+            build = f"atlas build {spec} --layers '{layer.name}' --images ..."
+            raise UnknownName(f"{layer.name} has no {stage} yet. Collect them: {build}")
+        return layer.catalogue.store.read(f"{layer_key(layer.layer)}/{path}", rows)

@@ -1,0 +1,153 @@
+"""The images that were shown to the network.
+
+    Catalogue -> Images -> ImageView: thumbnail, size, status, classes, the units it excites
+
+>>> cat.images["n01440764_18.jpg"].excites[:3]      # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from atlas.errors import UnknownName
+from atlas.store.layout import PHOTOGRAPH
+from atlas.store.text import texts
+from atlas.units import ImageStatus
+
+if TYPE_CHECKING:
+    from atlas.catalogue.catalogue import Catalogue, UnitView
+
+
+class Images:
+    """All images of a catalogue, by number or by name. Nothing is read before it is asked for."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self.catalogue = catalogue
+
+    def __len__(self) -> int:
+        return int((self.catalogue.door["images"] or {"count": 0})["count"])
+
+    @property
+    def photographs(self) -> bool:
+        """Whether thumbnails and crops are stored, or numbers alone."""
+        return bool((self.catalogue.door["images"] or {}).get("photographs"))
+
+    def __iter__(self) -> Iterator[ImageView]:
+        return (ImageView(self, number) for number in range(len(self)))
+
+    def __getitem__(self, which: int | str) -> ImageView:
+        """The image of a number or a name. Raises `UnknownName`, offering the nearest."""
+        if isinstance(which, str):
+            if which not in self._numbers:
+                where = f"{self.catalogue.store} has {len(self):,} of them."
+                raise UnknownName.among("image", which, list(self._numbers)[:100_000], hint=where)
+            return ImageView(self, self._numbers[which])
+        number = which + len(self) if which < 0 else which
+        if not 0 <= number < len(self):
+            raise UnknownName(f"There is no image {which}: {self.catalogue.store} has {len(self):,} of them.")
+        return ImageView(self, number)
+
+    def matching(self, pattern: str) -> list[ImageView]:
+        """The images whose names fit a glob."""
+        return [ImageView(self, number) for name, number in self._numbers.items() if fnmatchcase(name, pattern)]
+
+    def row(self, name: str, number: int) -> Any:
+        """What the array `images/NAME` holds of an image."""
+        return self.catalogue.store.read(f"images/{name}", slice(number, number + 1))[0]
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        """Every image's number by its name; a million names take a second and 150 MB."""
+        if not len(self):
+            return {}
+        rows = texts(self.catalogue.store.read("images/path"))
+        return {name: number for number, name in enumerate(rows)}
+
+    def __repr__(self) -> str:
+        images = self.catalogue.door["images"]
+        if images is None:
+            return "<no images: build with --images to collect some>"
+        return f"<{images['count']:,} images, {images['used']:,} used, {images['crops']} crops of each>"
+
+
+@dataclass(frozen=True)
+class ImageView:
+    """One image that was shown, or was to be."""
+
+    images: Images
+    number: int
+
+    @property
+    def name(self) -> str:
+        """As it is listed: the path below the folder that was given."""
+        return texts(self.images.row("path", self.number)[None])[0]
+
+    @property
+    def status(self) -> str:
+        """`ok`, or why it was not shown: `truncated`, `duplicate`, ..."""
+        return ImageStatus(int(self.images.row("status", self.number))).name.lower()
+
+    @property
+    def reason(self) -> str:
+        """Why it was not shown, in words; empty where it was."""
+        return texts(self.images.row("reason", self.number)[None])[0]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels; zeros where there is no picture."""
+        width, height = self.images.row("size", self.number)
+        return int(width), int(height)
+
+    @property
+    def picture(self) -> Image.Image:
+        """Its thumbnail, at most 128 x 128 pixels. Raises `UnknownName` where none is stored."""
+        if not self.images.photographs:
+            store = self.images.catalogue.store
+            raise UnknownName(f"{store} holds no photographs: it was built with --no-photographs.")
+        width, height = self.size
+        if not width:
+            raise UnknownName(f"{self.name} has no picture: {self.reason or self.status}.")
+        scale = PHOTOGRAPH / max(width, height)
+        wide, high = max(1, round(width * scale)), max(1, round(height * scale))
+        left, top = (PHOTOGRAPH - wide) // 2, (PHOTOGRAPH - high) // 2
+        square = Image.fromarray(self.images.row("thumb", self.number))
+        return square.crop((left, top, left + wide, top + high))
+
+    @property
+    def classes(self) -> list[tuple[int, str | None, float]]:
+        """The classes the network sees in it: number, name, probability; the likeliest first."""
+        label = self.images.catalogue.label
+        index, value = self.images.row("class", self.number), self.images.row("probability", self.number)
+        return [(int(k), label(int(k)), float(p)) for k, p in zip(index, value, strict=True) if k >= 0]
+
+    @property
+    def excites(self) -> list[tuple[UnitView, float]]:
+        """The units it excites most, each with how many standard deviations above its mean answer.
+
+        Of images outside of the reference set, only the units that have them among their strongest examples.
+        """
+        catalogue = self.images.catalogue
+        related = catalogue.door.get("relations")
+        if not related:
+            return []
+        layer, unit, score = (self.images.row(f"excited_{name}", self.number) for name in ("layer", "unit", "score"))
+        found = np.flatnonzero(layer >= 0)
+        return [(catalogue.layers[related[layer[at]]][int(unit[at])], float(score[at])) for at in found]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __repr__(self) -> str:
+        return f"<image {self.number}: {self.name}, {self.status}>"
+
+    def _repr_html_(self) -> str:
+        from atlas.catalogue import show
+
+        return show.image(self)

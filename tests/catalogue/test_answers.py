@@ -1,0 +1,177 @@
+"""What images say, read in Python: examples, statistics, classes, neighbours, images; stores that lack some of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+import atlas
+from atlas.catalogue import Catalogue
+from atlas.errors import UnknownName
+from atlas.store import MemoryBackend, Store
+from tests.collected import BAD, collect_into, name_of
+from tests.stores import STRANGE, make_store
+
+pytestmark = pytest.mark.builder
+
+UNIT = "features.3:20"
+
+
+@pytest.fixture(scope="module")
+def store() -> Store:
+    made = make_store(MemoryBackend(), size=16, labels=10)
+    made.put_labels([f"class {number}" for number in range(10)])
+    collect_into(made)
+    return made
+
+
+@pytest.fixture
+def cat(store: Store) -> Catalogue:
+    return atlas.open(store.backend)
+
+
+def test_examples_are_the_columns_of_the_store(cat: Catalogue, store: Store) -> None:
+    unit = cat.unit(UNIT)
+    for extreme, examples in enumerate((unit.examples, unit.bottom)):
+        columns = {
+            name: store.read(f"layers/features.3/statistics/example_{name}")[20, extreme]
+            for name in ("value", "image", "crop", "position")
+        }
+        assert [one.value for one in examples] == columns["value"].tolist()
+        assert [one.image.number for one in examples] == columns["image"].tolist()
+        assert [one.crop for one in examples] == columns["crop"].tolist()
+        assert [one.position for one in examples] == columns["position"].tolist()
+        assert all(one.box == (64, 48, 320, 304) for one in examples)
+        assert all(one.picture is not None and one.picture.size == (96, 96) for one in examples)
+    assert unit.examples[0].value >= unit.examples[-1].value > unit.bottom[0].value
+
+
+def test_statistics_of_a_channel(cat: Catalogue, store: Store) -> None:
+    found = cat.unit(UNIT).statistics
+    shown = 40 - len(range(BAD, 40, 16))
+    assert (found.images, found.positions) == (shown, 64 * shown)
+    assert found.mean == store.read("layers/features.3/statistics/mean")[20]
+    assert list(found.quantiles) == [0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99]
+    assert found.histogram.sum() == 1000 + sum(range(20))
+    assert len(found.edges) == len(found.histogram) + 1
+
+
+def test_ratio_is_of_the_best_example_of_its_sign(cat: Catalogue) -> None:
+    unit = cat.unit(UNIT)
+    assert unit.ratio == pytest.approx(unit.peak / unit.examples[0].value)
+    assert np.isnan(unit.ratio_of("negative")), "no image drives it below zero"
+
+
+def test_a_silent_unit_says_so_whatever_its_picture(cat: Catalogue) -> None:
+    unit = cat.unit("features.3:35")
+    assert unit.silent
+    assert unit.status == "silent"
+    assert unit.status_of("positive") == "ok"
+    assert not cat.unit(UNIT).silent
+    assert "features.3:35" in [str(found) for found in cat.find(status="silent")]
+
+
+def test_classes_have_names(cat: Catalogue) -> None:
+    number, name, attribution = cat.unit(UNIT).classes[0]
+    assert (number, name, attribution) == (0, "class 0", 8.0)
+    units = cat.units_of("class 3", top=5)
+    assert len(units) == 5
+    assert [str(unit) for unit, _ in cat.units_of(3, top=5)] == [str(unit) for unit, _ in units]
+    with pytest.raises(UnknownName, match="Did you mean 'class 3'"):
+        cat.units_of("clas 3")
+    with pytest.raises(UnknownName, match="no class 10"):
+        cat.units_of(10)
+
+
+def test_likeness_is_the_correlation_over_the_reference_set(cat: Catalogue, store: Store) -> None:
+    found = cat.like("features.3:2", top=3)
+    assert str(found[0][0]) == "features.3:3", "made to answer alike"
+    maxima = store.read("layers/features.3/statistics/maxima")
+    shown = maxima[np.isfinite(maxima).all(1)]
+    assert found[0][1] == pytest.approx(np.corrcoef(shown[:, 2], shown[:, 3])[0, 1], abs=1e-5)
+    assert found.basis == f"{len(shown)} of 40 images"
+    assert found.basis in repr(found)
+    (stored, likeness), *_ = cat.unit("features.3:2").neighbours
+    assert str(stored) == str(found[0][0])
+    assert likeness == pytest.approx(found[0][1], abs=1e-5)
+
+
+def test_likeness_over_some_layers_and_of_a_unit_that_answers_nothing(cat: Catalogue) -> None:
+    assert {unit.layer.name for unit, _ in cat.like(UNIT, layers=["classifier.*"])} == {"classifier.1"}
+    assert len(cat.like(UNIT, top=500)) < 500
+    assert len(cat.like("features.3:35")) == 0
+    assert "features.3:35" not in [str(unit) for unit, _ in cat.like(UNIT, top=200)]
+    with pytest.raises(UnknownName, match=r"Did you mean 'features\.3'"):
+        cat.like("features.33:1")
+    with pytest.raises(UnknownName, match="at least 1"):
+        cat.like(UNIT, top=0)
+
+
+def test_images_by_number_and_name(cat: Catalogue, store: Store) -> None:
+    assert len(cat.images) == 40
+    image = cat.images[name_of(1)]
+    assert image == cat.images[1]
+    assert (image.name, image.status, image.reason, image.size) == (name_of(1), "ok", "", (640, 480))
+    assert image.picture.size == (128, 96)
+    assert image.classes[0] == (1, "class 1", 0.5)
+    scores = [score for _, score in image.excites]
+    assert scores == sorted(scores, reverse=True)
+    assert len(scores) == 24
+    bad = cat.images[BAD]
+    assert (bad.status, bad.reason, bad.classes, bad.excites) == ("truncated", "cut short after 99 bytes", [], [])
+    with pytest.raises(UnknownName, match="cut short"):
+        _ = bad.picture
+    assert [found.number for found in cat.images.matching("class-7/*")] == [7, 17, 27, 37]
+    assert cat.images[-1].number == 39
+    with pytest.raises(UnknownName, match="There is no image 40"):
+        _ = cat.images[40]
+    with pytest.raises(UnknownName, match="Did you mean"):
+        _ = cat.images["class-7/000008.jpg"]
+
+
+def test_everything_shows_itself(cat: Catalogue) -> None:
+    assert "40 images, 37 used" in repr(cat.images)
+    for thing in (cat, cat.layer("features.3"), cat.unit(UNIT), cat.images[0], cat.images[BAD]):
+        assert "<" in thing._repr_html_()
+        assert repr(thing)
+    assert cat.unit(UNIT)._repr_html_().count("<img") == 2 + 9
+
+
+def test_a_store_without_images(made_store: Callable[..., Store]) -> None:
+    cat = atlas.open(made_store(layers={"a": 10}, size=16).backend)
+    unit = cat.unit("a:3")
+    assert (len(cat.images), unit.silent, unit.status, unit.neighbours) == (0, False, "ok", [])
+    assert np.isnan(unit.ratio)
+    for asked in (lambda: unit.examples, lambda: unit.statistics, lambda: unit.classes, lambda: cat.like("a:3")):
+        with pytest.raises(UnknownName, match="--images"):
+            asked()
+    assert "no images" in repr(cat.images)
+
+
+def test_a_store_without_pictures_or_photographs(made_store: Callable[..., Store]) -> None:
+    store = made_store(layers={}, size=16)
+    from tests.stores import made_layer
+
+    collect_into(store, layers=[made_layer("a", 10)], photographs=False, classes=0)
+    cat = atlas.open(store.backend)
+    unit = cat.unit("a:3")
+    assert unit.status == "absent"
+    assert np.isnan([unit.mean, unit.peak, unit.ratio]).all()
+    assert cat.layer("a").units == []
+    assert all(one.picture is None and one.box is not None for one in unit.examples)
+    assert unit.classes == []
+    with pytest.raises(UnknownName, match="--no-photographs"):
+        _ = cat.images[0].picture
+    for thing in (cat, cat.layer("a"), unit, cat.images[0]):
+        assert repr(thing)
+        assert "<" in thing._repr_html_()
+    with pytest.raises(UnknownName, match="positive"):
+        _ = unit.image
+
+
+def test_strange_layers_have_neighbours(cat: Catalogue) -> None:
+    found = cat.layer(STRANGE)[4].neighbours
+    assert len(found) == 10
+    assert all(-1 <= likeness <= 1.0001 for _, likeness in found)
