@@ -36,6 +36,8 @@ def make_store(
     layers: Mapping[str, int] = LAYERS,
     size: int = 32,
     variants: tuple[str, ...] = VARIANTS,
+    tries: int = 1,
+    agreement: bool = False,
     absent: Mapping[str, Iterable[int]] | None = None,
     columns: bool = True,
     identity: Identity = IDENTITY,
@@ -49,7 +51,8 @@ def make_store(
     """
     described = {"title": "A made network", "random": False, "input": [64, 64], "labels": None} | model
     store = Store.create(place, identity, described)
-    plans = [plan_of(layer, size=size, variants=variants, identity=identity) for layer in made_layers(layers)]
+    knobs: dict[str, Any] = {"size": size, "variants": variants, "tries": tries, "agreement": agreement}
+    plans = [plan_of(layer, identity=identity, **knobs) for layer in made_layers(layers)]
     for plan in store.prepare(plans):
         left_out = set((absent or {}).get(plan.layer_name, ()))
         for shard in plan.shards:
@@ -131,15 +134,23 @@ def status_of(plan: Plan, shard: Shard) -> np.ndarray[Any, np.dtype[np.uint8]]:
 
 
 def numbers_of(plan: Plan, shard: Shard) -> dict[str, list[list[float | int | None]]]:
-    """The numbers of a shard's pictures: `mean` is the unit's index, negated for a negative; `peak` twice that."""
+    """The numbers of a shard's pictures: `mean` is the unit's index, negated for a negative; `peak` twice that.
+
+    Where the recipe asks for them: the try that was kept goes round, and agreement falls from unit to unit.
+    """
     status = status_of(plan, shard)
-    signs = [1.0 if variant == "positive" else -1.0 for variant in plan.rendering.variants]
+    signs = [-1.0 if variant == "negative" else 1.0 for variant in plan.rendering.variants]
     mean: list[list[float | int | None]] = [
         [sign * (shard.start + row) if code == Status.OK else None for sign, code in zip(signs, codes, strict=True)]
         for row, codes in enumerate(status)
     ]
     peak: list[list[float | int | None]] = [[None if value is None else 2 * value for value in row] for row in mean]
-    return {"mean": mean, "peak": peak, "status": status.tolist()}
+    numbers: dict[str, list[list[float | int | None]]] = {"mean": mean, "peak": peak, "status": status.tolist()}
+    if plan.rendering.tries > 1:
+        numbers["attempt"] = [[int(abs(value or 0)) % plan.rendering.tries for value in row] for row in mean]
+    if plan.rendering.agreement:
+        numbers["agreement"] = [[None if value is None else 1 / (1 + abs(value)) for value in row] for row in mean]
+    return numbers
 
 
 def seen(plan: Plan, shard: Shard) -> np.ndarray[Any, Any]:

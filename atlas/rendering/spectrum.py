@@ -74,7 +74,7 @@ def measured(images: Iterable[NDArray[np.uint8]]) -> Spectrum:
     """
     total, count = np.zeros((3, SIDE, SIDE // 2 + 1)), 0
     for image in images:
-        total += np.abs(np.fft.rfft2(_unpainted(image), norm="ortho"))
+        total += np.abs(_periodic(_unpainted(image)))
         count += 1
     if not count:
         raise ImagesError("No images to measure a spectrum on.")
@@ -108,6 +108,26 @@ def _unpainted(image: NDArray[np.uint8]) -> NDArray[np.float64]:
     mixing = np.linalg.inv(colours / np.linalg.norm(colours, axis=0).max())
     painted: NDArray[np.float64] = np.einsum("cr,hwr->chw", mixing, np.log(seen / (1 - seen)))
     return painted
+
+
+def _periodic(pixels: NDArray[np.float64]) -> NDArray[Any]:
+    """The spectrum [3,128,65] of pixels [3,128,128] without the jumps between opposite edges.
+
+    A Fourier transform takes an image for a tile of an endless plane. Where its edges do not fit, that makes a cross of
+    strong frequencies that is no part of the image, and MACO would weave it into every picture. What is taken away is
+    smooth: "Periodic Plus Smooth Image Decomposition", Moisan, Journal of Mathematical Imaging and Vision 2011.
+    """
+    jumps = np.zeros_like(pixels)
+    for axis in (1, 2):
+        first, last = np.take(pixels, 0, axis), np.take(pixels, -1, axis)
+        edges = np.moveaxis(jumps, axis, 0)
+        edges[0] += last - first
+        edges[-1] += first - last
+    turns = (2 * np.pi * np.fft.fftfreq(SIDE)[:, None], 2 * np.pi * np.fft.rfftfreq(SIDE)[None, :])
+    laplacian = 2 * np.cos(turns[0]) + 2 * np.cos(turns[1]) - 4
+    laplacian[0, 0] = np.inf
+    spectrum: NDArray[Any] = np.fft.rfft2(pixels, norm="ortho") - np.fft.rfft2(jumps, norm="ortho") / laplacian
+    return spectrum
 
 
 def _frequency(down: NDArray[Any], across: NDArray[Any], least: float) -> NDArray[np.float64]:

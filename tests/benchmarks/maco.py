@@ -65,7 +65,7 @@ def main(place: Path) -> None:
     for row in rows:
         scores = " ".join(f"{value:6.0f}" for value in row.mean)
         print(f"{row.name:34} {scores}   fine power {row.fine:.2%}   {row.seconds:.2f} CPU-s a picture")
-    sheet([row.pictures for row in rows]).save(place, quality=88)
+    sheet([row.pictures for row in rows]).save(place, quality=80)
 
 
 def made(model: Model, name: str, recipe: Recipe, spectrum: Spectrum | None) -> Row:

@@ -17,7 +17,7 @@ from atlas.recipe import Numerics, Recipe
 from atlas.rendering import Key, Spectrum, ascend, channel, crop, maco, measured, render, render_units, score_pictures
 from atlas.rendering.maco import Maco, phases
 from atlas.rendering.parameters import axes
-from atlas.rendering.spectrum import SHAPE, natural
+from atlas.rendering.spectrum import SHAPE, _unpainted, natural
 from tests.networks import tiny
 from tests.rendering.conftest import model_of
 
@@ -103,7 +103,15 @@ def test_what_is_measured_on_a_picture_is_what_it_was_painted_with() -> None:
     magnitude = natural(128) / 3  # low enough in contrast to stay clear of black and white
     picture = Maco(magnitude)(phases(KEYS, 128)).permute(0, 2, 3, 1)
     found = measured((picture * 255).round().byte().numpy()).sized(128)
-    assert torch.allclose(found[:, :20, 1:20], magnitude[:, :20, 1:20], rtol=0.1)
+    assert torch.allclose(found[:, :20, 1:20], magnitude[:, :20, 1:20], rtol=0.15)
+
+
+def test_edges_that_do_not_fit_leave_no_cross() -> None:
+    """A ramp jumps from one edge to the other; as a tile of a plane it is strong in every frequency along its axis."""
+    ramp = np.tile(np.linspace(60, 190, 128), (128, 1)).repeat(3).reshape(128, 128, 3).astype(np.uint8)
+    found = measured([ramp]).magnitude
+    tiled = np.abs(np.fft.rfft2(_unpainted(ramp), norm="ortho"))
+    assert (found[0, 0, 5:] < 0.1 * tiled[0, 0, 5:]).all()
 
 
 def test_a_spectrum_at_its_own_size_is_as_measured_and_rises_below() -> None:

@@ -7,10 +7,10 @@ import { ratioOf, type Overview } from "./answers";
 import type { Face, Layer } from "./layer";
 import { Status, statusName } from "./words";
 
-export const SORTS = ["index", "peak", "mean", "ratio", "activation", "images", "example"] as const;
+export const SORTS = ["index", "peak", "mean", "ratio", "agreement", "activation", "images", "example"] as const;
 export type Sort = (typeof SORTS)[number];
 /** Which numbers units can be sorted by, in words: those of a picture, and those of what images did. */
-export const OF_PICTURES: Partial<Record<Sort, string>> = { peak: "peak", mean: "mean", ratio: "ratio to best image" };
+export const OF_PICTURES: Partial<Record<Sort, string>> = { peak: "peak", mean: "mean", ratio: "ratio to best image", agreement: "agreement of seeds" };
 export const OF_IMAGES: Partial<Record<Sort, string>> = { activation: "mean activation", images: "share of images", example: "best example" };
 export const SILENT = "silent";
 
@@ -59,6 +59,8 @@ export function valueOf(layer: Layer, overview: Overview | null, face: Face, sor
       return (unit) => picture(sort, unit);
     case "ratio":
       return (unit) => ratioOf(picture("peak", unit), (negative ? overview?.bottom : overview?.top)?.[unit] ?? NaN, negative);
+    case "agreement":
+      return (unit) => layer.numbers.agreement?.[layer.at(unit, variant)] ?? NaN;
     case "activation":
       return (unit) => overview?.mean[unit] ?? NaN;
     case "images":

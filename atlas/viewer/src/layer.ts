@@ -28,9 +28,19 @@ const IMAGES = 16;
 export interface Numbers {
   mean: Float32Array;
   peak: Float32Array;
+  /** How alike a second seed's picture is to the network; null where nobody asked. */
+  agreement: Float32Array | null;
+  /** Which of several tries was kept; null where there was one. */
+  attempt: Uint8Array | null;
 }
 
-const NO_NUMBERS: Numbers = { mean: new Float32Array(), peak: new Float32Array() };
+const NO_NUMBERS: Numbers = { mean: new Float32Array(), peak: new Float32Array(), agreement: null, attempt: null };
+
+/** What of a recipe decides which numbers there are. */
+interface Asked {
+  tries?: number;
+  agreement?: boolean;
+}
 
 /** What was rendered of a layer. */
 interface Rendered {
@@ -99,6 +109,17 @@ export class Layer {
     return this.made.statuses[this.at(unit, variant)] ?? Status.ABSENT;
   }
 
+  /** The variants that every unit is known by, by their places: up and down; the others show more of the same. */
+  get main(): number[] {
+    const places = this.variants.map((_, place) => place).filter((place) => !isMore(this.variants[place]!));
+    return places.length ? places : this.variants.map((_, place) => place).slice(0, 1);
+  }
+
+  /** The places of the other variants. */
+  get more(): number[] {
+    return this.variants.map((_, place) => place).filter((place) => !this.main.includes(place));
+  }
+
   /** What may be shown of a unit on a wall of `face`; an example is there or not. */
   shown(unit: number, face: Face): Status {
     return face.variant === null ? Status.OK : this.status(unit, face.variant);
@@ -119,6 +140,11 @@ export class Layer {
   get wall(): Gallery {
     return this.entry.features?.pictured ? this.thumb : this.image;
   }
+}
+
+/** Whether a variant shows more of what drives a unit up, beside its first picture. */
+function isMore(variant: string): boolean {
+  return variant === "neuron" || variant.startsWith("diverse-");
 }
 
 /** A wall of the images that drive units most. */
@@ -169,9 +195,11 @@ async function openRendered(root: zarr.Location<Ranged>, entry: LayerEntry, vari
   });
   const columns = new Columns(root.store, group);
   const [image, thumb, status] = await Promise.all([pictures(group, "image"), pictures(group, "thumb"), columns.whole("status")]);
+  const { tries = 1, agreement = false } = (group.attrs.recipe ?? {}) as Asked;
   const read = async () => {
-    const [mean, peak] = (await Promise.all(["mean", "peak"].map((name) => columns.whole(name)))) as [Float32Array, Float32Array];
-    return { mean, peak };
+    const wanted = ["mean", "peak", agreement && "agreement", tries > 1 && "attempt"] as const;
+    const numbers = await Promise.all(wanted.map((name) => (name ? columns.whole(name) : null)));
+    return { mean: numbers[0], peak: numbers[1], agreement: numbers[2], attempt: numbers[3] } as Numbers;
   };
   return { variants, attributes: group.attrs, image: new Gallery(image, IMAGES), thumb: new Gallery(thumb, THUMBS), statuses: status as Uint8Array, read };
 }
