@@ -1,0 +1,238 @@
+"""This engine against torch-lucent: what a channel costs until its picture is as good as lucent's.
+
+    python -m tests.benchmarks.against_lucent --peer PEER/bin/python --out FOLDER [squeezenet efficientnet-lite0]
+
+Both render the same channels of the same layer of the same trained network at the same size, in turns, with the same
+number of threads. Lucent makes its pictures at 128 and at 512 steps; ours are made at a ladder of steps, and the lowest
+rung counts on which the mean score over the channels is no lower than lucent's both ways the judge looks (`judge`).
+Writes FOLDER/against_lucent.json and a sheet a network, and prints a table.
+
+Lucent needs an environment of its own, which may borrow this one's torch:
+
+    python3 -m venv PEER
+    python -c 'import site; print(site.getsitepackages()[0])' > PEER/lib/python3.11/site-packages/project.pth
+    PEER/bin/pip install --no-deps torch-lucent==0.1.8 kornia==0.4.1 decorator ipython tqdm
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from atlas.models import Model, Prepared, load_model, prepare
+from atlas.recipe import Numerics, Recipe
+from atlas.rendering import render_units
+from tests.benchmarks.judge import judge
+
+Pixels = np.ndarray[Any, np.dtype[np.uint8]]
+
+ROOT = Path(__file__).parents[2]
+TARGETS = (128, 512)
+"""Lucent's steps: what it advises for a look, and its default."""
+LADDER = (24, 32, 40, 48, 64, 80, 96, 128, 160, 192, 256)
+WIDTH = 4
+
+
+@dataclass(frozen=True)
+class Case:
+    """What both engines render."""
+
+    model: str
+    layer: str
+    size: int
+    units: tuple[int, ...]
+    seen: int
+    """Side of what lucent's network is shown; 0 for its default, which enlarges pictures under 224 to that."""
+
+
+CASES = {
+    "squeezenet": Case("squeezenet", "features.11", 160, (1, 40, 90, 150, 300, 400, 500, 77), 184),
+    "efficientnet-lite0": Case("efficientnet-lite0", "_blocks.8", 224, tuple(range(0, 112, 14)), 0),
+}
+"""At 160 px lucent's default shows the network a larger picture: slower by a third and of a lower score than with 184,
+the picture and lucent's padding at their own scale. So it gets 184. At 224 its default is the stronger one."""
+
+
+@dataclass
+class Entry:
+    """One engine at one number of steps."""
+
+    engine: str
+    steps: int
+    cpu: float = 0.0
+    wall: float = 0.0
+    """Seconds a channel."""
+    moved: float = 0.0
+    plain: float = 0.0
+    """The judge's mean scores."""
+    scores: list[float] = field(default_factory=list)
+    """Of each channel, moved."""
+    pictures: Pixels = field(default_factory=lambda: np.empty(0, np.uint8), repr=False)
+
+
+class Lucent:
+    """The process that lucent runs in."""
+
+    def __init__(self, process: subprocess.Popen[str], folder: Path) -> None:
+        self._process, self._folder = process, folder
+        assert json.loads(self._read())["ready"]
+
+    def paint(self, unit: int, steps: int) -> tuple[Pixels, dict[str, float]]:
+        """Its picture [h,w,3] and the CPU and wall seconds it took."""
+        file = self._folder / "picture.npy"
+        assert self._process.stdin
+        self._process.stdin.write(json.dumps({"unit": unit, "steps": steps, "file": str(file)}) + "\n")
+        self._process.stdin.flush()
+        spent = json.loads(self._read())
+        return np.load(file), spent
+
+    def _read(self) -> str:
+        assert self._process.stdout
+        return self._process.stdout.readline()
+
+
+@contextmanager
+def lucent(python: Path, case: Case, threads: int) -> Iterator[Lucent]:
+    """Lucent at work on `case` in the environment of `python`."""
+    words = [case.model, case.layer, case.size, case.seen, threads]
+    command = [str(python), "-W", "ignore", "-m", "tests.benchmarks.peer", *map(str, words)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with tempfile.TemporaryDirectory() as folder, subprocess.Popen(command, env=environment, cwd=ROOT, **pipes) as run:
+        try:
+            yield Lucent(run, Path(folder))
+        finally:
+            run.kill()
+
+
+def compare(case: Case, python: Path, threads: int) -> list[Entry]:
+    """Both engines on `case`, in turns: a batch of channels by lucent, the same by ours."""
+    torch.set_num_threads(threads)
+    model = load_model(case.model)
+    prepared = prepare(model, case.layer)
+    ours(prepared, case, [0] * WIDTH, 2, threads)
+    entries = [Entry("lucent", steps) for steps in TARGETS] + [Entry("atlas", steps) for steps in LADDER]
+    with lucent(python, case, threads) as peer:
+        for first in range(0, len(case.units), WIDTH):
+            some = list(case.units[first : first + WIDTH])
+            for entry in entries:
+                if entry.engine == "lucent":
+                    _take(entry, *theirs(peer, some, entry.steps), share=len(case.units))
+                else:
+                    _take(entry, *ours(prepared, case, some, entry.steps, threads), share=len(case.units))
+                print(f"{case.model}: {entry.engine} {entry.steps} steps, channels {some}", flush=True)
+    for entry in entries:
+        _score(entry, model, case)
+    return entries
+
+
+def _take(entry: Entry, pictures: Pixels, spent: dict[str, float], *, share: int) -> None:
+    entry.pictures = np.concatenate([entry.pictures.reshape(-1, *pictures.shape[1:]), pictures])
+    entry.cpu += spent["cpu"] / share
+    entry.wall += spent["wall"] / share
+
+
+def _score(entry: Entry, model: Model, case: Case) -> None:
+    scores = judge(model, case.layer, list(case.units), entry.pictures)
+    entry.moved, entry.plain = scores.means
+    entry.scores = [round(float(score), 2) for score in scores.moved]
+
+
+def theirs(peer: Lucent, units: list[int], steps: int) -> tuple[Pixels, dict[str, float]]:
+    """Lucent's pictures of `units` and what they took together."""
+    made = [peer.paint(unit, steps) for unit in units]
+    spent = {clock: sum(seconds[clock] for _, seconds in made) for clock in ("cpu", "wall")}
+    return np.stack([picture for picture, _ in made]), spent
+
+
+def ours(
+    prepared: Prepared, case: Case, units: list[int], steps: int, threads: int
+) -> tuple[Pixels, dict[str, float]]:
+    """Our pictures of `units`, side by side, and what they took together."""
+    recipe = rung(steps, case.size)
+    wall, cpu = time.perf_counter(), time.process_time()
+    made = render_units(prepared, units, recipe, Numerics(batch=WIDTH, threads=threads))
+    return made.pictures[:, 0], {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall}
+
+
+def rung(steps: int, size: int) -> Recipe:
+    """The recipe `quick` with more or fewer steps: positives alone."""
+    rate = 0.12 * (64 / steps) ** 0.75
+    return Recipe.named("quick", size=size, steps=steps, variants=("positive",), learning_rate=rate)
+
+
+def reached(entries: list[Entry], steps: int) -> tuple[Entry, Entry | None]:
+    """Lucent at `steps`, and our lowest rung that is no worse either way."""
+    target = next(entry for entry in entries if entry.engine == "lucent" and entry.steps == steps)
+    rungs = [entry for entry in entries if entry.engine == "atlas"]
+    good = [entry for entry in rungs if entry.moved >= target.moved and entry.plain >= target.plain]
+    return target, min(good, key=lambda entry: entry.steps, default=None)
+
+
+def table(case: Case, entries: list[Entry]) -> str:
+    """What is printed."""
+    lines = [f"\n{case.model} {case.layer}, {case.size} px, {len(case.units)} channels; seconds a channel"]
+    lines.append(f"{'engine':8}{'steps':>6}{'CPU-s':>8}{'wall':>8}{'moved':>9}{'plain':>9}{'lowest':>9}")
+    for entry in entries:
+        numbers = f"{entry.cpu:8.3f}{entry.wall:8.3f}{entry.moved:9.2f}{entry.plain:9.2f}{min(entry.scores):9.2f}"
+        lines.append(f"{entry.engine:8}{entry.steps:6}{numbers}")
+    for steps in TARGETS:
+        target, our = reached(entries, steps)
+        if our is None:
+            lines.append(f"lucent's score at {steps} steps: not reached")
+        else:
+            ratios = f"{target.cpu / our.cpu:.1f}x by CPU-seconds, {target.wall / our.wall:.1f}x by wall"
+            lines.append(f"lucent's score at {steps} steps: reached in {our.steps}; {ratios}")
+    return "\n".join(lines)
+
+
+def sheet(entries: list[Entry], file: Path) -> None:
+    """A row an engine: lucent at each of its steps, and below it our rung that reached it."""
+    rows = [entry for steps in TARGETS for entry in reached(entries, steps) if entry]
+    Image.fromarray(np.concatenate([np.concatenate(list(row.pictures), 1) for row in rows])).save(file, quality=88)
+
+
+def record(case: Case, entries: list[Entry]) -> dict[str, Any]:
+    """All figures, as JSON."""
+    plain = [{name: value for name, value in vars(entry).items() if name != "pictures"} for entry in entries]
+    found = {}
+    for steps in TARGETS:
+        target, our = reached(entries, steps)
+        if our:
+            found[steps] = {"steps": our.steps, "cpu": target.cpu / our.cpu, "wall": target.wall / our.wall}
+    return {"case": asdict(case), "entries": plain, "ratios": found}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="*", default=list(CASES), metavar="MODEL", help=", ".join(CASES))
+    parser.add_argument("--peer", type=Path, required=True, help="the python that has lucent")
+    parser.add_argument("--out", type=Path, required=True, help="folder for figures and sheets")
+    parser.add_argument("--threads", type=int, default=2)
+    asked = parser.parse_args()
+    asked.out.mkdir(parents=True, exist_ok=True)
+    records = []
+    for case in [CASES[name] for name in asked.models]:
+        entries = compare(case, asked.peer, asked.threads)
+        print(table(case, entries), flush=True)
+        sheet(entries, asked.out / f"against_lucent-{case.model}.jpg")
+        records.append(record(case, entries))
+    written = {"torch": torch.__version__, "threads": asked.threads, "cases": records}
+    (asked.out / "against_lucent.json").write_text(json.dumps(written, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
