@@ -39,8 +39,8 @@ class Page:
     reason: str
     size: tuple[int, int]
     """Width and height in pixels; zeros where there is no picture."""
-    thumb: Pixels
-    """uint8 [128,128,3]."""
+    thumb: Pixels | None
+    """uint8 [128,128,3]; None where no photographs are kept."""
 
 
 class Album:
@@ -87,13 +87,18 @@ class Album:
         same = None if same_as < 0 else texts(self._store.read("images/path", slice(same_as, same_as + 1)))[0]
         looked = look(self._source, self._source.entries[number], sha256, same_as=same)
         if looked.picture is None:
-            nothing = np.full((PHOTOGRAPH, PHOTOGRAPH, 3), PAPER, np.uint8)
-            return Page(looked.status, looked.reason, (0, 0), nothing), None
+            return Page(looked.status, looked.reason, (0, 0), self._thumb(None)), None
         height, width, _ = looked.picture.shape
         count, seed = self._collection.crops, self._collection.seed
         cut = crops(looked.picture, self._preprocessing, count, seed=seed, sha256=sha256)
-        page = Page(looked.status, "", (width, height), thumbnail(looked.picture))
+        page = Page(looked.status, "", (width, height), self._thumb(looked.picture))
         return page, torch.stack([crop.x for crop in cut])
+
+    def _thumb(self, picture: Pixels | None) -> Pixels | None:
+        if not self._collection.photographs:
+            return None
+        blank = np.full((PHOTOGRAPH, PHOTOGRAPH, 3), PAPER, np.uint8)
+        return blank if picture is None else thumbnail(picture)
 
     def columns(self, collected: Collected) -> dict[str, np.ndarray[Any, Any]]:
         """What is stored of the shard's images, by array, once all were shown."""
@@ -101,14 +106,15 @@ class Album:
         guessed = np.full((len(self), collected.classes.shape[1]), -1, np.int32)
         probability = np.full(guessed.shape, np.nan, np.float32)
         guessed[at], probability[at] = collected.classes, collected.probabilities
-        return {
+        columns = {
             "status": np.array([page.status for page in self.pages], np.uint8),
             "reason": written([page.reason for page in self.pages], TEXT),
             "size": np.array([page.size for page in self.pages], np.int32),
             "class": guessed,
             "probability": probability,
-            "thumb": np.stack([page.thumb for page in self.pages]),
         }
+        thumbs = [page.thumb for page in self.pages if page.thumb is not None]
+        return columns | ({"thumb": np.stack(thumbs)} if thumbs else {})
 
 
 def thumbnail(picture: Pixels) -> Pixels:

@@ -145,8 +145,6 @@ def _written(
     """Write what one plan keeps of a pass: its objects, and the numbers that its receipt carries."""
     if plan.stage == IMAGES.name:
         data = album.columns(collected)
-        if not plan.collection.photographs:
-            del data["thumb"]
         return store.write_shard(plan, shard, data), {"status": [[int(code)] for code in data["status"]]}
     rows = written_by(plan, "shard")["maxima"].of(shard.index)
     name = plan.layer_name

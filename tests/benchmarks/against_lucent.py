@@ -158,9 +158,7 @@ def theirs(peer: Lucent, units: list[int], steps: int) -> tuple[Pixels, dict[str
     return np.stack([picture for picture, _ in made]), spent
 
 
-def ours(
-    prepared: Prepared, case: Case, units: list[int], steps: int, threads: int
-) -> tuple[Pixels, dict[str, float]]:
+def ours(prepared: Prepared, case: Case, units: list[int], steps: int, threads: int) -> tuple[Pixels, dict[str, float]]:
     """Our pictures of `units`, side by side, and what they took together."""
     recipe = rung(steps, case.size)
     wall, cpu = time.perf_counter(), time.process_time()
