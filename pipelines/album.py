@@ -20,10 +20,10 @@ from atlas.store.layout import PHOTOGRAPH, TEXT
 from atlas.store.text import texts, written
 
 if TYPE_CHECKING:
-    from atlas.collecting.collect import Collected, Shown
     from torch import Tensor
 
     from atlas.collecting import ImageSource
+    from atlas.collecting.collect import Collected, Shown
     from atlas.collecting.decoding import Pixels
     from atlas.models import Preprocessing
 
@@ -60,9 +60,8 @@ class Album:
 
     def shown(self) -> Iterator[Shown]:
         """The images that can be shown, with their crops, in order."""
-        from atlas.collecting.collect import Shown
-
         from atlas.collecting import prefetch
+        from atlas.collecting.collect import Shown
 
         rows = slice(self._shard.start, self._shard.stop)
         sha256, same_as = self._store.read("images/sha256", rows), self._store.read("images/same_as", rows)
@@ -106,7 +105,7 @@ class Album:
         guessed = np.full((len(self), collected.classes.shape[1]), -1, np.int32)
         probability = np.full(guessed.shape, np.nan, np.float32)
         guessed[at], probability[at] = collected.classes, collected.probabilities
-        columns = {
+        columns: dict[str, np.ndarray[Any, Any]] = {
             "status": np.array([page.status for page in self.pages], np.uint8),
             "reason": written([page.reason for page in self.pages], TEXT),
             "size": np.array([page.size for page in self.pages], np.int32),
