@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from atlas.catalogue import likeness, write_tables
 from atlas.plan import IMAGES, STATISTICS, Plan, fingerprint
@@ -28,7 +29,9 @@ def finish(store: Store) -> dict[str, Any]:
         read = digest(store, plans)
         done = store.reduced(RELATIONS)
         if done is None or done.plan != read:
-            stored = [*_neighbours(store, plans), *_excited(store, plans)]
+            # A matrix product's last bits depend on how many threads share it: on one, they are the same everywhere.
+            with threadpool_limits(1):
+                stored = [*_neighbours(store, plans), *_excited(store, plans)]
             layers = [plan.layer_name for plan in plans]
             store.put_reduced(RELATIONS, Receipt(read, 0, (0, len(plans)), tuple(stored), record={"layers": layers}))
     write_tables(store)
