@@ -121,6 +121,17 @@ def test_a_cosine_prefers_the_answer_that_points_the_right_way() -> None:
     assert aim(Given(layer=crooked)) < 0.1
 
 
+def test_a_cosine_to_a_power_is_as_reckoned_by_hand_and_never_below_its_floor() -> None:
+    """h . v = 6 of lengths 5 and 2: a cosine of 0.6, squared 0.36. Then 2 of lengths 40 and 2: 0.025, so 0.1."""
+    values, aims = torch.tensor([[3.0, 4.0], [1.0, 1599**0.5]]), torch.tensor([[2.0, 0.0], [2.0, 0.0]])
+    assert direction("layer", aims, power=2)(Given(layer=values)).tolist() == pytest.approx(
+        [6 * 0.36, 2 * 0.01], rel=1e-3
+    )
+    # Over positions it is the mean.
+    both = values.T[None].contiguous()
+    assert direction("layer", aims[:1], power=2)(Given(layer=both)).item() == pytest.approx(1.09, rel=1e-3)
+
+
 def test_diversity_is_the_cosine_of_gram_matrices_within_a_unit() -> None:
     """Gram matrices [[1,0],[0,1]] and [[2,0],[0,0]]: 1 / sqrt 2. The second unit has twice the same picture."""
     first, second = torch.eye(2), torch.tensor([[1.0, 1.0], [0.0, 0.0]])
