@@ -9,6 +9,7 @@ Every picture gets its own draw each step. What lies outside the picture is its 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -37,7 +38,50 @@ def draw(keys: Sequence[Key], recipe: Recipe, count: int, purpose: str) -> Tenso
 def resample(pictures: Tensor, affine: Tensor, size: tuple[int, int]) -> Tensor:
     """Each picture under its own affine: Tensor[n,3,h,w], Tensor[n,2,3] -> Tensor[n,3,*size].
 
-    On CUDA its backward adds in no fixed order: pictures made there are equal only in distribution.
+    Its gradient is a resampling too, by the inverse affine: where an output pixel lies in the picture, the gradient there
+    is what the output's is. Of a shift this is the exact gradient; under a zoom or a turn it is the exact one's smooth
+    counterpart, which adds up the same. What the reflections outside the picture ask for is left out. So nothing is
+    scattered: the CPU takes a third of the time, and on CUDA, where scattered sums come in no fixed order, it is
+    repeatable.
     """
-    grid = F.affine_grid(affine, [len(pictures), 3, *size], align_corners=False)
-    return F.grid_sample(pictures, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    moved: Tensor = _Resampled.apply(pictures, affine, size)
+    return moved
+
+
+class _Resampled(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, pictures: Tensor, affine: Tensor, size: tuple[int, int]) -> Tensor:
+        ctx.save_for_backward(affine)
+        ctx.size = pictures.shape[-2:]
+        return _sample(pictures, _grid(affine, size), padding="reflection")
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (affine,), (gradient,) = ctx.saved_tensors, gradients
+        back, area = inverse(affine)
+        density = gradient.shape[-2] * gradient.shape[-1] / (ctx.size[0] * ctx.size[1])
+        found = _sample(gradient.contiguous(), _grid(back, ctx.size), padding="zeros")
+        return found * (density / area)[:, None, None, None], None, None
+
+
+def inverse(affine: Tensor) -> tuple[Tensor, Tensor]:
+    """The affines Tensor[n,2,3] that undo `affine`, and the factors Tensor[n] by which `affine` enlarges areas.
+
+    In closed form: torch's own inverse asks the device whether it went well, and waits for the answer.
+    """
+    a, b, x, c, d, y = affine.flatten(1).unbind(1)
+    area = a * d - b * c
+    rows = [d, -b, b * y - d * x, -c, a, c * x - a * y]
+    return torch.stack(rows, 1).reshape(-1, 2, 3) / area[:, None, None], area.abs()
+
+
+def _grid(affine: Tensor, size: tuple[int, int]) -> Tensor:
+    """Where each output pixel lies in the input, Tensor[n,h,w,2]: torch's `affine_grid`, as sums of rows and columns."""
+    down, across = ((torch.arange(side, device=affine.device) * 2 + 1) / side - 1 for side in size)
+    columns = affine[:, :, 0, None] * across
+    rows = affine[:, :, 1, None] * down + affine[:, :, 2, None]
+    return (rows[:, :, :, None] + columns[:, :, None, :]).permute(0, 2, 3, 1)
+
+
+def _sample(pictures: Tensor, grid: Tensor, *, padding: str) -> Tensor:
+    return F.grid_sample(pictures, grid, mode="bilinear", padding_mode=padding, align_corners=False)

@@ -42,7 +42,9 @@ Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 ROOT = Path(__file__).parents[2]
 TARGETS = (128, 512)
 """Lucent's steps: what it advises for a look, and its default."""
-LADDER = (24, 32, 40, 48, 64, 80, 96, 128, 160, 192, 256)
+LADDER = (24, 32, 40, 48, 64, 80, 96, 112, 128, 160)
+STANDARD = 80
+"""Steps from which on our rungs go at the rate of the recipe `standard`."""
 WIDTH = 4
 
 
@@ -167,9 +169,9 @@ def ours(prepared: Prepared, case: Case, units: list[int], steps: int, threads: 
 
 
 def rung(steps: int, size: int) -> Recipe:
-    """The recipe `quick` with more or fewer steps: positives alone."""
-    rate = 0.12 * (64 / steps) ** 0.75
-    return Recipe.named("quick", size=size, steps=steps, variants=("positive",), learning_rate=rate)
+    """The recipe `quick` with more or fewer steps, positives alone; longer ascents at the rate of `standard`."""
+    preset = "quick" if steps < STANDARD else "standard"
+    return Recipe.named(preset, size=size, steps=steps, variants=("positive",))
 
 
 def reached(entries: list[Entry], steps: int) -> tuple[Entry, Entry | None]:
