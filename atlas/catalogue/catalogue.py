@@ -213,7 +213,9 @@ class LayerView:
 
     @property
     def recipe(self) -> Recipe:
-        """How the layer's pictures are made. Raises `StoreError` where the store does not say."""
+        """How the layer's pictures are made. Raises `UnknownName` for no pictures, `StoreError` where it is gone."""
+        if not self.variants:
+            raise self._unpictured("no pictures")
         return self._plan.rendering
 
     @cached_property
@@ -247,6 +249,16 @@ class LayerView:
         return self._column("agreement")
 
     @property
+    def ratio(self) -> np.ndarray[Any, Any]:
+        """`peak` over what the best real image of its sign reaches, float32 [channels,variants]; NaN where none."""
+        return self.answers.ratio
+
+    @property
+    def silent(self) -> np.ndarray[Any, Any]:
+        """Which units never fired on the images that were shown, bool [channels]."""
+        return self.answers.silent
+
+    @property
     def units(self) -> list[UnitView]:
         """The units that have been rendered."""
         if not self.variants:
@@ -263,6 +275,8 @@ class LayerView:
 
     def variant(self, name: str) -> int:
         """The index of a variant. Raises `UnknownName`."""
+        if not self.variants:
+            raise self._unpictured(f"no {name} pictures")
         if name not in self.variants:
             raise UnknownName.among("variant", name, self.variants, hint=f"{self.name} has {', '.join(self.variants)}.")
         return self.variants.index(name)
@@ -309,7 +323,14 @@ class LayerView:
         return plan
 
     def _column(self, name: str) -> np.ndarray[Any, Any]:
+        if not self.variants:
+            raise self._unpictured("no pictures")
         return np.asarray(self.array(name)[:])
+
+    def _unpictured(self, what: str) -> UnknownName:
+        """Of a layer that images were shown to and nothing was rendered of."""
+        spec = self.catalogue.model["spec"]
+        return UnknownName(f"{self.name} has {what} yet. Build them: atlas build {spec} --layers '{self.name}'")
 
 
 class UnitView:
@@ -358,7 +379,8 @@ class UnitView:
 
     def ratio_of(self, variant: str) -> float:
         """The ratio of one of the unit's pictures: of a negative, to the image that lowers it most."""
-        return self.layer.answers.ratio(self.index, variant)
+        layer = self.layer
+        return float(layer.ratio[self.index, layer.variant(variant)]) if variant in layer.variants else float("nan")
 
     @property
     def agreement(self) -> float:
