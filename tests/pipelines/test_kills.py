@@ -100,7 +100,7 @@ def until_done(
     output = ""
     for _ in range(limit):
         driver = drive(store, marks, faults, ray_folder, shown)
-        output, _ = driver.communicate(timeout=300)
+        output, _ = driver.communicate(timeout=900)
         if driver.returncode == 0:
             return
         assert driver.returncode in {1, -signal.SIGKILL}, output
