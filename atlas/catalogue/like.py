@@ -46,92 +46,101 @@ class Alike:
         return f"most like {self.unit}, by the answers to {self.basis}:{rows}"
 
 
-@dataclass(frozen=True, eq=False)
-class Vectors:
-    """A layer's units as vectors of length one."""
-
-    images: Values
-    """bool [r]: which of the images they rest on were answered, by every unit, with a number."""
-    units: Values
-    """float32 [c,d]; zeros where a unit answers all images the same."""
-    fires: Values
-    """bool [c]: whether it does not."""
-
-    @classmethod
-    def of(cls, maxima: Values, images: Values) -> Vectors:
-        """The vectors of units that answered `maxima` [r,c], over `images`."""
-        units = likeness.vectors(maxima[images])
-        return cls(images, units, np.asarray(units.any(axis=1)))
-
-
 class Likeness:
-    """Units as vectors, layer by layer: read when a layer is first compared, and kept, 4 kB a unit."""
+    """Units as vectors of length one, in one matrix: a layer's rows are read when it is first compared, and kept."""
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
-        if not any(view.answers.there for view in catalogue):
+        self._layers = [view for view in catalogue if view.answers.there]
+        if not self._layers:
             spec = catalogue.model["spec"]
             raise UnknownName(f"{catalogue.store} has no statistics yet. Collect them: atlas build {spec} --images ...")
-        self._images = catalogue.door["images"]
-        self._kept: dict[str, Vectors] = {}
+        self._numbers = {view.name: number for number, view in enumerate(self._layers)}
+        self._firsts = np.cumsum([0, *(view.channels for view in self._layers)])
+        reference = catalogue.door["images"]["reference"]
+        self._wanted = np.arange(reference)[likeness.thinned(reference)]
+        # Memory is taken when rows are written: of layers that nobody compares there is none.
+        self._vectors = np.empty((self._firsts[-1], len(self._wanted)), np.float32)
+        self._fires = np.zeros(self._firsts[-1], bool)
+        """Which units do not answer all images the same."""
+        self._images: dict[int, Values] = {}
+        """Of the layers that were read, which images all units answered with a number: bool [r]."""
 
     def nearest(self, unit: UnitView, top: int, layers: Sequence[str]) -> Alike:
         """The `top` units of `layers` most like `unit`; of equal ones those that the network computes first."""
-        if not unit.layer.answers.there:
+        if unit.layer.name not in self._numbers:
             raise UnknownName(f"{unit.layer.name} has no statistics yet, so {unit} cannot be compared.")
-        views = [self._catalogue.layers[name] for name in layers]
-        views = [view for view in views if view.answers.there]
-        own, *others = self._comparable([unit.layer, *views])
-        basis = f"{int(own.images.sum()):,} of {self._images['count']:,} images"
-        if not own.fires[unit.index] or not views:  # it answers all images the same: nothing is like it
-            return Alike(unit, (), basis)
-        cosines = [_cosines(vectors, own.units[unit.index]) for vectors in others]
-        for view, found in zip(views, cosines, strict=True):
-            if view.name == unit.layer.name:
-                found[unit.index] = -np.inf
-        (places,), (values,) = likeness.best(np.concatenate(cosines)[None], top)
-        firsts = np.cumsum([0, *(view.channels for view in views)])
-        found_in = np.searchsorted(firsts, places, side="right") - 1
-        rows = [
-            (views[layer][int(place - firsts[layer])], float(value))
-            for layer, place, value in zip(found_in, places, values, strict=True)
-            if place >= 0
-        ]
-        return Alike(unit, tuple(rows), basis)
+        own = self._numbers[unit.layer.name]
+        chosen = sorted(self._numbers[name] for name in layers if name in self._numbers)
+        images = np.logical_and.reduce([self._read(layer) for layer in (own, *chosen)])
+        query = self._over(images, own, own + 1)[unit.index]
+        cosines = np.full(self._firsts[-1], -np.inf, np.float32)
+        if query.any():  # else it answers all images the same: nothing is like it
+            for start, stop in self._runs(chosen, images):
+                cosines[self._rows(start, stop)] = self._over(images, start, stop) @ query
+        cosines[~self._fires] = -np.inf
+        cosines[self._firsts[own] + unit.index] = -np.inf
+        (places,), (values,) = likeness.best(cosines[None], top)
+        found = [(self._view(int(at)), float(one)) for at, one in zip(places, values, strict=True) if at >= 0]
+        basis = f"{int(images.sum()):,} of {self._catalogue.door['images']['count']:,} images"
+        return Alike(unit, tuple(found), basis)
 
-    def _comparable(self, views: Sequence[LayerView]) -> list[Vectors]:
-        """The vectors of layers over the same images: those that all of them answered."""
-        found = [self._of(view) for view in views]
-        images = np.logical_and.reduce([vectors.images for vectors in found])
-        return [
-            vectors if np.array_equal(vectors.images, images) else Vectors.of(self._maxima(view), images)
-            for view, vectors in zip(views, found, strict=True)
-        ]
+    def _rows(self, start: int, stop: int) -> slice:
+        """Of the layers from `start` to `stop`."""
+        return slice(int(self._firsts[start]), int(self._firsts[stop]))
 
-    def _of(self, view: LayerView) -> Vectors:
-        if view.name not in self._kept:
-            maxima = self._maxima(view)
-            self._kept[view.name] = Vectors.of(maxima, np.asarray(np.isfinite(maxima).all(axis=1)))
-        return self._kept[view.name]
+    def _view(self, place: int) -> UnitView:
+        layer = int(np.searchsorted(self._firsts, place, side="right")) - 1
+        return self._layers[layer][place - int(self._firsts[layer])]
+
+    def _runs(self, layers: Sequence[int], images: Values) -> Iterator[tuple[int, int]]:
+        """Layers that lie side by side and rest on `images`, from one to another: one product for all of them."""
+        start = 0
+        for end, layer in enumerate(layers, 1):
+            beside = end < len(layers) and layers[end] == layer + 1
+            if not beside or not all(self._rests_on(images, other) for other in layers[end - 1 : end + 1]):
+                yield layers[start], layer + 1
+                start = end
+
+    def _rests_on(self, images: Values, layer: int) -> bool:
+        return np.array_equal(self._images[layer], images)
+
+    def _over(self, images: Values, start: int, stop: int) -> Values:
+        """The vectors of layers over `images`: as they are kept, or of one layer that answered others too, anew."""
+        if self._rests_on(images, start):
+            return self._vectors[self._rows(start, stop)]
+        return _vectors(self._maxima(self._layers[start]), images)
+
+    def _read(self, layer: int) -> Values:
+        """Which images a layer's vectors rest on, bool [r], once they are read."""
+        if layer not in self._images:
+            maxima = self._maxima(self._layers[layer])
+            images = np.asarray(np.isfinite(maxima).all(axis=1))
+            rows = self._rows(layer, layer + 1)
+            self._vectors[rows] = _vectors(maxima, images)
+            self._fires[rows] = self._vectors[rows].any(axis=1)
+            self._images[layer] = images
+        return self._images[layer]
 
     def _maxima(self, view: LayerView) -> Values:
         """What a layer's units answered to the images that likeness rests on, float32 [r,c].
 
         Read shard by shard; NaN where a shard of images has failed.
         """
-        reference, step = self._images["reference"], self._images["step"]
-        wanted = np.arange(reference)[likeness.thinned(reference)]
+        images, wanted = self._catalogue.door["images"], self._wanted
         maxima = np.full((len(wanted), view.channels), np.nan, np.float32)
         store, path = self._catalogue.store, f"{layer_key(view.layer)}/statistics/maxima"
-        rows = SAMPLES // step
+        rows = SAMPLES // images["step"]
         for index in view.answers.shards:
-            start, stop = index * rows, min((index + 1) * rows, reference)
+            start, stop = index * rows, min((index + 1) * rows, images["reference"])
             at = np.flatnonzero((wanted >= start) & (wanted < stop))
             if len(at):
                 maxima[at] = store.read(path, slice(start, stop))[wanted[at] - start]
         return maxima
 
 
-def _cosines(vectors: Vectors, query: Values) -> Values:
-    """The likeness of each unit [c] to a vector [d]; minus infinity for those that do not fire."""
-    return np.where(vectors.fires, vectors.units @ query, -np.inf)
+def _vectors(maxima: Values, images: Values) -> Values:
+    """Units that answered `maxima` [r,c] as vectors over `images`, float32 [c,r]: zeros for the other images."""
+    vectors = np.zeros(maxima.shape[::-1], np.float32)
+    vectors[:, images] = likeness.vectors(maxima[images])
+    return vectors
