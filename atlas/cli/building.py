@@ -64,7 +64,7 @@ def build(
     local: Local = False,
     partial: Partial = False,
     images: o.Images = None,
-    crops: o.Crops = 8,
+    crops: o.Crops = None,
     photographs: Photographs = True,
     pictures: Pictures = True,
     spectrum: o.Spectrum = None,
@@ -77,12 +77,14 @@ def build(
 
     if not pictures and not images:
         raise AtlasError("--no-pictures without --images: there is nothing to build.")
+    if crops is not None and not images:
+        raise AtlasError("--crops without --images: of which images? Name them, or leave it out.")
     loaded = o.load(model, weights, labels, preprocessing)
     measured = o.measured(spectrum)
     plans = o.plans(loaded, layers, recipe, settings, device, batch, measured) if pictures else []
-    gathered = _gathered(o.split(images)) if images else None
+    gathered = _gathered(o.places(images)) if images else None
     if gathered is not None:
-        collection = gathered.collection(loaded, crops=crops, photographs=photographs)
+        collection = gathered.collection(loaded, crops=crops or o.CROPS, photographs=photographs)
         plans += o.collecting(loaded, layers, collection, device)
     place = store or Path(f"{_file_name(model)}.atlas")
     report = catalogue(

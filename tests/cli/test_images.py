@@ -77,7 +77,19 @@ def test_bad_input_is_one_line_and_writes_nothing(run: Command, folder: Path, tm
     one_line(run("build", TINY, *place, "--images", notes), "No image can be used of 1 image", "a.txt")
     one_line(run("build", TINY, *place, "--images", "tests.collecting.nothing:here"), "tests.collecting")
     one_line(run("build", TINY, *place, "--no-pictures"), "--no-pictures", "--images")
+    one_line(run("build", TINY, *place, "--crops", "3"), "--crops", "--images")
     assert not (tmp_path / "never").exists()
+
+
+def test_a_folder_with_a_comma_is_one_folder(run: Command, folder: Path, tmp_path: Path) -> None:
+    folder.rename(tmp_path / "here, and there")
+    ran = run("plan", TINY, "--layers", "head", "--images", tmp_path / "here, and there")
+    assert ran.code == 0, ran.err
+    assert "6 images" in ran.out
+    both = run(
+        "plan", TINY, "--layers", "head", "--images", f"{tmp_path / 'here, and there'}", "--images", "nowhere,too"
+    )
+    one_line(both, "nowhere")
 
 
 def test_other_crops_or_images_are_refused_with_what_differs(run: Command, folder: Path, tmp_path: Path) -> None:
