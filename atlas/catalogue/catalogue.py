@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 from PIL import Image
@@ -61,6 +61,8 @@ class Catalogue:
 
         Raises `UnknownName`, offering the nearest.
         """
+        if not isinstance(name, str):
+            raise UnknownName(f"There is no {name!r}: ask by name, as features.11 or features.11:300.")
         return self.layer(name) if name in self.layers or ":" not in name else self.unit(name)
 
     def layer(self, name: str) -> LayerView:
@@ -290,12 +292,15 @@ class LayerView:
             raise UnknownName.among("array", name, ARRAYS, hint=f"There are: {', '.join(ARRAYS)}.")
         return self.catalogue.store.array(f"{features_key(self.layer)}/{name}")
 
-    def __getitem__(self, index: int) -> UnitView:
-        if not 0 <= index < self.channels:
+    def __getitem__(self, index: SupportsIndex) -> UnitView:
+        """The unit of a number. Raises `UnknownName`."""
+        if not isinstance(index, SupportsIndex):
+            raise UnknownName(f"There is no unit {index!r} of {self.name}: ask by number, or iterate over the layer.")
+        if not 0 <= int(index) < self.channels:
             raise UnknownName(
                 f"There is no unit '{self.name}:{index}': {self.name} has the units 0 to {self.channels - 1}."
             )
-        return UnitView(self, index)
+        return UnitView(self, int(index))
 
     def __len__(self) -> int:
         return self.channels

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
 from PIL import Image
@@ -48,11 +48,13 @@ class Images:
     def __iter__(self) -> Iterator[ImageView]:
         return (ImageView(self, number) for number in range(len(self)))
 
-    def __getitem__(self, which: int | str) -> ImageView:
+    def __getitem__(self, which: SupportsIndex | str) -> ImageView:
         """The image of a number or a name. Raises `UnknownName`, offering the nearest."""
+        if not isinstance(which, SupportsIndex | str):
+            raise UnknownName(f"There is no image {which!r}: ask by number or by name, or iterate over them.")
         if isinstance(which, str):
             return ImageView(self, self._number(which))
-        number = which + len(self) if which < 0 else which
+        number = int(which) + len(self) if int(which) < 0 else int(which)
         if not 0 <= number < len(self):
             raise UnknownName(f"There is no image {which}: {self.catalogue.store} has {len(self):,} of them.")
         return ImageView(self, number)

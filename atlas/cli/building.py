@@ -12,6 +12,7 @@ import typer
 from atlas.cli import options as o
 from atlas.cli.printing import complain, duration, program, say
 from atlas.errors import AtlasError, BuildFailed
+from atlas.store import Store
 from atlas.units import summary
 
 if TYPE_CHECKING:
@@ -146,8 +147,20 @@ def finish(report: Report, place: Path) -> None:
         raise BuildFailed(
             f"{len(report.failed)} shards failed; the rest is kept in {place}. Run the same command to try them again."
         )
+    for line in left_behind(place):
+        say(line)
     say(f"To look:   {program()} serve {shlex.quote(str(place))}")
     say(f'In Python: import atlas; cat = atlas.open("{place}"); cat.layers')
+
+
+def left_behind(place: Path) -> Iterator[str]:
+    """What was asked for by an earlier command and is not there: this one was not told to go on with it."""
+    store = Store.open(place)
+    for plan in store.plans():
+        left = sum(map(len, store.todo(plan)))
+        if left:
+            what = f"{plan.stage} of {plan.layer_name}" if plan.layer_name else plan.stage
+            yield f"Not done yet: {what}, {left:,} left of an earlier command."
 
 
 def collected(report: Report) -> Iterator[str]:

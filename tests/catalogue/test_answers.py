@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -185,6 +186,16 @@ def test_likeness_leaves_out_images_that_a_layer_did_not_answer() -> None:
     a, b = (store.read(f"layers/{name}/statistics/maxima") for name in "ab")
     other, cosine = next((unit, cosine) for unit, cosine in half if unit.layer.name == "b")
     assert cosine == pytest.approx(np.corrcoef(a[rows, 2], b[rows, other.index])[0, 1], abs=1e-5)
+
+
+def test_what_is_no_name_and_no_number_is_one_line(cat: Catalogue) -> None:
+    layer: Any = cat.layer("features.3")
+    cases: list[tuple[Any, Any]] = [(cat, 0), (layer, slice(2)), (cat.images, slice(2)), (cat.images, 1.5)]
+    for thing, index in cases:
+        with pytest.raises(UnknownName, match="ask by"):
+            thing[index]
+    assert str(layer[np.int64(3)]) == "features.3:3"
+    assert cat.images[np.int64(3)].number == 3
 
 
 def test_everything_shows_itself(cat: Catalogue) -> None:

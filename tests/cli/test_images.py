@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import atlas
+from atlas.store import Store
 from tests.cli.conftest import Ran
 from tests.cli.test_building import HASTY, TINY, one_line
 from tests.collecting.made import encoded, pixels
@@ -55,6 +56,19 @@ def test_images_come_later(run: Command, folder: Path, tmp_path: Path) -> None:
     assert atlas.open(store).door["images"] is None
     assert run(*command, "--images", folder, "--no-pictures").code == 0
     assert atlas.open(store).door["images"]["used"] == 5
+
+
+def test_a_build_says_what_an_earlier_one_left(run: Command, folder: Path, tmp_path: Path) -> None:
+    place = tmp_path / "s.atlas"
+    command = ("build", TINY, "--store", place, "--local", *HASTY)
+    assert run(*command, "--layers", "head", "--images", folder).code == 0
+    store = Store.open(place)
+    (plan,) = store.plans_of("examples")
+    store.forget(plan, {0})
+    ran = run(*command, "--layers", "first.1:0-3")
+    assert ran.code == 0
+    assert "Not done yet: examples of head, 10 left of an earlier command." in ran.out
+    assert "Not done yet" not in run(*command, "--layers", "head", "--images", folder).out
 
 
 def test_a_plan_of_images_writes_nothing(run: Command, folder: Path, tmp_path: Path) -> None:
