@@ -88,8 +88,8 @@ def _excited(store: Store, plans: list[Plan]) -> list[Stored]:
         others.append((np.full(plan.on.channels * 9, number), *_example_scores(store, plan, maxima)))
     _add_examples(excited, members, others)
     data = {
-        "excited_layer": excited.layer.astype(np.int32),
-        "excited_unit": excited.unit.astype(np.int32),
+        "excited_layer": excited.layer,
+        "excited_unit": excited.unit,
         "excited_score": excited.score,
     }
     return store.write_whole(images, "relations", data)

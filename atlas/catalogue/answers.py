@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from atlas.catalogue import derived
-from atlas.errors import StoreError, UnknownName
+from atlas.errors import UnknownName
 from atlas.store.layout import LEVELS
 from atlas.store.schema import layer_key
 
@@ -84,25 +84,35 @@ class Answers:
         return bool((self._layer.stage("statistics") or {}).get("written"))
 
     @cached_property
+    def shards(self) -> list[int]:
+        """The shards of images that were shown to the layer: those that failed are not among them."""
+        store, key = self._layer.catalogue.store, f"statistics/{self._layer.layer.key}.json"
+        plan = store.plan(key)
+        return [] if plan is None else sorted(store.receipts(plan))
+
+    @cached_property
     def silent(self) -> Values:
         """Which units never fired on the images, bool [c]; nobody where nothing was collected."""
         if not self.there:
             return np.zeros(self._layer.channels, bool)
         return derived.silent(self.column("example_value"))
 
-    def ratio(self, unit: int, variant: str) -> float:
-        """The peak of a unit's picture over the best real example of its sign; NaN where there is none."""
-        if not self.there or variant not in derived.EXTREME or variant not in self._layer.variants:
-            return float("nan")
-        peak = self._layer.peak[unit : unit + 1, self._layer.variant(variant)]
-        return float(derived.ratio(variant, peak, self.column("example_value")[unit : unit + 1])[0])
+    @cached_property
+    def ratio(self) -> Values:
+        """The peak of each picture over the best real example of its sign, float32 [c,variants]; NaN for none."""
+        found = np.full((self._layer.channels, len(self._layer.variants)), np.nan, np.float32)
+        for place, variant in enumerate(self._layer.variants):
+            if self.there and variant in derived.EXTREME:
+                found[:, place] = derived.ratio(variant, self._layer.peak[:, place], self.column("example_value"))
+        return found
 
     def examples(self, unit: int, extreme: int) -> list[Example]:
         """A unit's strongest images (extreme 0) or weakest (1), the first first."""
         value, image, crop, position = (
             self.column(f"example_{name}")[unit, extreme] for name in ("value", "image", "crop", "position")
         )
-        boxes, pictures = self._boxes(unit, extreme), self._pictures(unit, extreme)
+        boxes = self._boxes(unit, extreme)
+        pictures = self._pictures(unit, extreme, any(box is not None for box in boxes))
         images = self._layer.catalogue.images
         return [
             Example(images[int(image[at])], float(value[at]), int(crop[at]), int(position[at]), boxes[at], pictures[at])
@@ -121,7 +131,7 @@ class Answers:
             positions=positions,
             nan=int(self.column("nan")[unit]),
             quantiles=quantiles,
-            histogram=self.column("histogram")[unit],
+            histogram=self._read("statistics/histogram", "statistics", slice(unit, unit + 1))[0],
             edges=self.column("edge"),
             **numbers,
             **shares,
@@ -136,8 +146,10 @@ class Answers:
     def neighbours(self, unit: int) -> list[tuple[UnitView, float]]:
         """The units of any layer that answer the images most alike, each with its likeness, at most 1."""
         related = self._layer.catalogue.door.get("relations") or []
+        if self._layer.name not in related:  # nobody has looked for them yet
+            return []
         names = ("neighbour_layer", "neighbour_unit", "neighbour_likeness")
-        rows = zip(*(self.column(name)[unit] for name in names), strict=True) if related else ()
+        rows = zip(*(self.column(name)[unit] for name in names), strict=True)
         units = self._layer.catalogue.layers
         return [(units[related[layer]][int(index)], float(likeness)) for layer, index, likeness in rows if layer >= 0]
 
@@ -147,14 +159,11 @@ class Answers:
         boxes = self._read("examples/box", "examples", slice(unit, unit + 1))[0, extreme]
         return [None if np.isnan(box).any() else tuple(map(float, box)) for box in boxes]  # type: ignore[misc]
 
-    def _pictures(self, unit: int, extreme: int) -> list[Image.Image | None]:
-        images, examples = self._layer.catalogue.door["images"] or {}, self._layer.stage("examples") or {}
-        if not images.get("photographs") or not examples.get("written"):
+    def _pictures(self, unit: int, extreme: int, measured: bool) -> list[Image.Image | None]:
+        """What lies in the boxes; a unit without any was not `measured`: nobody asked for its examples."""
+        if not self._layer.catalogue.images.photographs or not measured:
             return [None] * self.column("example_value").shape[2]
-        try:
-            found = self._read("examples/picture", "examples", slice(unit, unit + 1))[0, extreme]
-        except StoreError:  # this unit's examples were not asked for
-            return [None] * self.column("example_value").shape[2]
+        found = self._read("examples/picture", "examples", slice(unit, unit + 1))[0, extreme]
         return [Image.fromarray(picture) for picture in found]
 
     def _read(self, path: str, stage: str, rows: slice | None = None) -> Values:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 from PIL import Image
@@ -61,6 +61,8 @@ class Catalogue:
 
         Raises `UnknownName`, offering the nearest.
         """
+        if not isinstance(name, str):
+            raise UnknownName(f"There is no {name!r}: ask by name, as features.11 or features.11:300.")
         return self.layer(name) if name in self.layers or ":" not in name else self.unit(name)
 
     def layer(self, name: str) -> LayerView:
@@ -213,7 +215,9 @@ class LayerView:
 
     @property
     def recipe(self) -> Recipe:
-        """How the layer's pictures are made. Raises `StoreError` where the store does not say."""
+        """How the layer's pictures are made. Raises `UnknownName` for no pictures, `StoreError` where it is gone."""
+        if not self.variants:
+            raise self._unpictured("no pictures")
         return self._plan.rendering
 
     @cached_property
@@ -247,6 +251,16 @@ class LayerView:
         return self._column("agreement")
 
     @property
+    def ratio(self) -> np.ndarray[Any, Any]:
+        """`peak` over what the best real image of its sign reaches, float32 [channels,variants]; NaN where none."""
+        return self.answers.ratio
+
+    @property
+    def silent(self) -> np.ndarray[Any, Any]:
+        """Which units never fired on the images that were shown, bool [channels]."""
+        return self.answers.silent
+
+    @property
     def units(self) -> list[UnitView]:
         """The units that have been rendered."""
         if not self.variants:
@@ -263,6 +277,8 @@ class LayerView:
 
     def variant(self, name: str) -> int:
         """The index of a variant. Raises `UnknownName`."""
+        if not self.variants:
+            raise self._unpictured(f"no {name} pictures")
         if name not in self.variants:
             raise UnknownName.among("variant", name, self.variants, hint=f"{self.name} has {', '.join(self.variants)}.")
         return self.variants.index(name)
@@ -276,12 +292,15 @@ class LayerView:
             raise UnknownName.among("array", name, ARRAYS, hint=f"There are: {', '.join(ARRAYS)}.")
         return self.catalogue.store.array(f"{features_key(self.layer)}/{name}")
 
-    def __getitem__(self, index: int) -> UnitView:
-        if not 0 <= index < self.channels:
+    def __getitem__(self, index: SupportsIndex) -> UnitView:
+        """The unit of a number. Raises `UnknownName`."""
+        if not isinstance(index, SupportsIndex):
+            raise UnknownName(f"There is no unit {index!r} of {self.name}: ask by number, or iterate over the layer.")
+        if not 0 <= int(index) < self.channels:
             raise UnknownName(
                 f"There is no unit '{self.name}:{index}': {self.name} has the units 0 to {self.channels - 1}."
             )
-        return UnitView(self, index)
+        return UnitView(self, int(index))
 
     def __len__(self) -> int:
         return self.channels
@@ -309,7 +328,14 @@ class LayerView:
         return plan
 
     def _column(self, name: str) -> np.ndarray[Any, Any]:
+        if not self.variants:
+            raise self._unpictured("no pictures")
         return np.asarray(self.array(name)[:])
+
+    def _unpictured(self, what: str) -> UnknownName:
+        """Of a layer that images were shown to and nothing was rendered of."""
+        spec = self.catalogue.model["spec"]
+        return UnknownName(f"{self.name} has {what} yet. Build them: atlas build {spec} --layers '{self.name}'")
 
 
 class UnitView:
@@ -358,7 +384,8 @@ class UnitView:
 
     def ratio_of(self, variant: str) -> float:
         """The ratio of one of the unit's pictures: of a negative, to the image that lowers it most."""
-        return self.layer.answers.ratio(self.index, variant)
+        layer = self.layer
+        return float(layer.ratio[self.index, layer.variant(variant)]) if variant in layer.variants else float("nan")
 
     @property
     def agreement(self) -> float:

@@ -13,9 +13,12 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from atlas.catalogue.columns import UNITS
+from atlas.catalogue.derived import SILENT
 from atlas.errors import QueryError, UnknownName
+from atlas.units import Status
 
 COLUMNS = {column.name: column.type for column in UNITS}
+STATUSES = (*(status.name.lower() for status in Status), SILENT)
 Values = dict[str, Any]
 
 
@@ -31,6 +34,7 @@ def question(
     if layers is not None:
         values["layers"] = list(layers)
         parts.append("layer IN $layers")
+    _known(status)
     wanted = dict(ranges) if status is None else {"status": status, **ranges}
     for number, (name, value) in enumerate(wanted.items()):
         parts += _fits(name, value, number, values)
@@ -38,6 +42,14 @@ def question(
     by = f" ORDER BY {', '.join([*_order(order), 'layer', 'index'])}" if order else ""
     limit = "" if top is None else f" LIMIT {_count(top)}"
     return f"SELECT layer, index FROM units{where}{by}{limit}", values
+
+
+def _known(status: Any) -> None:
+    """Raise `UnknownName` for a status that no unit can have; globs may find nothing."""
+    given = [status] if isinstance(status, str) else status if isinstance(status, Collection) else []
+    for name in given:
+        if isinstance(name, str) and name not in STATUSES and not set("*?[") & set(name):
+            raise UnknownName.among("status", name, STATUSES, hint=f"There are: {', '.join(STATUSES)}.")
 
 
 def _fits(what: str, value: Any, number: int, values: Values) -> Iterator[str]:

@@ -11,18 +11,24 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
 from PIL import Image
 
 from atlas.errors import UnknownName
+from atlas.plan import IMAGES, SAMPLES
 from atlas.store.layout import PHOTOGRAPH
 from atlas.store.text import texts
 from atlas.units import ImageStatus
 
 if TYPE_CHECKING:
     from atlas.catalogue.catalogue import Catalogue, UnitView
+
+SOME = 1 << 16
+"""Names that are read at a time."""
+GUESSED = 100_000
+"""Names among which the nearest to a wrong one are sought: among more it would take too long."""
 
 
 class Images:
@@ -42,14 +48,13 @@ class Images:
     def __iter__(self) -> Iterator[ImageView]:
         return (ImageView(self, number) for number in range(len(self)))
 
-    def __getitem__(self, which: int | str) -> ImageView:
+    def __getitem__(self, which: SupportsIndex | str) -> ImageView:
         """The image of a number or a name. Raises `UnknownName`, offering the nearest."""
+        if not isinstance(which, SupportsIndex | str):
+            raise UnknownName(f"There is no image {which!r}: ask by number or by name, or iterate over them.")
         if isinstance(which, str):
-            if which not in self._numbers:
-                where = f"{self.catalogue.store} has {len(self):,} of them."
-                raise UnknownName.among("image", which, list(self._numbers)[:100_000], hint=where)
-            return ImageView(self, self._numbers[which])
-        number = which + len(self) if which < 0 else which
+            return ImageView(self, self._number(which))
+        number = int(which) + len(self) if int(which) < 0 else int(which)
         if not 0 <= number < len(self):
             raise UnknownName(f"There is no image {which}: {self.catalogue.store} has {len(self):,} of them.")
         return ImageView(self, number)
@@ -59,16 +64,34 @@ class Images:
         return [ImageView(self, number) for name, number in self._numbers.items() if fnmatchcase(name, pattern)]
 
     def row(self, name: str, number: int) -> Any:
-        """What the array `images/NAME` holds of an image."""
+        """What the array `images/NAME` holds of an image. Raises `StoreError` where it is gone."""
         return self.catalogue.store.read(f"images/{name}", slice(number, number + 1))[0]
+
+    def looked_at(self, number: int) -> bool:
+        """Whether an image was looked at: its shard is not left, and did not fail."""
+        return number // SAMPLES in self._done
+
+    @cached_property
+    def _done(self) -> set[int]:
+        """The shards of images that were done when it was first asked."""
+        store = self.catalogue.store
+        return {index for plan in store.plans_of(IMAGES.name) for index in store.receipts(plan)}
+
+    def _number(self, name: str) -> int:
+        if name not in self._numbers:
+            where = f"{self.catalogue.store} has {len(self):,} of them."
+            raise UnknownName.among("image", name, list(self._numbers)[:GUESSED], hint=where)
+        return self._numbers[name]
 
     @cached_property
     def _numbers(self) -> dict[str, int]:
-        """Every image's number by its name; a million names take a second and 150 MB."""
-        if not len(self):
-            return {}
-        rows = texts(self.catalogue.store.read("images/path"))
-        return {name: number for number, name in enumerate(rows)}
+        """Every image's number by its name, of equal ones the first; a million names take 150 MB."""
+        numbers: dict[str, int] = {}
+        for start in range(0, len(self), SOME):
+            rows = slice(start, min(start + SOME, len(self)))
+            for number, name in enumerate(texts(self.catalogue.store.read("images/path", rows)), start):
+                numbers.setdefault(name, number)
+        return numbers
 
     def __repr__(self) -> str:
         images = self.catalogue.door["images"]
@@ -91,18 +114,19 @@ class ImageView:
 
     @property
     def status(self) -> str:
-        """`ok`, or why it was not shown: `truncated`, `duplicate`, ..."""
-        return ImageStatus(int(self.images.row("status", self.number))).name.lower()
+        """`ok`, or why it was not shown: `truncated`, `duplicate`, ...; `absent` where it was not looked at (yet)."""
+        code = self.images.row("status", self.number) if self._looked_at else ImageStatus.ABSENT
+        return ImageStatus(int(code)).name.lower()
 
     @property
     def reason(self) -> str:
-        """Why it was not shown, in words; empty where it was."""
-        return texts(self.images.row("reason", self.number)[None])[0]
+        """Why it was not shown, in words; empty where it was, and where it was not looked at."""
+        return texts(self.images.row("reason", self.number)[None])[0] if self._looked_at else ""
 
     @property
     def size(self) -> tuple[int, int]:
         """Width and height in pixels; zeros where there is no picture."""
-        width, height = self.images.row("size", self.number)
+        width, height = self.images.row("size", self.number) if self._looked_at else (0, 0)
         return int(width), int(height)
 
     @property
@@ -123,6 +147,8 @@ class ImageView:
     @property
     def classes(self) -> list[tuple[int, str | None, float]]:
         """The classes the network sees in it: number, name, probability; the likeliest first."""
+        if not self._looked_at:
+            return []
         label = self.images.catalogue.label
         index, value = self.images.row("class", self.number), self.images.row("probability", self.number)
         return [(int(k), label(int(k)), float(p)) for k, p in zip(index, value, strict=True) if k >= 0]
@@ -140,6 +166,18 @@ class ImageView:
         layer, unit, score = (self.images.row(f"excited_{name}", self.number) for name in ("layer", "unit", "score"))
         found = np.flatnonzero(layer >= 0)
         return [(catalogue.layers[related[layer[at]]][int(unit[at])], float(score[at])) for at in found]
+
+    @property
+    def examples(self) -> list[tuple[UnitView, str, int]]:
+        """The units among whose strongest images it is: unit, `top` or `bottom`, rank from 1; the first ranks first."""
+        catalogue = self.images.catalogue
+        by = "order by rank, extreme desc, layer, index"
+        rows = catalogue.sql(f"select layer, index, extreme, rank from examples where image = $n {by}", n=self.number)
+        return [(catalogue.layers[layer][index], extreme, rank) for layer, index, extreme, rank in rows]
+
+    @property
+    def _looked_at(self) -> bool:
+        return self.images.looked_at(self.number)
 
     def __str__(self) -> str:
         return self.name

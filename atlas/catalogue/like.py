@@ -1,23 +1,25 @@
 """Units that answer alike, over any layers.
 
-(Catalogue, unit) -> Alike: units with their likeness, and the set of images it rests on
+(Catalogue, unit, layers) -> Alike: units with their likeness, and the set of images it rests on
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from atlas.catalogue import likeness
-from atlas.errors import StoreError, UnknownName
+from atlas.errors import UnknownName
+from atlas.plan import SAMPLES
 from atlas.store.schema import layer_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from atlas.catalogue.catalogue import Catalogue, LayerView, UnitView
+
+Values = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Alike:
 
 
 class Likeness:
-    """All units of a catalogue as vectors of length one. Read when likeness is first asked for, and kept."""
+    """Units as vectors of length one, in one matrix: a layer's rows are read when it is first compared, and kept."""
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
@@ -53,42 +55,92 @@ class Likeness:
         if not self._layers:
             spec = catalogue.model["spec"]
             raise UnknownName(f"{catalogue.store} has no statistics yet. Collect them: atlas build {spec} --images ...")
+        self._numbers = {view.name: number for number, view in enumerate(self._layers)}
         self._firsts = np.cumsum([0, *(view.channels for view in self._layers)])
-        self.basis, self._vectors = self._read()
-        self._fires = np.asarray(self._vectors.any(axis=1))
+        reference = catalogue.door["images"]["reference"]
+        self._wanted = np.arange(reference)[likeness.thinned(reference)]
+        # Memory is taken when rows are written: of layers that nobody compares there is none.
+        self._vectors = np.empty((self._firsts[-1], len(self._wanted)), np.float32)
+        self._fires = np.zeros(self._firsts[-1], bool)
+        """Which units do not answer all images the same."""
+        self._images: dict[int, Values] = {}
+        """Of the layers that were read, which images all units answered with a number: bool [r]."""
 
-    def nearest(self, unit: UnitView, top: int, layers: list[str]) -> Alike:
-        """The `top` units of `layers` most like `unit`."""
-        names = [view.name for view in self._layers]
-        if unit.layer.name not in names:
+    def nearest(self, unit: UnitView, top: int, layers: Sequence[str]) -> Alike:
+        """The `top` units of `layers` most like `unit`; of equal ones those that the network computes first."""
+        if unit.layer.name not in self._numbers:
             raise UnknownName(f"{unit.layer.name} has no statistics yet, so {unit} cannot be compared.")
-        own = int(self._firsts[names.index(unit.layer.name)]) + unit.index
-        if not self._fires[own]:  # it answers all images the same: nothing is like it
-            return Alike(unit, (), self.basis)
-        cosines = np.where(self._fires, self._vectors @ self._vectors[own], -np.inf)
-        cosines[own] = -np.inf
-        for view, first in zip(self._layers, self._firsts, strict=False):
-            if view.name not in layers:
-                cosines[first : first + view.channels] = -np.inf
-        (index,), (value,) = likeness.best(cosines[None], top)
-        found = [(self._view(int(at)), float(one)) for at, one in zip(index, value, strict=True) if at >= 0]
-        return Alike(unit, tuple(found), self.basis)
+        own = self._numbers[unit.layer.name]
+        chosen = sorted(self._numbers[name] for name in layers if name in self._numbers)
+        images = np.logical_and.reduce([self._read(layer) for layer in (own, *chosen)])
+        query = self._over(images, own, own + 1)[unit.index]
+        cosines = np.full(self._firsts[-1], -np.inf, np.float32)
+        if query.any():  # else it answers all images the same: nothing is like it
+            for start, stop in self._runs(chosen, images):
+                cosines[self._rows(start, stop)] = self._over(images, start, stop) @ query
+        cosines[~self._fires] = -np.inf
+        cosines[self._firsts[own] + unit.index] = -np.inf
+        (places,), (values,) = likeness.best(cosines[None], top)
+        found = [(self._view(int(at)), float(one)) for at, one in zip(places, values, strict=True) if at >= 0]
+        basis = f"{int(images.sum()):,} of {self._catalogue.door['images']['count']:,} images"
+        return Alike(unit, tuple(found), basis)
+
+    def _rows(self, start: int, stop: int) -> slice:
+        """Of the layers from `start` to `stop`."""
+        return slice(int(self._firsts[start]), int(self._firsts[stop]))
 
     def _view(self, place: int) -> UnitView:
         layer = int(np.searchsorted(self._firsts, place, side="right")) - 1
         return self._layers[layer][place - int(self._firsts[layer])]
 
-    def _read(self) -> tuple[str, np.ndarray[Any, Any]]:
-        images = self._catalogue.door["images"]
-        thin = likeness.thinned(images["reference"])
-        maxima = [self._maxima(view)[thin] for view in self._layers]
-        shown = np.logical_and.reduce([np.isfinite(some).all(axis=1) for some in maxima])
-        vectors = np.concatenate([likeness.vectors(some[shown]) for some in maxima])
-        return f"{int(shown.sum()):,} of {images['count']:,} images", vectors
+    def _runs(self, layers: Sequence[int], images: Values) -> Iterator[tuple[int, int]]:
+        """Layers that lie side by side and rest on `images`, from one to another: one product for all of them."""
+        start = 0
+        for end, layer in enumerate(layers, 1):
+            beside = end < len(layers) and layers[end] == layer + 1
+            if not beside or not all(self._rests_on(images, other) for other in layers[end - 1 : end + 1]):
+                yield layers[start], layer + 1
+                start = end
 
-    def _maxima(self, view: LayerView) -> np.ndarray[Any, Any]:
-        path = f"{layer_key(view.layer)}/statistics/maxima"
-        try:
-            return self._catalogue.store.read(path)
-        except StoreError:  # a shard of images has failed: its rows are NaN
-            return np.asarray(self._catalogue.store.array(path)[:])
+    def _rests_on(self, images: Values, layer: int) -> bool:
+        return np.array_equal(self._images[layer], images)
+
+    def _over(self, images: Values, start: int, stop: int) -> Values:
+        """The vectors of layers over `images`: as they are kept, or of one layer that answered others too, anew."""
+        if self._rests_on(images, start):
+            return self._vectors[self._rows(start, stop)]
+        return _vectors(self._maxima(self._layers[start]), images)
+
+    def _read(self, layer: int) -> Values:
+        """Which images a layer's vectors rest on, bool [r], once they are read."""
+        if layer not in self._images:
+            maxima = self._maxima(self._layers[layer])
+            images = np.asarray(np.isfinite(maxima).all(axis=1))
+            rows = self._rows(layer, layer + 1)
+            self._vectors[rows] = _vectors(maxima, images)
+            self._fires[rows] = self._vectors[rows].any(axis=1)
+            self._images[layer] = images
+        return self._images[layer]
+
+    def _maxima(self, view: LayerView) -> Values:
+        """What a layer's units answered to the images that likeness rests on, float32 [r,c].
+
+        Read shard by shard; NaN where a shard of images has failed.
+        """
+        images, wanted = self._catalogue.door["images"], self._wanted
+        maxima = np.full((len(wanted), view.channels), np.nan, np.float32)
+        store, path = self._catalogue.store, f"{layer_key(view.layer)}/statistics/maxima"
+        rows = SAMPLES // images["step"]
+        for index in view.answers.shards:
+            start, stop = index * rows, min((index + 1) * rows, images["reference"])
+            at = np.flatnonzero((wanted >= start) & (wanted < stop))
+            if len(at):
+                maxima[at] = store.read(path, slice(start, stop))[wanted[at] - start]
+        return maxima
+
+
+def _vectors(maxima: Values, images: Values) -> Values:
+    """Units that answered `maxima` [r,c] as vectors over `images`, float32 [c,r]: zeros for the other images."""
+    vectors = np.zeros(maxima.shape[::-1], np.float32)
+    vectors[:, images] = likeness.vectors(maxima[images])
+    return vectors

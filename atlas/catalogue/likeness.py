@@ -16,6 +16,7 @@ import numpy as np
 
 Floats = np.ndarray[Any, np.dtype[np.float32]]
 Integers = np.ndarray[Any, np.dtype[np.int64]]
+Numbers = np.ndarray[Any, np.dtype[np.int32]]
 
 IMAGES = 1024
 """Images of the reference set that likeness rests on at most: every so many of them."""
@@ -89,15 +90,16 @@ def best(values: Floats, count: int) -> tuple[Integers, Floats]:
 class Excited:
     """The units that each image excites most, gathered layer by layer."""
 
-    layer: Integers
-    unit: Integers
+    layer: Numbers
+    unit: Numbers
     score: Floats
     """[n,count] each, falling by score; -1 and NaN where there are fewer."""
 
     @classmethod
     def nothing(cls, images: int, count: int) -> Excited:
         shape = (images, count)
-        return cls(np.full(shape, -1), np.full(shape, -1), np.full(shape, np.nan, np.float32))
+        layer, unit = (np.full(shape, -1, np.int32) for _ in range(2))
+        return cls(layer, unit, np.full(shape, np.nan, np.float32))
 
     def add(self, layer: int, images: Sequence[int] | Integers, found: Floats) -> None:
         """Take in what a layer's units [i,c] scored on `images` [i]."""

@@ -246,10 +246,11 @@ def images(source: Source) -> Iterator[Chunk]:
         chunk: Chunk = {
             "number": number,
             "path": source.paths[rows],
-            "in_reference": number % plan.collection.step == 0,
         }
         chunk["sha256"] = np.array([row.tobytes().hex() for row in hashes], object)
-        yield chunk | _looked_at(source, plan, rows, receipts)
+        chunk |= _looked_at(source, plan, rows, receipts)
+        # One that could not be shown has its row there, and nothing in it.
+        yield chunk | {"in_reference": (number % plan.collection.step == 0) & (chunk["status"] == "ok")}
 
 
 def _looked_at(source: Source, plan: Plan, rows: slice, receipts: Mapping[int, Receipt]) -> Chunk:

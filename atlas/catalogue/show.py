@@ -18,11 +18,14 @@ from PIL import Image
 from atlas.units import Status
 
 if TYPE_CHECKING:
+    from atlas.catalogue.answers import Example
     from atlas.catalogue.catalogue import Catalogue, LayerView, UnitView
     from atlas.catalogue.images import ImageView
 
 GAP = 2
 PAPER = 255
+SAID = 4
+"""Classes and neighbours that are named beside a unit's pictures."""
 ROWS = 20
 """Rows of a table that are shown."""
 
@@ -68,7 +71,7 @@ def unit(unit: UnitView) -> str:
         if unit.status_of(variant) != "absent"
     )
     head = f"<div><b>{escape(str(unit))}</b> mean {unit.mean:.4g}, peak {unit.peak:.4g}</div>"
-    return f"{head}{figures}{_examples(unit)}"
+    return f"{head}{figures}{_answers(unit)}"
 
 
 def image(image: ImageView) -> str:
@@ -80,12 +83,20 @@ def image(image: ImageView) -> str:
     return f"<div><b>{escape(image.name)}</b></div>{shown}{lines}"
 
 
-def _examples(unit: UnitView) -> str:
-    """What raises a unit most among the images, side by side; nothing where none were collected."""
+def _answers(unit: UnitView) -> str:
+    """What raises and lowers a unit most among the images, and what else they say; nothing where there are none."""
     if not unit.layer.answers.there:
         return ""
-    shown = [_img(one.picture, f"{one.image}: {one.value:.4g}") for one in unit.examples if one.picture is not None]
-    return f"<div>{''.join(shown)}</div>"
+    rows = "".join(f"<div>{_examples(some)}</div>" for some in (unit.examples, unit.bottom))
+    classes = ", ".join(f"{name or number} {value:.3g}" for number, name, value in unit.classes[:SAID])
+    alike = ", ".join(f"{other} {likeness:.2f}" for other, likeness in unit.neighbours[:SAID])
+    told = {"classes": classes, "answers like": alike, "rests on": f"{unit.statistics.images:,} images"}
+    return rows + "".join(f"<div>{what}: {escape(said)}</div>" for what, said in told.items() if said)
+
+
+def _examples(examples: Sequence[Example]) -> str:
+    """What a unit saw of some images, side by side."""
+    return "".join(_img(one.picture, f"{one.image}: {one.value:.4g}") for one in examples if one.picture is not None)
 
 
 def text_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

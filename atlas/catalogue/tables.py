@@ -29,8 +29,8 @@ from atlas.store import LocalBackend, Store, digest_of
 from atlas.store.schema import LIST, RELATIONS
 from atlas.store.schema import TABLES as FOLDER
 
-FORMAT = 1
-"""Rises with every change of the tables' columns or of what they hold."""
+FORMAT = 2
+"""Rises with every change of what the columns of the tables hold."""
 ROWS: dict[str, Callable[[Source], Iterator[Chunk]]] = {
     "units": rows.units,
     "examples": rows.examples,
@@ -83,7 +83,8 @@ def digest(source: Source, name: str) -> str:
     read = [receipt and [receipt.plan, receipt.proof] for receipt in (*columns, *shared)]
     if name == "images" and source.images is not None:
         read.append([source.images.id, digest_of(store.receipts(source.images).values())])
-    return fingerprint([FORMAT, planned, read, store.labels])
+    columns_of = [[column.name, column.type] for column in TABLES[name]]
+    return fingerprint([FORMAT, columns_of, planned, read, store.labels])
 
 
 def connect(**settings: Any) -> duckdb.DuckDBPyConnection:

@@ -12,6 +12,7 @@ import typer
 from atlas.cli import options as o
 from atlas.cli.printing import complain, duration, program, say
 from atlas.errors import AtlasError, BuildFailed
+from atlas.store import Store
 from atlas.units import summary
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def build(
     local: Local = False,
     partial: Partial = False,
     images: o.Images = None,
-    crops: o.Crops = 8,
+    crops: o.Crops = None,
     photographs: Photographs = True,
     pictures: Pictures = True,
     spectrum: o.Spectrum = None,
@@ -77,12 +78,14 @@ def build(
 
     if not pictures and not images:
         raise AtlasError("--no-pictures without --images: there is nothing to build.")
+    if crops is not None and not images:
+        raise AtlasError("--crops without --images: of which images? Name them, or leave it out.")
     loaded = o.load(model, weights, labels, preprocessing)
     measured = o.measured(spectrum)
     plans = o.plans(loaded, layers, recipe, settings, device, batch, measured) if pictures else []
-    gathered = _gathered(o.split(images)) if images else None
+    gathered = _gathered(o.places(images)) if images else None
     if gathered is not None:
-        collection = gathered.collection(loaded, crops=crops, photographs=photographs)
+        collection = gathered.collection(loaded, crops=crops or o.CROPS, photographs=photographs)
         plans += o.collecting(loaded, layers, collection, device)
     place = store or Path(f"{_file_name(model)}.atlas")
     report = catalogue(
@@ -144,8 +147,20 @@ def finish(report: Report, place: Path) -> None:
         raise BuildFailed(
             f"{len(report.failed)} shards failed; the rest is kept in {place}. Run the same command to try them again."
         )
+    for line in left_behind(place):
+        say(line)
     say(f"To look:   {program()} serve {shlex.quote(str(place))}")
     say(f'In Python: import atlas; cat = atlas.open("{place}"); cat.layers')
+
+
+def left_behind(place: Path) -> Iterator[str]:
+    """What was asked for by an earlier command and is not there: this one was not told to go on with it."""
+    store = Store.open(place)
+    for plan in store.plans():
+        left = sum(map(len, store.todo(plan)))
+        if left:
+            what = f"{plan.stage} of {plan.layer_name}" if plan.layer_name else plan.stage
+            yield f"Not done yet: {what}, {left:,} left of an earlier command."
 
 
 def collected(report: Report) -> Iterator[str]:

@@ -91,7 +91,7 @@ def plan(
     device: o.Device = "auto",
     batch: o.Batch = None,
     images: o.Images = None,
-    crops: o.Crops = 8,
+    crops: o.Crops = None,
     spectrum: o.Spectrum = None,
 ) -> None:
     """Show what `atlas build` would do: units, pictures, images, cost. Nothing is written."""
@@ -106,7 +106,7 @@ def plan(
         f"{count(flops)}FLOP, about {max(size / 1e6, 0.1):,.1f} MB{_time(plans, flops)}."
     )
     if images:
-        _plan_images(loaded, [each.on for each in plans], o.split(images), crops)
+        _plan_images(loaded, [each.on for each in plans], o.places(images), crops or o.CROPS)
 
 
 def _plan_images(model: Model, layers: list[Layer], given: list[str], crops: int) -> None:

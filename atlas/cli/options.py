@@ -72,8 +72,13 @@ Images = Annotated[
         "package.module:factory. Repeat it or separate by commas.",
     ),
 ]
+CROPS = 8
+"""Crops of each image unless said."""
 Crops = Annotated[
-    int, typer.Option("--crops", min=1, help="Crops of each image: the network's own evaluation, then random ones.")
+    int | None,
+    typer.Option(
+        "--crops", min=1, help=f"Crops of each image: the network's own evaluation, then random ones; {CROPS}."
+    ),
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 Batch = Annotated[int | None, typer.Option("--batch", min=2, help="Pictures optimised side by side.")]
@@ -139,6 +144,11 @@ def collecting(model: Model, layers: list[str] | None, collection: Collection, d
 def split(texts: Sequence[str] | None) -> list[str]:
     """Texts given by repeating an option or by commas, one by one."""
     return [part.strip() for text in texts or [] for part in text.split(",") if part.strip()]
+
+
+def places(texts: Sequence[str] | None) -> list[str]:
+    """As `split`, but what is there by its whole name, commas and all, is taken as it is."""
+    return [part for text in texts or [] for part in ([text] if Path(text).exists() else split([text]))]
 
 
 def left_in(store: Path | None, plans: list[Plan]) -> dict[Plan, int]:

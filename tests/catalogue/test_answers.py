@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 
 import atlas
-from atlas.catalogue import Catalogue
-from atlas.errors import UnknownName
-from atlas.store import MemoryBackend, Store
+from atlas.catalogue import Catalogue, write_door
+from atlas.errors import StoreError, UnknownName
+from atlas.store import MemoryBackend, Receipt, Store, digest_of
 from tests.collected import BAD, collect_into, name_of
 from tests.stores import STRANGE, make_store
-
-pytestmark = pytest.mark.builder
 
 UNIT = "features.3:20"
 
@@ -62,6 +61,9 @@ def test_ratio_is_of_the_best_example_of_its_sign(cat: Catalogue) -> None:
     unit = cat.unit(UNIT)
     assert unit.ratio == pytest.approx(unit.peak / unit.examples[0].value)
     assert np.isnan(unit.ratio_of("negative")), "no image drives it below zero"
+    layer = cat.layer("features.3")
+    for other in layer:
+        assert np.array_equal([other.ratio, other.ratio_of("negative")], layer.ratio[other.index], equal_nan=True)
 
 
 def test_a_silent_unit_says_so_whatever_its_picture(cat: Catalogue) -> None:
@@ -131,12 +133,80 @@ def test_images_by_number_and_name(cat: Catalogue, store: Store) -> None:
         _ = cat.images["class-7/000008.jpg"]
 
 
+def test_an_image_knows_whose_example_it_is(cat: Catalogue) -> None:
+    found = cat.images[7].examples
+    assert [rank for _, _, rank in found] == sorted(rank for _, _, rank in found)
+    there = {
+        (str(unit), extreme, rank)
+        for layer in cat
+        for unit in layer
+        for extreme, examples in (("top", unit.examples), ("bottom", unit.bottom))
+        for rank, one in enumerate(examples, 1)
+        if one.image.number == 7
+    }
+    assert {(str(unit), extreme, rank) for unit, extreme, rank in found} == there != set()
+    assert cat.images[BAD].examples == []
+
+
+def test_images_that_were_not_looked_at_are_absent() -> None:
+    store = make_store(MemoryBackend(), layers={"a": 10}, size=16)
+    made = collect_into(store, images=1500)
+    (plan,) = (plan for plan in made if plan.stage == "images")
+    store.forget(plan, {1})
+    cat = atlas.open(store.backend)
+    last = cat.images[1400]
+    assert (last.status, last.reason, last.size, last.classes) == ("absent", "", (0, 0), [])
+    assert (cat.images[1000].status, cat.images[1000].size) == ("ok", (640, 480))
+    with pytest.raises(UnknownName, match="has no picture: absent"):
+        _ = last.picture
+    store.backend.delete("images/status/c/0")
+    with pytest.raises(StoreError, match="is gone"):
+        _ = atlas.open(store.backend).images[1000].status
+
+
+def test_likeness_leaves_out_images_that_a_layer_did_not_answer() -> None:
+    store = make_store(MemoryBackend(), layers={"a": 10, "b": 10, "c": 10}, size=16)
+    made = collect_into(store, images=2048)
+    whole = atlas.open(store.backend)
+    before = whole.like("a:2", layers=["a", "c"])
+    even = [number for number in range(0, 2048, 2) if number % 16 != BAD]
+    assert before.basis == f"{len(even):,} of 2,048 images"
+    (plan,) = (plan for plan in made if plan.stage == "statistics" and plan.layer_name == "b")
+    store.forget(plan, {1})
+    # What a build leaves with --partial: statistics that rest on fewer images.
+    store.put_columns_receipt(plan, Receipt(digest_of(store.receipts(plan).values()), 0, (0, plan.total), ()))
+    write_door(store)
+    cat = atlas.open(store.backend)
+    assert cat.like("a:2", layers=["a", "c"]).units[0][1] == before.units[0][1], (
+        "layers that are whole stay as they are"
+    )
+    half = cat.like("a:2", layers=["a", "b"])
+    rows = [number for number in even if number < 1024]
+    assert half.basis == f"{len(rows):,} of 2,048 images"
+    a, b = (store.read(f"layers/{name}/statistics/maxima") for name in "ab")
+    other, cosine = next((unit, cosine) for unit, cosine in half if unit.layer.name == "b")
+    assert cosine == pytest.approx(np.corrcoef(a[rows, 2], b[rows, other.index])[0, 1], abs=1e-5)
+
+
+def test_what_is_no_name_and_no_number_is_one_line(cat: Catalogue) -> None:
+    layer: Any = cat.layer("features.3")
+    cases: list[tuple[Any, Any]] = [(cat, 0), (layer, slice(2)), (cat.images, slice(2)), (cat.images, 1.5)]
+    for thing, index in cases:
+        with pytest.raises(UnknownName, match="ask by"):
+            thing[index]
+    assert str(layer[np.int64(3)]) == "features.3:3"
+    assert cat.images[np.int64(3)].number == 3
+
+
 def test_everything_shows_itself(cat: Catalogue) -> None:
     assert "40 images, 37 used" in repr(cat.images)
     for thing in (cat, cat.layer("features.3"), cat.unit(UNIT), cat.images[0], cat.images[BAD]):
         assert "<" in thing._repr_html_()
         assert repr(thing)
-    assert cat.unit(UNIT)._repr_html_().count("<img") == 2 + 9
+    html = cat.unit(UNIT)._repr_html_()
+    assert html.count("<img") == 2 + 18
+    assert "classes: class 0 8" in html
+    assert "rests on: 37 images" in html
 
 
 def test_a_store_without_images(made_store: Callable[..., Store]) -> None:
@@ -167,8 +237,11 @@ def test_a_store_without_pictures_or_photographs(made_store: Callable[..., Store
     for thing in (cat, cat.layer("a"), unit, cat.images[0]):
         assert repr(thing)
         assert "<" in thing._repr_html_()
-    with pytest.raises(UnknownName, match="positive"):
-        _ = unit.image
+    for asked in (lambda: unit.image, lambda: unit.negative, cat.layer("a").sheet, lambda: cat.layer("a").mean):
+        with pytest.raises(UnknownName, match="atlas build made:network --layers 'a'"):
+            asked()
+    assert cat.layer("a").ratio.shape == (10, 0)
+    assert cat.layer("a").silent.tolist() == [index == 5 for index in range(10)]
 
 
 def test_strange_layers_have_neighbours(cat: Catalogue) -> None:

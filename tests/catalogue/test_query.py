@@ -157,3 +157,12 @@ def test_what_cannot_be_found_is_one_line(cat: Catalogue, asked: dict[str, Any],
     with pytest.raises((QueryError, UnknownName), match=line) as caught:
         cat.find(**asked)
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_status_that_there_is_none_of_is_refused(cat: Catalogue) -> None:
+    with pytest.raises(UnknownName, match="Did you mean 'silent'"):
+        cat.find(status="silnt")
+    with pytest.raises(UnknownName, match="There are: ok, unstarted"):
+        cat.find(status=["ok", "zz"])
+    globbed, named = ([str(unit) for unit in cat.find(status=status)] for status in ("sil*", "silent"))
+    assert globbed == named != []

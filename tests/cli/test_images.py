@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import atlas
+from atlas.store import Store
 from tests.cli.conftest import Ran
 from tests.cli.test_building import HASTY, TINY, one_line
 from tests.collecting.made import encoded, pixels
@@ -57,6 +58,19 @@ def test_images_come_later(run: Command, folder: Path, tmp_path: Path) -> None:
     assert atlas.open(store).door["images"]["used"] == 5
 
 
+def test_a_build_says_what_an_earlier_one_left(run: Command, folder: Path, tmp_path: Path) -> None:
+    place = tmp_path / "s.atlas"
+    command = ("build", TINY, "--store", place, "--local", *HASTY)
+    assert run(*command, "--layers", "head", "--images", folder).code == 0
+    store = Store.open(place)
+    (plan,) = store.plans_of("examples")
+    store.forget(plan, {0})
+    ran = run(*command, "--layers", "first.1:0-3")
+    assert ran.code == 0
+    assert "Not done yet: examples of head, 10 left of an earlier command." in ran.out
+    assert "Not done yet" not in run(*command, "--layers", "head", "--images", folder).out
+
+
 def test_a_plan_of_images_writes_nothing(run: Command, folder: Path, tmp_path: Path) -> None:
     before = sorted(tmp_path.rglob("*"))
     ran = run("plan", TINY, "--images", folder, "--crops", "3")
@@ -77,7 +91,16 @@ def test_bad_input_is_one_line_and_writes_nothing(run: Command, folder: Path, tm
     one_line(run("build", TINY, *place, "--images", notes), "No image can be used of 1 image", "a.txt")
     one_line(run("build", TINY, *place, "--images", "tests.collecting.nothing:here"), "tests.collecting")
     one_line(run("build", TINY, *place, "--no-pictures"), "--no-pictures", "--images")
+    one_line(run("build", TINY, *place, "--crops", "3"), "--crops", "--images")
     assert not (tmp_path / "never").exists()
+
+
+def test_a_folder_with_a_comma_is_one_folder(run: Command, folder: Path, tmp_path: Path) -> None:
+    folder.rename(tmp_path / "here, and there")
+    ran = run("plan", TINY, "--layers", "head", "--images", tmp_path / "here, and there")
+    assert ran.code == 0, ran.err
+    assert "6 images" in ran.out
+    one_line(run("plan", TINY, "--layers", "head", "--images", "gone,gone too"), "--images gone")
 
 
 def test_other_crops_or_images_are_refused_with_what_differs(run: Command, folder: Path, tmp_path: Path) -> None:

@@ -22,8 +22,8 @@ from atlas.models import Model, load_model
 from atlas.models.prepare import arranged
 from tests.collecting.made import photographs
 from tests.collecting.plain import assert_fields
-from tests.collecting.test_watch import originals
 from tests.models.networks import FAMILIES, Tuples, model_of
+from tests.models.originals import originals
 
 pytestmark = pytest.mark.builder
 

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from atlas.collecting import watch as watching
 from atlas.collecting.watch import on_device, watch
 from atlas.errors import DryRunError, UnknownName
 from atlas.models import Model, prepare
-from atlas.models.outputs import Place, items
 from atlas.models.prepare import arranged
-from atlas.models.probe import module_by_module
 from atlas.units import Layer
 from tests.models.networks import FAMILIES, HABITS, Reused, model_of, resnet
+from tests.models.originals import originals
 
 pytestmark = pytest.mark.builder
 
@@ -29,27 +27,6 @@ NETWORKS = FAMILIES | HABITS
 
 def noise(images: int = 2, side: int = 32) -> Tensor:
     return torch.rand(images, 3, side, side, generator=torch.Generator().manual_seed(7))
-
-
-@torch.no_grad()
-def originals(model: Model, network_input: Tensor) -> tuple[dict[str, Tensor], Tensor | None]:
-    """Every activation, copied as it appears, by hooks of the test's own, and the first output with two axes."""
-    found: dict[str, Tensor] = {}
-    calls: Counter[str] = Counter()
-
-    def copying(path: str) -> Callable[[nn.Module, Any, Any], None]:
-        def copy(_: nn.Module, __: Any, output: Any) -> None:
-            calls[path] += 1
-            found.update({str(Place(path, calls[path], item)): value.clone() for item, value in items(output)})
-
-        return copy
-
-    handles = [module.register_forward_hook(copying(path)) for path, module in model.network.named_modules()]
-    with module_by_module():
-        output = model.network(network_input)
-    for handle in handles:
-        handle.remove()
-    return found, next((value for _, value in items(output) if value.dim() == 2), None)
 
 
 @torch.no_grad()

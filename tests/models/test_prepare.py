@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
 
 import pytest
 import torch
@@ -12,11 +10,10 @@ from torch import Tensor, nn
 
 from atlas.errors import UnknownName
 from atlas.models import Model, load_model, prepare, stop_at
-from atlas.models.outputs import Place, items
 from atlas.models.prepare import arranged
-from atlas.models.probe import module_by_module
 from atlas.units import Layer
 from tests.models.networks import FAMILIES, HABITS, LARGE, Reused, Tuples, model_of, resnet, square, vit
+from tests.models.originals import originals
 
 pytestmark = pytest.mark.builder
 
@@ -26,30 +23,9 @@ def noise(model: Model, images: int = 2) -> Tensor:
 
 
 @torch.no_grad()
-def originals(model: Model, x: Tensor) -> dict[str, Tensor]:
-    """Every activation of the untouched network, copied as it appears."""
-    found: dict[str, Tensor] = {}
-    calls: Counter[str] = Counter()
-
-    def copying(path: str) -> Callable[[nn.Module, Any, Any], None]:
-        def copy(_: nn.Module, __: Any, output: Any) -> None:
-            calls[path] += 1
-            found.update({str(Place(path, calls[path], item)): value.clone() for item, value in items(output)})
-
-        return copy
-
-    handles = [module.register_forward_hook(copying(path)) for path, module in model.network.named_modules()]
-    with module_by_module():
-        model.network(model.preprocessing.normalise(x))
-    for handle in handles:
-        handle.remove()
-    return found
-
-
-@torch.no_grad()
 def assert_equal(model: Model, layers: Iterable[Layer]) -> None:
     x = noise(model)
-    wanted = originals(model, x)
+    wanted, _ = originals(model, model.preprocessing.normalise(x))
     for layer in layers:
         value = prepare(model, layer).activations(x).value
         target = arranged(wanted[layer.name], layer)
