@@ -32,6 +32,10 @@ NATURAL = "natural"
 """The spectrum that is assumed where none was measured: see `atlas.rendering.spectrum`."""
 
 
+LEAST = {"size": 16, "steps": 1, "draws": 1, "level": 1, "redirected": 0, "rise": 0, "tries": 1}
+"""The least that a knob of a recipe may be."""
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How pictures are made. Defaults are those of the preset `standard`, but for the knobs that came later (`LATER`).
@@ -104,7 +108,7 @@ class Recipe:
         for name in ("learning_rate", "beta1", "beta2", "decay", "deviation", "jitter", "turn", "diversity"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise AtlasError(f"recipe: {name} must be a number from 0 up, not {getattr(self, name)}.")
-        for name, least in {"size": 16, "steps": 1, "draws": 1, "level": 1, "redirected": 0, "rise": 0, "tries": 1}.items():
+        for name, least in LEAST.items():
             if getattr(self, name) < least:
                 raise AtlasError(f"recipe: {name} must be at least {least}, not {getattr(self, name)}.")
         if self.tries > 255:

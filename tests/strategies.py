@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from atlas.plan import SHARD, Identity, Plan
-from atlas.recipe import METRICS, VARIANTS, LayoutRecipe, Numerics, Recipe
+from atlas.recipe import DTYPES, METRICS, VARIANTS, LayoutRecipe, Numerics, Recipe
 from atlas.units import Layer, Unit
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
@@ -42,6 +42,8 @@ RECIPES = st.builds(
     tries=st.integers(1, 255),
     agreement=st.booleans(),
     diversity=st.floats(0, 10),
+    rise=st.integers(0, 100),
+    fall=st.floats(0, 1),
 )
 
 LAYOUTS = st.builds(
@@ -58,7 +60,13 @@ LAYOUTS = st.builds(
     seed=st.integers(-(2**40), 2**40),
 )
 
-NUMERICS = st.builds(Numerics, batch=st.integers(1, 64), threads=st.integers(1, 64), torch=st.just("2.10"))
+NUMERICS = st.builds(
+    Numerics,
+    batch=st.integers(1, 64),
+    threads=st.integers(1, 64),
+    torch=st.just("2.10"),
+    dtype=st.sampled_from(DTYPES),
+)
 
 IDENTITIES = st.builds(
     Identity,

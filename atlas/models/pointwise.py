@@ -16,7 +16,7 @@ from torch import nn
 
 def quicken(network: nn.Module) -> None:
     """Mark the plain 1x1 convolutions of `network`, in place, for oneDNN. Where torch has none, nothing changes."""
-    if not torch.backends.mkldnn.is_available():
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return
     for module in network.modules():
         if isinstance(module, nn.Conv2d) and _is_plain(module):

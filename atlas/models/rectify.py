@@ -227,8 +227,19 @@ class _Redirected(torch.autograd.Function):
             ordinary = torch.ops.aten.threshold_backward(gradient, x, low)
         else:
             ordinary = torch.ops.aten.hardtanh_backward(gradient, x, low, high)
-        passes = ordinary.abs().amax(dim=tuple(range(1, x.dim())), keepdim=True) != 0
-        if x.device.type == "cpu" and bool(passes.all()):  # the usual case; elsewhere to ask would stop the device
-            return ordinary, None, None, None
-        further = ((x <= low) & (gradient > 0)) | ((x >= high) & (gradient < 0))
-        return torch.where(passes, ordinary, gradient.masked_fill(further, 0)), None, None, None
+        entry = tuple(range(1, x.dim()))
+        blocked = (ordinary.amax(entry, keepdim=True) == 0) & (ordinary.amin(entry, keepdim=True) == 0)
+        # Asked of no entry, so that no step waits for an answer; multiplied, since a choice takes twice the time.
+        return ordinary.addcmul_(blocked.to(x.dtype), _inwards(gradient, x, low, high)), None, None, None
+
+
+def _inwards(gradient: Tensor, x: Tensor, low: float, high: float) -> Tensor:
+    """`gradient` but where following it would push a value that lies at a bound still further out.
+
+    Asked for where a rectifier blocks everything: there `gradient` is 0 within the bounds.
+    """
+    if math.isinf(high):
+        return gradient.clamp(max=0)
+    away = gradient * (x - (low + high) / 2)
+    inwards: Tensor = torch.ops.aten.threshold_backward(gradient, away, 0.0)
+    return inwards

@@ -40,15 +40,22 @@ class View:
 
     @classmethod
     def through(
-        cls, prepared: Prepared, pictures: Tensor, affine: Tensor, *, before: bool, dtype: str = "float32"
+        cls,
+        prepared: Prepared,
+        pictures: Tensor,
+        affine: Tensor,
+        *,
+        before: bool,
+        share: float = 1.0,
+        dtype: str = "float32",
     ) -> View:
         """What the network sees in pictures Tensor[n,3,h,w] under their affines Tensor[n,2,3], computed in `dtype`.
 
-        A network that does not take the pictures' size sees them at its own.
+        A network that does not take the pictures' size sees them at its own. `share` as in `resample`.
         """
         height, width = pictures.shape[-2:]
         size = (height, width) if prepared.accepts((height, width)) else prepared.preprocessing.size
-        seen = resample(pictures, affine, size)
+        seen = resample(pictures, affine, size, share)
         if dtype == "float32":
             return cls(prepared.layer.name, prepared.activations(seen, before=before))
         with torch.autocast(seen.device.type, getattr(torch, dtype), cache_enabled=False):
@@ -110,7 +117,8 @@ class Ascent:
         numerics: Numerics,
     ) -> None:
         leaf, paint = begun
-        self._prepared, self._objective, self._numerics = prepared, objective, numerics
+        self._prepared, self._objective = prepared, objective
+        self._share, self._dtype = recipe.box[0], numerics.dtype
         self._leaf, self._paint = leaf.to(numerics.device).requires_grad_(), paint.to(numerics.device)
         self._climber = Climber(self._leaf, recipe)
         self._affine = torch.empty(len(leaf), 2, 3, device=numerics.device)
@@ -127,15 +135,20 @@ class Ascent:
 
     def step(self) -> None:
         """One step up. It asks the device nothing and is told nothing by the host."""
-        before, dtype = self._objective.before, self._numerics.dtype
-        view = View.through(self._prepared, self._paint(self._leaf), self._affine, before=before, dtype=dtype)
-        scores = self._objective(view)
-        (gradient,) = torch.autograd.grad(-scores.sum(), self._leaf, materialize_grads=True)
+        gradient, scores = self.gradient()
         self._climber.step(gradient, self._pace)
         strongest = gradient.flatten(1).abs().amax(dim=1)
-        self.finite &= scores.detach().isfinite() & strongest.isfinite()
+        self.finite &= scores.isfinite() & strongest.isfinite()
         if not self._prepared.redirect:
             self.moved |= strongest > 0
+
+    def gradient(self) -> tuple[Tensor, Tensor]:
+        """Which way is down from here, like the leaf, and the scores Tensor[n]."""
+        pictures, before = self._paint(self._leaf), self._objective.before
+        seen = View.through(self._prepared, pictures, self._affine, before=before, share=self._share, dtype=self._dtype)
+        scores = self._objective(seen)
+        (gradient,) = torch.autograd.grad(-scores.sum(), self._leaf, materialize_grads=True)
+        return gradient, scores.detach()
 
     @property
     def pictures(self) -> Tensor:

@@ -106,8 +106,7 @@ def direction(layer: str, vectors: Tensor, *, power: float = 0.0, before: bool =
     points elsewhere is still drawn towards its direction. (Lucid's `direction`, after issue 116 of its repository: a
     product alone is raised by whatever is large, a cosine alone by whatever is small.)
     """
-
-    held: dict[torch.device, Tensor] = {}
+    held: dict[torch.device, Tensor] = {}  # brought over once: to do so anew stops a GPU at every step
 
     def score(T: Activations) -> Tensor:
         value = T(layer, before=before)

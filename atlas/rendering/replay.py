@@ -24,7 +24,7 @@ class Replayed:
     def __init__(self, step: Callable[[], None], device: str) -> None:
         self._step = step
         self._calls = 0
-        self._stream = torch.cuda.Stream() if device == "cuda" else None
+        self._stream = torch.cuda.Stream() if device == "cuda" else None  # type: ignore[no-untyped-call]
         self._graph: torch.cuda.CUDAGraph | None = None
 
     def __call__(self) -> None:
