@@ -62,7 +62,7 @@ class Recipe:
     """Last share of the steps over which it falls to zero."""
     decay: float = 1.1
     """Power of 1/frequency by which the spectrum is preconditioned."""
-    deviation: float = 0.1
+    deviation: float = 0.05
     """Standard deviation of the initial spectrum."""
     jitter: float = 12.0
     """Largest shift of the picture under the transforms, in pixels."""
@@ -219,7 +219,7 @@ def _read(knob: str, text: str) -> Any:
 
 STANDARD = Recipe(rise=8, fall=0.3)
 PRESETS = {
-    "quick": replace(STANDARD, name="quick", size=128, steps=48, learning_rate=0.25),
+    "quick": replace(STANDARD, name="quick", size=128, steps=48),
     "standard": STANDARD,
     "fine": replace(STANDARD, name="fine", size=224, steps=256, learning_rate=0.15),
     "maco": Recipe(

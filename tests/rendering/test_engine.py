@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -218,3 +220,23 @@ def test_maco_steps_too() -> None:
     ascent.step()
     assert ascent.moved.all()
     assert not torch.equal(ascent.pictures, before)
+
+
+def test_memory_does_not_grow_with_the_steps() -> None:
+    """A step that kept anything of a picture's size would keep 200 KB each time."""
+    program = """
+import resource
+from atlas.models import prepare
+from atlas.recipe import Numerics, Recipe
+from atlas.rendering import render_units
+from tests.networks import tiny
+from tests.rendering.conftest import model_of
+prepared = prepare(model_of(tiny()[0]), "second.1")
+for steps in (32, 320):
+    recipe = Recipe.named("quick", size=64, steps=steps, variants=("positive", "negative"))
+    render_units(prepared, [0, 1, 2, 3], recipe, Numerics())
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    few, many = map(int, done.stdout.split())
+    assert many - few < 10 * 1024  # kilobytes
