@@ -18,7 +18,7 @@ import numpy as np
 
 from atlas.plan import EXAMPLES, IMAGES, STATISTICS, Identity, Plan, Shard
 from atlas.recipe import Collection, Numerics
-from atlas.store import Data, Receipt, Store
+from atlas.store import Blocks, Data, Receipt, Store
 from atlas.store.layout import TEXT, written_by
 from atlas.store.schema import LIST
 from atlas.store.text import written
@@ -83,7 +83,8 @@ class Images:
         done = store.reduced(LIST)
         if done is None or done.plan != plan.id:
             listed = self.listed
-            data: Data = {"path": written(listed.names, TEXT), "sha256": listed.sha256, "same_as": listed.same_as}
+            path = Blocks((len(listed), TEXT), "uint8", lambda rows: written(listed.names[rows], TEXT))
+            data: Data = {"path": path, "sha256": listed.sha256, "same_as": listed.same_as}
             stored = store.write_whole(plan, "driver", data)
             store.put_reduced(LIST, Receipt(plan.id, 0, (0, plan.total), tuple(stored)))
 

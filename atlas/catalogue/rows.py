@@ -74,14 +74,28 @@ class Source:
         listed = self.store.reduced(LIST)
         return plan if plan is not None and listed is not None and listed.plan == plan.id else None
 
+    def paths(self, rows: slice) -> Values:
+        """The names of a range of images, object [n]."""
+        return np.array(texts(self.store.read("images/path", rows)), object)
+
+    def paths_of(self, images: Values) -> Values:
+        """The names of images that are examples, object [m], by their numbers [m]."""
+        numbers, names = self._examples
+        return names[np.searchsorted(numbers, images)]
+
     @cached_property
-    def paths(self) -> Values:
-        """The names of all images, object [n]."""
-        total = 0 if self.images is None else self.images.total
-        names = np.empty(total, object)
-        for rows in _spans(total):
-            names[rows] = texts(self.store.read("images/path", rows))
-        return names
+    def _examples(self) -> tuple[Values, Values]:
+        """The images that are anybody's example, rising, and their names: never those of all images at once."""
+        layers = [layer for layer in self.layers if layer.has(STATISTICS.name)]
+        found = [np.unique(layer.column(STATISTICS.name, "example_image")) for layer in layers]
+        numbers = np.unique(np.concatenate([np.zeros(0, np.int32), *found]))
+        numbers = numbers[numbers >= 0]
+        names = np.empty(len(numbers), object)
+        for rows in _spans(0 if self.images is None else self.images.total):
+            here = slice(*np.searchsorted(numbers, (rows.start, rows.stop)))
+            if here.start < here.stop:
+                names[here] = self.paths(rows)[numbers[here] - rows.start]
+        return numbers, names
 
 
 class Names:
@@ -197,7 +211,7 @@ def examples(source: Source) -> Iterator[Chunk]:
         there = image >= 0
         unit, extreme, rank = (places.astype(np.int32) for places in np.nonzero(there))
         chunk = layer.common | {"index": unit, "rank": rank + 1, "image": image[there]}
-        chunk |= {"extreme": np.array(EXTREMES, object)[extreme], "path": source.paths[image[there]]}
+        chunk |= {"extreme": np.array(EXTREMES, object)[extreme], "path": source.paths_of(image[there])}
         for name in ("crop", "position", "value"):
             chunk[name] = layer.column(STATISTICS.name, f"example_{name}")[there]
         if layer.has(EXAMPLES.name):
@@ -245,7 +259,7 @@ def images(source: Source) -> Iterator[Chunk]:
         hashes = source.store.read("images/sha256", rows)
         chunk: Chunk = {
             "number": number,
-            "path": source.paths[rows],
+            "path": source.paths(rows),
         }
         chunk["sha256"] = np.array([row.tobytes().hex() for row in hashes], object)
         chunk |= _looked_at(source, plan, rows, receipts)

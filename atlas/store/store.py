@@ -11,7 +11,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,20 @@ from atlas.store.backends import Backend, backend_at
 from atlas.store.bridge import ZarrStore, encoded
 from atlas.store.receipts import Receipt, Stored, digest_of, fold, unfold
 
-Data = Mapping[str, np.ndarray[Any, Any]]
+
+@dataclass(frozen=True, eq=False)
+class Blocks:
+    """The values of an array that is too long to be held whole: made as they are written, some rows at a time."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    of: Callable[[slice], np.ndarray[Any, Any]]
+
+    def __getitem__(self, rows: slice) -> np.ndarray[Any, Any]:
+        return self.of(rows)
+
+
+Data = Mapping[str, np.ndarray[Any, Any] | Blocks]
 """Values by the names of their arrays."""
 
 
@@ -183,14 +197,21 @@ class Store:
         owner = _attributes(self.backend.get(f"{group}/zarr.json")).get("plan")
         if owner != plan.id:
             raise PlanMismatch(f"{self}: {group} belongs to plan {str(owner)[:12]}, not {plan.id[:12]}.")
-        return [stored for name in data for stored in self._written(f"{group}/{name}", rows[name], data[name])]
+        return [
+            stored
+            for name, values in data.items()
+            for stored in self._written(f"{group}/{name}", rows[name], owned[name].rows, values)
+        ]
 
-    def _written(self, path: str, rows: slice, values: np.ndarray[Any, Any]) -> list[Stored]:
-        """Write the whole Zarr shards that are `rows` of the array at `path`."""
-        objects = encoded(path, self.backend.get(f"{path}/zarr.json") or b"", rows, values)
-        for key, data in objects.items():
-            self.backend.put(key, data)
-        return [Stored(key, len(data), hashlib.sha256(data).hexdigest()) for key, data in objects.items()]
+    def _written(self, path: str, rows: slice, length: int, values: np.ndarray[Any, Any] | Blocks) -> Iterator[Stored]:
+        """Write the whole Zarr shards, of `length` rows each, that are `rows` of the array at `path`."""
+        metadata = self.backend.get(f"{path}/zarr.json") or b""
+        for start in range(rows.start, rows.stop, length):
+            stop = min(start + length, rows.stop)
+            block = values[start - rows.start : stop - rows.start]
+            for key, data in encoded(path, metadata, slice(start, stop), block).items():
+                self.backend.put(key, data)
+                yield Stored(key, len(data), hashlib.sha256(data).hexdigest())
 
     def standing(self, plan: Plan, by: layout.Writer) -> list[Stored]:
         """What is there already of the arrays that `by` fills."""
@@ -227,7 +248,8 @@ class Store:
         single = [Receipt.parse(self.backend.get(key)) for key in self.backend.list(f"receipts/{_folder(plan)}")]
         folded = unfold(self.backend.get(schema.manifest_key(plan)))
         found = [*folded, *(receipt for receipt in single if receipt is not None)]
-        return {receipt.shard: receipt for receipt in found if receipt.plan == plan.id}
+        ours = plan.id  # a hash of all it says: once
+        return {receipt.shard: receipt for receipt in found if receipt.plan == ours}
 
     def receipt(self, plan: Plan, shard: Shard) -> Receipt | None:
         """The valid receipt of one shard, if it is done."""
