@@ -81,7 +81,7 @@ class _Watcher:
                 self._advance(stage, layer, items)
             case LayerDone(plan, items):
                 name = plan.layer_name or "images"
-                self._console.print(f"{name}: {items:,} {self._counted(plan)} done")
+                self._console.print(f"{name}: {self._counted(plan, items)} done")
             case ShardFailed(shard, reason):
                 self._console.print(f"[red]failed[/red] {shard}: {_plain(reason)}")
             case TaskFailed(task, reason):
@@ -89,10 +89,11 @@ class _Watcher:
             case Retried(task, attempt, reason):
                 self._console.print(f"[yellow]retry {attempt}[/yellow] {task}: {_plain(reason)}")
 
-    def _counted(self, plan: Plan) -> str:
+    def _counted(self, plan: Plan, items: int) -> str:
         """What is said to be done of a layer."""
-        words = {STATISTICS.name: "images' statistics", EXAMPLES.name: "units' examples"}
-        return words.get(plan.stage, WORK[plan.stage][1])
+        of = {STATISTICS.name: "statistics of ", EXAMPLES.name: "examples of "}.get(plan.stage, "")
+        what = {STATISTICS.name: "images", EXAMPLES.name: "units"}.get(plan.stage, WORK[plan.stage][1])
+        return f"{of}{items:,} {what.removesuffix('s') if items == 1 else what}"
 
     def _totals(self, store: Store, plans: Sequence[Plan]) -> dict[str, int]:
         """How much of each kind of work is left."""

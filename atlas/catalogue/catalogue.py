@@ -428,7 +428,7 @@ class UnitView:
 
     @property
     def classes(self) -> list[tuple[int, str | None, float]]:
-        """The classes it works for most: number, name, mean activation x gradient."""
+        """The classes it works for most: number, name, mean activation x gradient; empty where it works for none."""
         return self.layer.answers.classes(self.index)
 
     @property

@@ -11,7 +11,7 @@ import typer
 
 from atlas.cli import options as o
 from atlas.cli.printing import complain, duration, program, say
-from atlas.errors import AtlasError, BuildFailed
+from atlas.errors import BuildFailed
 from atlas.store import Store
 from atlas.units import summary
 
@@ -36,9 +36,6 @@ Local = Annotated[bool, typer.Option("--local", help="No Ray: one task after the
 Photographs = Annotated[
     bool,
     typer.Option("--photographs/--no-photographs", help="Store crops and thumbnails of the images, or numbers alone."),
-]
-Pictures = Annotated[
-    bool, typer.Option("--pictures/--no-pictures", help="Render feature visualizations, or collect images alone.")
 ]
 Partial = Annotated[bool, typer.Option("--partial", help="Write a layer's numbers although some of its shards failed.")]
 
@@ -67,7 +64,7 @@ def build(
     images: o.Images = None,
     crops: o.Crops = None,
     photographs: Photographs = True,
-    pictures: Pictures = True,
+    pictures: o.Pictures = True,
     spectrum: o.Spectrum = None,
 ) -> None:
     """Render every channel's feature visualization into a store; with --images also collect what drives it.
@@ -76,10 +73,7 @@ def build(
     """
     from pipelines.catalogue import catalogue
 
-    if not pictures and not images:
-        raise AtlasError("--no-pictures without --images: there is nothing to build.")
-    if crops is not None and not images:
-        raise AtlasError("--crops without --images: of which images? Name them, or leave it out.")
+    o.require_work(images, crops, pictures)
     loaded = o.load(model, weights, labels, preprocessing)
     measured = o.measured(spectrum)
     plans = o.plans(loaded, layers, recipe, settings, device, batch, measured) if pictures else []

@@ -92,12 +92,21 @@ def plan(
     batch: o.Batch = None,
     images: o.Images = None,
     crops: o.Crops = None,
+    pictures: o.Pictures = True,
     spectrum: o.Spectrum = None,
 ) -> None:
     """Show what `atlas build` would do: units, pictures, images, cost. Nothing is written."""
+    o.require_work(images, crops, pictures)
     loaded = o.load(model, weights, None, preprocessing)
     plans = o.plans(loaded, layers, recipe, settings, device, batch, o.measured(spectrum))
-    left = o.left_in(store, plans)
+    if pictures:
+        _plan_pictures(plans, o.left_in(store, plans))
+    if images:
+        _plan_images(loaded, [each.on for each in plans], o.places(images), crops or o.CROPS)
+
+
+def _plan_pictures(plans: list[Plan], left: dict[Plan, int]) -> None:
+    """What rendering would cost."""
     rows = [_row(each, left) for each in plans]
     table(["layer", "units>", "pictures>", "shards>", "left>", "FLOPs>", "MB>"], rows)
     pictures, flops, size = (sum(getattr(p, what) for p in plans) for what in ("pictures", "flops", "bytes"))
@@ -105,8 +114,6 @@ def plan(
         f"{pictures:,} pictures of {plans[0].rendering.size} px in {plans[0].rendering.steps} steps: "
         f"{count(flops)}FLOP, about {max(size / 1e6, 0.1):,.1f} MB{_time(plans, flops)}."
     )
-    if images:
-        _plan_images(loaded, [each.on for each in plans], o.places(images), crops or o.CROPS)
 
 
 def _plan_images(model: Model, layers: list[Layer], given: list[str], crops: int) -> None:

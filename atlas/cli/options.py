@@ -80,6 +80,9 @@ Crops = Annotated[
         "--crops", min=1, help=f"Crops of each image: the network's own evaluation, then random ones; {CROPS}."
     ),
 ]
+Pictures = Annotated[
+    bool, typer.Option("--pictures/--no-pictures", help="Render feature visualizations, or collect images alone.")
+]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 Batch = Annotated[int | None, typer.Option("--batch", min=2, help="Pictures optimised side by side.")]
 
@@ -92,6 +95,14 @@ def load(model: str, weights: Path | None, labels: Path | None, preprocessing: s
         raise AtlasError(f"This command needs {error.name}: pip install 'atlas-builder[build]'") from error
     given = None if preprocessing is None else Preprocessing.parse(preprocessing)
     return load_model(model, weights=weights, labels=labels, preprocessing=given)
+
+
+def require_work(images: list[str] | None, crops: int | None, pictures: bool) -> None:
+    """Raise `AtlasError` where options ask for nothing, or for crops of no image."""
+    if not pictures and not images:
+        raise AtlasError("--no-pictures without --images: there is nothing to build.")
+    if crops is not None and not images:
+        raise AtlasError("--crops without --images: of which images? Name them, or leave it out.")
 
 
 def plans(

@@ -44,6 +44,15 @@ Data = Mapping[str, np.ndarray[Any, Any] | Blocks]
 """Values by the names of their arrays."""
 
 
+OPTIONS = {
+    "recipe.crops": "--crops",
+    "recipe.photographs": "--photographs",
+    "numerics.batch": "--batch",
+    "numerics.device": "--device",
+}
+"""Fields of plans that an option of the same meaning sets: what a person is told by that name."""
+
+
 class Store:
     """An open store. Make one with `Store.open` or `Store.create`."""
 
@@ -372,6 +381,7 @@ def check_version(attributes: dict[str, Any], *, where: str) -> None:
 def _compare(ours: dict[str, Any], theirs: dict[str, Any], what: str) -> None:
     # Both as JSON, in which a tuple is a list.
     lines = differences(json.loads(_json(ours)), json.loads(_json(theirs)))
+    lines = [f"{OPTIONS.get(field, field)}: {values}" for field, _, values in (line.partition(": ") for line in lines)]
     if lines:
         raise PlanMismatch(f"{what}: {'; '.join(lines)}. Ask for the same, or name another store with --store.")
 

@@ -76,6 +76,10 @@ def test_a_plan_of_images_writes_nothing(run: Command, folder: Path, tmp_path: P
     ran = run("plan", TINY, "--images", folder, "--crops", "3")
     assert ran.code == 0
     assert "6 images, 3 crops of each" in ran.out
+    alone = run("plan", TINY, "--images", folder, "--no-pictures")
+    assert "6 images, 8 crops of each" in alone.out
+    assert "pictures" not in alone.out
+    one_line(run("plan", TINY, "--no-pictures"), "--no-pictures", "--images")
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -106,6 +110,6 @@ def test_a_folder_with_a_comma_is_one_folder(run: Command, folder: Path, tmp_pat
 def test_other_crops_or_images_are_refused_with_what_differs(run: Command, folder: Path, tmp_path: Path) -> None:
     command = ("build", TINY, "--layers", "head", "--store", tmp_path / "s", "--local", "--no-pictures")
     assert run(*command, "--images", folder).code == 0
-    one_line(run(*command, "--images", folder, "--crops", "9"), "recipe.crops: 8 here, 9 asked")
+    one_line(run(*command, "--images", folder, "--crops", "9"), "--crops: 8 here, 9 asked")
     (folder / "new.png").write_bytes(encoded(pixels(99)))
     one_line(run(*command, "--images", folder), "another list of images", "6", "7")
