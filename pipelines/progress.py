@@ -72,7 +72,9 @@ class _Watcher:
         for work, items in dict.fromkeys(WORK.values()):
             if self._total.get(work):
                 self._tasks[work] = bar.add_task(work, total=self._total[work], items=items, pace="")
-        self._began = self._said = time.monotonic()
+        self._said = time.monotonic()
+        self._began: dict[str, tuple[float, int]] = {}
+        """Of each kind of work when its first part was done, and how much that was: it may begin long after others."""
         self._units = 0.0
 
     def __call__(self, event: Event) -> None:
@@ -114,16 +116,17 @@ class _Watcher:
     def _advance(self, stage: str, layer: str, items: int) -> None:
         work, counted = WORK[stage]
         self._done[work] += items
-        elapsed = max(time.monotonic() - self._began, 1e-6)
+        began, first = self._began.setdefault(work, (time.monotonic(), items))
+        elapsed = max(time.monotonic() - began, 1e-6)
         pace = ""
         if work == "rendering":
-            self._units += items / self._variants[layer]
-            pace = f", {self._units / elapsed:.2f} units/s"
+            self._units += 0 if self._done[work] == first else items / self._variants[layer]
+            pace = f", {self._units / elapsed:.2f} units/s" if self._done[work] > first else ""
         done, total = min(self._done[work], self._total[work]), self._total[work]
         self._bar.update(self._tasks[work], completed=done, description=layer or work, pace=pace)
-        if not self._console.is_terminal and time.monotonic() - self._said > QUIET:
+        if not self._console.is_terminal and done > first and time.monotonic() - self._said > QUIET:
             self._said = time.monotonic()
-            left = (total - done) * elapsed / max(done, 1)
+            left = (total - done) * elapsed / (done - first)
             self._console.print(f"{done:,} of {total:,} {counted}{pace}, about {left:.0f} s left")
 
 

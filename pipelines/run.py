@@ -13,10 +13,11 @@ from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 
 from atlas.catalogue.door import write_door
+from atlas.cost import Calibration
 from atlas.errors import StoreError
 from atlas.plan import EXAMPLES, FEATURES, IMAGES, STATISTICS, Plan, Shard
 from atlas.store import Store
-from pipelines import spectra
+from pipelines import calibration, spectra
 from pipelines.events import Event, LayerDone, ShardDone, ShardFailed, Task, TaskFailed
 from pipelines.executors import Executor
 from pipelines.record import Record, Report
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 SECONDS = 60.0
 """What a task should take: long enough to make handing it out free, short enough to lose little."""
 SPEED = 4e10
-"""Floating point operations a second that a CPU core is taken for; a calibration is to measure it."""
+"""Floating point operations a second that a device is taken for as long as nothing was measured on it."""
 
 
 def describe(model: Model, note: str | None = None) -> dict[str, Any]:
@@ -88,6 +89,7 @@ class _Driver:
 
     def __init__(self, store: Store, plans: Sequence[Plan], *, partial: bool, workers: int) -> None:
         self._store, self._partial, self._workers = store, partial, workers
+        self._calibration = calibration.known(store, plans[0].numerics.device) if plans else None
         self._plans = {(plan.stage, plan.layer_name): plan for plan in plans}
         self._left = {key: set(store.todo(plan)) for key, plan in self._plans.items()}
         self._holes: set[tuple[str, str]] = set()
@@ -144,7 +146,7 @@ class _Driver:
         self.queue.extend(self._passes())
         for plan in self._plans.values():
             if plan.stage == FEATURES.name:
-                self.queue.extend(tasks(plan, sorted(self._todo(plan)), self._workers))
+                self.queue.extend(tasks(plan, sorted(self._todo(plan)), self._workers, self._calibration))
             if plan.stage != EXAMPLES.name and not self._todo(plan):
                 self._reduce(plan)
         self._finish()
@@ -196,11 +198,19 @@ class _Driver:
         return stage != EXAMPLES.name or (STATISTICS.name, layer) not in self._holes
 
 
-def tasks(plan: Plan, shards: Sequence[Shard], workers: int) -> Iterator[Task]:
+def tasks(plan: Plan, shards: Sequence[Shard], workers: int, measured: Calibration | None = None) -> Iterator[Task]:
     """Runs of shards worth handing out, never so long that a worker stands idle."""
     if not shards:
         return
-    seconds = plan.flops / max(1, len(plan.shards)) / SPEED if plan.stage == FEATURES.name else SECONDS
-    length = max(1, min(int(SECONDS / max(seconds, 1e-3)), -(-len(shards) // (2 * workers))))
+    length = max(1, min(int(SECONDS / max(_seconds(plan, measured), 1e-3)), -(-len(shards) // (2 * workers))))
     for start in range(0, len(shards), length):
         yield Task((plan,), tuple(shard.index for shard in shards[start : start + length]))
+
+
+def _seconds(plan: Plan, measured: Calibration | None) -> float:
+    """What a shard of `plan` takes: as it was measured here, or by a nominal speed."""
+    if plan.stage != FEATURES.name:
+        return SECONDS
+    shards = max(1, len(plan.shards))
+    each = None if measured is None else measured.seconds(plan)
+    return plan.flops / shards / SPEED if each is None else each * plan.pictures / shards

@@ -74,14 +74,14 @@ def build(
     from pipelines.catalogue import catalogue
 
     o.require_work(images, crops, pictures)
+    place = store or Path(f"{_file_name(model)}.atlas")
     loaded = o.load(model, weights, labels, preprocessing)
     measured = o.measured(spectrum)
-    plans = o.plans(loaded, layers, recipe, settings, device, batch, measured) if pictures else []
+    plans = o.plans(loaded, layers, recipe, settings, device, batch, measured, place) if pictures else []
     gathered = _gathered(o.places(images)) if images else None
     if gathered is not None:
         collection = gathered.collection(loaded, crops=crops or o.CROPS, photographs=photographs)
         plans += o.collecting(loaded, layers, collection, device)
-    place = store or Path(f"{_file_name(model)}.atlas")
     report = catalogue(
         loaded,
         plans,

@@ -15,6 +15,7 @@ from atlas.recipe import Collection, Recipe
 from atlas.store import Store
 
 if TYPE_CHECKING:
+    from atlas.cost import Calibration
     from atlas.models import Model
     from atlas.rendering import Spectrum as MeasuredSpectrum
 
@@ -113,8 +114,12 @@ def plans(
     device: str,
     batch: int | None,
     spectrum: MeasuredSpectrum | None = None,
+    store: Path | None = None,
 ) -> list[Plan]:
-    """The plans that the arguments ask for; `spectrum` is the one that was measured."""
+    """The plans that the arguments ask for; `spectrum` is the one that was measured.
+
+    Where no `batch` is said it is that of what lies in `store` already, or the one that was calibrated for it.
+    """
     from pipelines import features
     from pipelines.numerics import numerics_for
 
@@ -124,7 +129,32 @@ def plans(
     if not names:
         raise AtlasError("--layers names no layer: give auto, all, names or globs, or leave it out.")
     found, units = features.wanted(model, names)
-    return features.plan(model.identity, found, chosen, numerics_for(device, batch), units)
+    numerics = numerics_for(device, batch)
+    width = None if batch else _width_in(store, numerics.device)
+    return features.plan(model.identity, found, chosen, replace(numerics, batch=width or numerics.batch), units)
+
+
+def _width_in(store: Path | None, device: str) -> int | None:
+    from pipelines.calibration import width_in
+
+    opened = _opened(store)
+    return None if opened is None else width_in(opened, device)
+
+
+def calibration(store: Path | None, plans: list[Plan]) -> Calibration | None:
+    """What `store` says of the cost of pictures on the plans' device; None where it says nothing."""
+    from pipelines.calibration import known
+
+    opened = _opened(store)
+    return None if opened is None else known(opened, plans[0].numerics.device)
+
+
+def _opened(store: Path | None) -> Store | None:
+    """The store at a place; None where there is none (yet)."""
+    try:
+        return None if store is None else Store.open(store)
+    except NotAStore:
+        return None
 
 
 def measured(images: list[str] | None) -> MeasuredSpectrum | None:
@@ -164,11 +194,8 @@ def places(texts: Sequence[str] | None) -> list[str]:
 
 def left_in(store: Path | None, plans: list[Plan]) -> dict[Plan, int]:
     """How many shards of each plan are left in `store`; all where there is none."""
-    if store is None:
-        return {plan: len(plan.shards) for plan in plans}
-    try:
-        opened = Store.open(store)
-    except NotAStore:
+    opened = _opened(store)
+    if opened is None:
         return {plan: len(plan.shards) for plan in plans}
     opened.check(plans)
     return {plan: len(opened.todo(plan)) for plan in plans}

@@ -16,6 +16,7 @@
     layers/LAYER/features/                      image, thumb, mean, peak, status
     layers/LAYER/statistics/                    what its channels answered to the images
     layers/LAYER/examples/                      what its units saw of the images that drive them most
+    calibration/DEVICE.json                     what pictures cost on a kind of device; recorded, never compared
     tables/                                     Parquet files, derived
     logs/                                       one object a run
 
@@ -50,6 +51,7 @@ LIST = "receipts/list.json"
 """The list of images is written."""
 RELATIONS = "receipts/relations.json"
 TABLES = "tables/"
+CALIBRATIONS = "calibration/"
 CLASSES = "classes.json"
 
 

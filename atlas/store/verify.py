@@ -197,7 +197,7 @@ def _unclaimed(store: Store, plans: list[Plan], keys: list[str], known: set[str]
             continue
         if key in data:
             yield Finding("unfinished", key, "data without a receipt; the next build writes it again")
-        elif key not in small and not key.startswith(("logs/", schema.TABLES)):
+        elif key not in small and not key.startswith(("logs/", schema.CALIBRATIONS, schema.TABLES)):
             yield Finding("foreign", key, "no plan accounts for it")
         elif not key.startswith(("receipts/", "manifests/", schema.TABLES)) and _parsed(store.backend.get(key)) is None:
             yield Finding("torn", key, "it is no JSON")
