@@ -45,6 +45,8 @@ def catalogue(
     where the store is another network's or plan's, or cannot be written.
     """
     store = opened(model, place, note)
+    if images is not None:
+        images.compare(store)
     store.check(plans)
     with Progress() as progress:
         watch = progress.watch(store, plans)

@@ -28,7 +28,7 @@ class Report:
     statuses: dict[str, int] = field(default_factory=dict)
     """Of the pictures that were made."""
     images: dict[str, int] = field(default_factory=dict)
-    """How many images of the list have which status."""
+    """How many images have which status, of a run that has images: those that were shown before it too."""
     spent: dict[str, float] = field(default_factory=dict)
     """Seconds that collecting took, by phase, over all workers."""
     failed: list[str] = field(default_factory=list)
@@ -54,8 +54,6 @@ class Record:
                 if shard.stage == "features":
                     report.made += sum(statuses.values())
                     _add(report.statuses, statuses)
-                elif shard.stage == "images":
-                    _add(report.images, statuses)
                 if shard.stage in ("images", "statistics") and record.get("pass"):
                     _add(report.spent, record["pass"])
                 self._lines.append({"done": str(shard), "statuses": statuses, **record})

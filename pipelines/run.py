@@ -38,7 +38,8 @@ def describe(model: Model, note: str | None = None) -> dict[str, Any]:
     """What a store says of its network to people; `note` is a sentence for the home page."""
     labels = None if model.labels is None else len(model.labels)
     size = list(model.preprocessing.size)
-    return {"title": model.title, "random": model.random, "input": size, "labels": labels, "note": note}
+    known = {"title": model.title, "random": model.random, "input": size, "labels": labels, "note": note}
+    return known | {"layers": [layer.name for layer in model.layers]}
 
 
 def build(
@@ -80,7 +81,9 @@ def build(
     finally:
         with suppress(StoreError):  # a full disk has been complained of already
             record.write()
-            write_door(store)
+            door = write_door(store)
+            if images is not None:
+                record.report.images = door["images"]["statuses"]
     return record.report
 
 

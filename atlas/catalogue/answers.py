@@ -95,7 +95,7 @@ class Answers:
         """Which units never fired on the images, bool [c]; nobody where nothing was collected."""
         if not self.there:
             return np.zeros(self._layer.channels, bool)
-        return derived.silent(self.column("example_value"))
+        return derived.silent(*(self.column(name) for name in ("example_value", "least", "largest")))
 
     @cached_property
     def ratio(self) -> Values:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, SupportsIndex
 
 from atlas.catalogue.columns import UNITS
 from atlas.catalogue.derived import SILENT
@@ -95,7 +95,7 @@ def _column(name: str) -> str:
     return f'"{name}"'
 
 
-def _count(top: int) -> int:
-    if top < 0:
-        raise QueryError(f"top = {top}: how many units to give; none or more.")
+def _count(top: Any) -> int:
+    if not isinstance(top, SupportsIndex) or int(top) < 0:
+        raise QueryError(f"top = {top!r}: how many units to give; none or more.")
     return int(top)

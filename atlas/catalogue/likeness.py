@@ -24,9 +24,10 @@ BLOCK = 1024
 """Units that are compared with all others at a time."""
 
 
-def thinned(rows: int) -> slice:
-    """Which rows of the reference set likeness rests on: at most 1024, evenly spread."""
-    return slice(0, rows, -(-rows // IMAGES))
+def thinned(rows: int) -> Integers:
+    """Which rows of the reference set likeness rests on, rising: 1024, evenly spread, or all where there are fewer."""
+    kept = min(rows, IMAGES)
+    return np.arange(kept, dtype=np.int64) * rows // max(kept, 1)
 
 
 def scores(maxima: Floats) -> Floats:

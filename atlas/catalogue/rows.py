@@ -52,7 +52,7 @@ class Source:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self.plans = sorted(store.plans(), key=lambda plan: plan.layer.flops if plan.layer else 0)
+        self.plans = sorted(store.plans(), key=store.place_of)
         self.labels = Names(store.labels)
         relations = store.reduced(RELATIONS)
         self.related: list[str] = [] if relations is None else relations.record.get("layers") or []
@@ -187,7 +187,7 @@ def _answers(layer: LayerSource, source: Source) -> Chunk:
     chunk: Chunk = {name: column(array) for name, array in SHARED.items()}
     chunk["images"], chunk["example_value"] = int(column("seen")[0]), column("example_value")
     if chunk["images"]:
-        chunk["silent"] = derived.silent(chunk["example_value"])
+        chunk["silent"] = derived.silent(chunk["example_value"], chunk["least"], chunk["largest"])
     chunk |= {quantile(level): values for level, values in zip(LEVELS, column("quantile").T, strict=True)}
     best = column("class")[:, 0]
     chunk |= {

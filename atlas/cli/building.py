@@ -12,6 +12,7 @@ import typer
 from atlas.cli import options as o
 from atlas.cli.printing import complain, duration, program, say
 from atlas.errors import BuildFailed
+from atlas.plan import FEATURES, STATISTICS
 from atlas.store import Store
 from atlas.units import summary
 
@@ -73,7 +74,7 @@ def build(
     """
     from pipelines.catalogue import catalogue
 
-    o.require_work(images, crops, pictures)
+    o.require_work(images, crops, pictures, photographs)
     place = store or Path(f"{_file_name(model)}.atlas")
     loaded = o.load(model, weights, labels, preprocessing)
     measured = o.measured(spectrum)
@@ -150,7 +151,12 @@ def finish(report: Report, place: Path) -> None:
 def left_behind(place: Path) -> Iterator[str]:
     """What was asked for by an earlier command and is not there: this one was not told to go on with it."""
     store = Store.open(place)
-    for plan in store.plans():
+    plans = store.plans()
+    collected = {plan.layer_name for plan in plans if plan.stage == STATISTICS.name}
+    alone = [p.layer_name for p in plans if p.stage == FEATURES.name and p.layer_name not in collected]
+    if collected and alone:
+        yield f"No statistics of {', '.join(alone)}: give the same --images to collect them too."
+    for plan in plans:
         left = sum(map(len, store.todo(plan)))
         if left:
             what = f"{plan.stage} of {plan.layer_name}" if plan.layer_name else plan.stage

@@ -98,12 +98,14 @@ def load(model: str, weights: Path | None, labels: Path | None, preprocessing: s
     return load_model(model, weights=weights, labels=labels, preprocessing=given)
 
 
-def require_work(images: list[str] | None, crops: int | None, pictures: bool) -> None:
-    """Raise `AtlasError` where options ask for nothing, or for crops of no image."""
+def require_work(images: list[str] | None, crops: int | None, pictures: bool, photographs: bool = True) -> None:
+    """Raise `AtlasError` where options ask for nothing, or say how images are taken and name none."""
     if not pictures and not images:
         raise AtlasError("--no-pictures without --images: there is nothing to build.")
     if crops is not None and not images:
         raise AtlasError("--crops without --images: of which images? Name them, or leave it out.")
+    if not photographs and not images:
+        raise AtlasError("--no-photographs without --images: of which images? Name them, or leave it out.")
 
 
 def plans(

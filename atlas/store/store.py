@@ -13,6 +13,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,16 @@ class Store:
         """Every plan in the store, in the order in which the network computes their layers."""
         keys = (key.removeprefix("plans/") for key in self.backend.list("plans/"))
         found = [plan for plan in map(self.plan, keys) if plan is not None]
-        return sorted(found, key=_order)
+        return sorted(found, key=lambda plan: (_stage(plan), *self.place_of(plan), plan.layer_name))
+
+    def place_of(self, plan: Plan) -> tuple[int, int]:
+        """What plans are sorted by to be in the network's order: of older stores what their layers cost to reach."""
+        return self._places.get(plan.layer_name, len(self._places)), plan.layer.flops if plan.layer else 0
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        """Every layer's place in the network, by its name; empty in stores that were made before they said."""
+        return {name: place for place, name in enumerate(self.model.get("layers") or ())}
 
     def plans_of(self, stage: str) -> list[Plan]:
         """The plans of one stage, in the order in which the network computes their layers."""
@@ -386,9 +396,8 @@ def _compare(ours: dict[str, Any], theirs: dict[str, Any], what: str) -> None:
         raise PlanMismatch(f"{what}: {'; '.join(lines)}. Ask for the same, or name another store with --store.")
 
 
-def _order(plan: Plan) -> tuple[int, int, str]:
-    flops = plan.layer.flops if plan.layer else 0
-    return list(STAGES).index(plan.stage) if plan.stage in STAGES else len(STAGES), flops, plan.layer_name
+def _stage(plan: Plan) -> int:
+    return list(STAGES).index(plan.stage) if plan.stage in STAGES else len(STAGES)
 
 
 def _folder(plan: Plan) -> str:

@@ -50,8 +50,14 @@ class Verified:
     findings: tuple[Finding, ...]
 
     @property
+    def strange(self) -> list[Finding]:
+        """Files that nothing of ours accounts for: no build makes or removes them."""
+        return [finding for finding in self.findings if finding.kind == "foreign" and not finding.receipt]
+
+    @property
     def damage(self) -> list[Finding]:
-        return [finding for finding in self.findings if finding.kind != "unfinished"]
+        """What the next build can make again, once it is forgotten."""
+        return [each for each in self.findings if each.kind != "unfinished" and each not in self.strange]
 
 
 def verify(store: Store) -> Verified:

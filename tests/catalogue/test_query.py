@@ -106,6 +106,16 @@ def test_an_answer_shows_itself(cat: Catalogue) -> None:
 # -- find --------------------------------------------------------------------------------------------------------------
 
 
+def test_which_tables_there_are_can_be_asked(cat: Catalogue) -> None:
+    assert {row[0] for row in cat.sql("show tables").rows} == {"units", "examples", "classes", "images"}
+
+
+@pytest.mark.parametrize("top", ["3", 2.5, -1])
+def test_how_many_is_a_number(cat: Catalogue, top: Any) -> None:
+    with pytest.raises(QueryError, match="how many units"):
+        cat.find(top=top)
+
+
 def names(cat: Catalogue, **asked: Any) -> list[str]:
     return [str(unit) for unit in cat.find(**asked)]
 

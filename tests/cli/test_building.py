@@ -159,7 +159,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 @pytest.mark.parametrize("where", ["--local", "--workers=1"])
 def test_a_full_disk_keeps_what_is_finished(run: Command, small_disk: Path, where: str) -> None:
     store = small_disk / "s"
-    settings = [*HASTY, "--set=size=64", "--set=level=100"]
+    settings = [*HASTY, "--set=size=64", "--set=level=100", "--set=deviation=0.01"]
     ran = run("build", TINY, "--layers", "second.1", "--store", store, where, *settings)
     assert ran.code == 1
     assert len(ran.complaints) == 1

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from atlas.cost import Calibration, Cost
-from atlas.models import Model, load_model, prepare
+from atlas.models import Model, Prepared, load_model, prepare
 from atlas.recipe import Numerics, Recipe
+from atlas.rendering import Rendered
 from atlas.rendering import calibration as rendering
 from atlas.store import Store
 from pipelines import calibration
@@ -38,14 +40,28 @@ def test_a_cost_is_of_any_number_of_steps_and_tries() -> None:
     assert cost.of(replace(recipe, redirected=99)) == pytest.approx(1 + 9 * 0.3 + 0.1), "the last step never is"
 
 
-def test_what_is_measured_grows_with_steps_and_with_the_network(model: Model) -> None:
-    numerics = numerics_for("cpu", 2)
-    early, late = (rendering.cost(prepare(model, model.layer(name)), RECIPE, numerics) for name in ("first.1", "head"))
-    for cost in (early, late):
-        assert cost.step > 0
-        assert cost.fixed > 0
-        assert math.isfinite(cost.redirected)
-    assert late.step > early.step, "the whole network costs more than its beginning"
+def test_what_is_measured_is_what_a_made_clock_says(monkeypatch: pytest.MonkeyPatch, model: Model) -> None:
+    now = [0.0]
+
+    def render(_p: Prepared, units: Sequence[int], recipe: Recipe, *_: object) -> Rendered:
+        watched = min(recipe.redirected, recipe.steps - 1)
+        now[0] += len(units) * 2 * (3 + 0.5 * recipe.steps + 0.25 * watched)
+        return Rendered.nothing(len(units), recipe)
+
+    def score(_p: Prepared, _s: object, units: Sequence[int], *_: object) -> None:
+        now[0] += len(units) * 2 * 1.0
+
+    monkeypatch.setattr(rendering, "render_units", render)
+    monkeypatch.setattr(rendering, "score_pictures", score)
+    monkeypatch.setattr(rendering, "clock", lambda _: now[0])
+    found = rendering.cost(prepare(model, model.layer("head")), RECIPE, numerics_for("cpu", 4))
+    assert found == Cost(fixed=4.0, step=0.5, redirected=0.75)
+
+
+def test_a_real_layer_costs_something(model: Model) -> None:
+    found = rendering.cost(prepare(model, model.layer("first.1")), RECIPE, numerics_for("cpu", 2))
+    assert min(found.fixed, found.step, found.redirected) >= 0
+    assert 0 < found.of(RECIPE) < math.inf
 
 
 def test_a_width_is_the_narrowest_of_those_that_cost_little(monkeypatch: pytest.MonkeyPatch, model: Model) -> None:
