@@ -29,6 +29,10 @@ class Report:
     """Of the pictures that were made."""
     images: dict[str, int] = field(default_factory=dict)
     """How many images of the list have which status."""
+    cells: dict[str, int] = field(default_factory=dict)
+    """How many pictures of an atlas's cells, of those that were made, have which status."""
+    grids: list[str] = field(default_factory=list)
+    """A line for each grid of an atlas whose cells were found."""
     spent: dict[str, float] = field(default_factory=dict)
     """Seconds that collecting took, by phase, over all workers."""
     failed: list[str] = field(default_factory=list)
@@ -56,10 +60,14 @@ class Record:
                     _add(report.statuses, statuses)
                 elif shard.stage == "images":
                     _add(report.images, statuses)
+                elif shard.stage == "icons":
+                    _add(report.cells, statuses)
                 if shard.stage in ("images", "statistics") and record.get("pass"):
                     _add(report.spent, record["pass"])
                 self._lines.append({"done": str(shard), "statuses": statuses, **record})
             case LayerDone(plan, items):
+                if plan.stage == "cells":
+                    report.grids.append(f"{plan.layer_name}, {plan.part[0]}: {items:,} of {plan.side**2:,} cells filled")
                 self._lines.append({"done": columns_of(plan), "items": items})
             case Finished(record):
                 self._lines.append({"done": "relations and tables", **record})

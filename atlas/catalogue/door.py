@@ -76,7 +76,7 @@ def _layer(store: Store, plans: list[Plan]) -> dict[str, Any]:
     """A layer, and how much of each stage is there."""
     layer = next(plan.layer for plan in plans if plan.layer is not None)
     shape = {"channels": layer.channels, "size": list(layer.size), "stride": layer.stride, "flops": layer.flops}
-    stages = {plan.stage: _stage(store, plan) for plan in plans}
+    stages = {plan.stage: _stage(store, plan) for plan in plans if not plan.part}
     return {"name": layer.name, "key": layer.key, "kind": layer.kind, **shape, **stages}
 
 

@@ -102,7 +102,7 @@ class LayerSource:
     def __init__(self, store: Store, plans: Sequence[Plan]) -> None:
         self.store = store
         self.layer: Layer = plans[0].on
-        self.plans = {plan.stage: plan for plan in plans}
+        self.plans = {plan.stage: plan for plan in plans if not plan.part}
 
     def receipt(self, stage: str) -> Receipt | None:
         """Of the columns of a stage; None where they are not written."""
