@@ -40,16 +40,9 @@ def made_store(request: pytest.FixtureRequest, tmp_path: Any) -> Callable[..., S
 
 @pytest.fixture(scope="session")
 def mapped(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with an activation atlas of three grids, and maps of a class and of a pair."""
-    from tests.atlased import door_with, lay_out_in
-    from tests.collected import collect_into
+    """A store that the pipelines made, with an activation atlas of three grids; it needs the builder's libraries."""
+    from tests.atlased import atlas_store
 
-    place = tmp_path_factory.mktemp("mapped") / "made.atlas"
-    store = make_store(place, layers={"features.3": 70, "features.4": 12}, size=48, labels=10)
-    store.put_labels([f"{name}, a kind of thing" for name in "abcdefghij"])
-    collect_into(store, images=40, crops=2)
-    layer = next(plan.on for plan in store.plans_of("features") if plan.layer_name == "features.3")
-    maps = {"all": (10, 20, 40), "winners-3": (10,), "pair-2-5": (10,)}
-    entries = {name: lay_out_in(store, layer, name, sides=sides) for name, sides in maps.items()}
-    door_with(store, {"features.3": entries})
-    return place
+    place = tmp_path_factory.mktemp("mapped")
+    atlas_store(place / "made.atlas", place / "images")
+    return place / "made.atlas"

@@ -19,7 +19,7 @@ import numpy as np
 from atlas.catalogue import derived
 from atlas.catalogue.cells import Cell
 from atlas.catalogue.query import Result
-from atlas.errors import StoreError, UnknownName
+from atlas.errors import UnknownName
 from atlas.store.schema import layer_key
 from atlas.units import Status
 
@@ -73,6 +73,11 @@ class Atlas:
         return int(self._row["samples"])
 
     @property
+    def placed(self) -> int:
+        """Those that are on it, and could be placed; 0 as long as it is not laid out."""
+        return int(self._row["placed"] or 0)
+
+    @property
     def grids(self) -> tuple[int, ...]:
         """The sides of its grids, from coarse to fine, as far as their cells are known."""
         return tuple(row["side"] for row in self._row["grids"] if row["filled"] is not None)
@@ -80,7 +85,7 @@ class Atlas:
     def grid(self, side: int | None = None) -> Grid:
         """The grid of `side` cells along each edge; the finest unless said. Raises `UnknownName`."""
         if not self.grids:
-            raise UnknownName(f"{self} has no cells yet: its build is going on, or stopped. Run it again to go on.")
+            raise UnknownName(f"{self} has no cells yet: its build goes on, or stopped. Run it again to go on.")
         wanted = self.grids[-1] if side is None else side
         if wanted not in self._grids:
             raise UnknownName(f"{self} has no grid of {wanted}. There are: {', '.join(map(str, self.grids))}.")
@@ -149,7 +154,7 @@ class Atlas:
 
     def __repr__(self) -> str:
         grids = ", ".join(map(str, self.grids)) or "none yet"
-        return f"<{self}: {self.samples:,} samples, grids {grids}>"
+        return f"<{self}: {self.placed:,} samples, grids {grids}>"
 
     def _repr_html_(self) -> str:
         from atlas.catalogue import show
@@ -240,7 +245,7 @@ class Grid:
 
     def picture(self, row: int) -> Values:
         """The picture of the `row`-th filled cell, uint8 [h,w,3]. Raises `UnknownName` where there is none yet."""
-        if not self.pictured:
+        if self.status[row] == Status.ABSENT:
             raise self._unready("no pictures")
         return np.asarray(self.atlas.read(f"{self.side}/icons/image", slice(row, row + 1))[0, 0])
 
@@ -296,9 +301,9 @@ class Grid:
             near = f" The nearest filled cell is at ({other.x:.3f}, {other.y:.3f})."
         return UnknownName(f"Cell ({column}, {row}) of grid {self.side} of {self.atlas} has {place}, too few.{near}")
 
-    def _unready(self, what: str) -> UnknownName | StoreError:
+    def _unready(self, what: str) -> UnknownName:
         return UnknownName(
-            f"Grid {self.side} of {self.atlas} has {what} yet: its build is going on, or stopped. Run it again to go on."
+            f"Grid {self.side} of {self.atlas} has {what} yet: its build goes on, or stopped. Run it again to go on."
         )
 
 

@@ -153,7 +153,7 @@ class Cell:
 
     @property
     def parent(self) -> Cell | None:
-        """The cell of the next coarser grid that it is a quarter of; None in the first grid, or where it is not filled."""
+        """The cell of the next coarser grid that it is a quarter of; None in the first, or where it is not filled."""
         grids, (column, row) = self.grid.atlas.grids, self.place
         at = grids.index(self.grid.side)
         return self.grid.atlas.grid(grids[at - 1]).find(column // 2, row // 2) if at else None

@@ -103,6 +103,8 @@ class LayerSource:
         self.store = store
         self.layer: Layer = plans[0].on
         self.plans = {plan.stage: plan for plan in plans if not plan.part}
+        self.parts = [plan for plan in plans if plan.part]
+        """Of its atlases: each stage of every map and grid."""
 
     def receipt(self, stage: str) -> Receipt | None:
         """Of the columns of a stage; None where they are not written."""

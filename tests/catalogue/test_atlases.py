@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -18,6 +20,8 @@ from atlas.catalogue.cells import Cell
 from atlas.errors import UnknownName
 from atlas.store import Store
 from atlas.units import Status
+
+pytestmark = pytest.mark.builder
 
 
 @pytest.fixture(scope="module")
@@ -191,8 +195,6 @@ def test_what_is_not_there_is_said_with_what_is(cat: Catalogue, shown: Atlas) ->
 
 
 def test_reading_an_atlas_needs_no_torch(mapped: Path) -> None:
-    import subprocess
-
     code = (
         f"import sys, atlas; a = next(l.atlas for l in atlas.open({str(mapped)!r}) if l.atlases); a.quality;"
         "c = next(iter(a.grid())); c.samples, c.units, c.image; print([n for n in ('torch', 'ray', 'umap', 'numba') "
@@ -203,8 +205,6 @@ def test_reading_an_atlas_needs_no_torch(mapped: Path) -> None:
 
 
 def test_an_atlas_in_the_making_shows_what_is_there(mapped: Path, tmp_path: Path) -> None:
-    import shutil
-
     place = tmp_path / "made.atlas"
     shutil.copytree(mapped, place)
     store = Store.open(place)
@@ -221,5 +221,5 @@ def test_an_atlas_in_the_making_shows_what_is_there(mapped: Path, tmp_path: Path
     assert all(sample.box is None for sample in cell.samples)
     assert shown.grids[1] not in shown.quality.apt
     for ask in (lambda: cell.image, shown.canvas):
-        with pytest.raises(UnknownName, match=r"yet: its build is going on"):
+        with pytest.raises(UnknownName, match=r"yet: its build goes on"):
             ask()

@@ -14,11 +14,12 @@ import atlas
 from atlas.catalogue.atlases import Atlas, Grid
 from atlas.catalogue.cells import Cell
 from atlas.serve import app_of
+from atlas.units import Status
 from tests.hosts import atlas_host, static_host
 from tests.viewer.conftest import answers_of, tree
 from tests.viewer.test_viewer import MEGABYTE, loaded, pixels
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.builder]
 
 FIT = 0.92
 """How much of the window's shorter side the whole map takes."""
@@ -96,7 +97,7 @@ def route(shown: Atlas) -> str:
 
 
 def test_a_map_shows_every_cell_in_its_place(quiet: Page, here: str, shown: Atlas) -> None:
-    quiet.goto(f"{here}{route(shown)}")
+    quiet.goto(f"{here}{route(shown)}?faint=no")
     side = shown.grids[0]
     canvas, grid = the_map(quiet, side), shown.grid(side)
     expect(quiet).to_have_title(f"Atlas of {shown.layer.name} – {shown.layer.catalogue.model['title']}")
@@ -104,7 +105,7 @@ def test_a_map_shows_every_cell_in_its_place(quiet: Page, here: str, shown: Atla
     expect(quiet.locator("footer")).to_contain_text("images")
     quiet.mouse.move(1, 1)
     drawn = grid.canvas()
-    for cell in [cell for cell in grid if cell.apt][::7]:
+    for cell in [cell for cell in grid if cell.status == "ok"][::7]:
         column, row = cell.place
         square = drawn[row * 80 : row * 80 + 80, column * 80 : column * 80 + 80]
         found = colour(canvas, *middle(canvas, cell), side=14)
@@ -232,19 +233,19 @@ def test_a_class_is_found_by_its_name_and_fades_what_does_not_speak_for_it(
     quiet: Page, here: str, shown: Atlas
 ) -> None:
     grid = shown.grid(shown.grids[0])
-    good = np.flatnonzero(grid.apt)
+    good = np.flatnonzero(grid.status == Status.OK)
     number = grid[full(grid).row].labels[0].number
     strength = shown.strength(number, grid.side)
     strong, weak = (grid[int(good[place])] for place in (strength[good].argmax(), strength[good].argmin()))
     name = shown.layer.catalogue.label(number)
     assert name
-    quiet.goto(f"{here}{route(shown)}")
+    quiet.goto(f"{here}{route(shown)}?faint=no")
     canvas = the_map(quiet)
     box = quiet.get_by_role("combobox", name="Look for a class")
     box.fill(name[:8])
     quiet.get_by_role("option", name=name, exact=True).click()
     expect(quiet.locator(".chosen")).to_contain_text(name.split(",")[0])
-    expect(quiet).to_have_url(re.compile(rf"class={number}$"))
+    expect(quiet).to_have_url(re.compile(rf"class={number}&faint=no$"))
     quiet.mouse.move(1, 1)
     expect(quiet.locator("footer")).to_contain_text("logits")
 
@@ -255,7 +256,7 @@ def test_a_class_is_found_by_its_name_and_fades_what_does_not_speak_for_it(
     assert opacity(weak) < 120
     if strength[good].min() < 0:
         quiet.get_by_role("button", name="against").click()
-        expect(quiet).to_have_url(re.compile(r"sign=against$"))
+        expect(quiet).to_have_url(re.compile(r"sign=against&"))
         quiet.wait_for_timeout(500)
         assert opacity(strong) < 40
         assert opacity(weak) > 200
@@ -267,8 +268,7 @@ def test_a_class_is_found_by_its_name_and_fades_what_does_not_speak_for_it(
 def test_unsure_pictures_are_faint_and_said_to_be(quiet: Page, here: str, shown: Atlas) -> None:
     grid = shown.grid(shown.grids[0])
     unsure = [cell for cell in grid if cell.status == "ok" and not cell.apt]
-    if not unsure:
-        pytest.fail("the store for this test has no unsure picture in its first grid")
+    assert unsure, "the store has no unsure picture in its first grid"
     quiet.goto(f"{here}{route(shown)}")
     canvas, cell = the_map(quiet), unsure[0]
     assert colour(canvas, *middle(canvas, cell))[3] < 90
@@ -346,7 +346,7 @@ def test_the_home_page_and_the_layer_lead_to_the_atlas(quiet: Page, here: str, s
     the_map(quiet)
     quiet.get_by_role("button", name="What is this?").click()
     told = quiet.locator(".about")
-    expect(told).to_contain_text(f"Each of {shown.samples:,} activations")
+    expect(told).to_contain_text(f"Each of {shown.placed:,} activations")
     expect(told).to_contain_text("So few images make clusters of images")
     expect(told).to_contain_text("Trustworthiness")
 
