@@ -20,7 +20,8 @@ from atlas.catalogue import derived
 from atlas.catalogue.cells import Cell
 from atlas.catalogue.query import Result
 from atlas.errors import UnknownName
-from atlas.store.schema import layer_key
+from atlas.store.layout import ACROSS, TILE
+from atlas.store.schema import atlas_key, layer_key
 from atlas.units import Status
 
 if TYPE_CHECKING:
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
 Values = np.ndarray[Any, Any]
 ALL = "all"
 """The map of all activations."""
-CELL, TILE = 80, 400
-"""Pixels along the edge of a cell on a tile, and of a tile (`atlas.layout.pyramid`)."""
+CELL = TILE // ACROSS
+"""Pixels along the edge of a cell on a tile."""
 
 
 class Canvas(np.ndarray[Any, np.dtype[np.uint8]]):
@@ -142,7 +143,7 @@ class Atlas:
 
     def read(self, path: str, rows: slice | None = None) -> Values:
         """An array of the map by its path below it. Raises `StoreError` where it is gone."""
-        return self.layer.catalogue.store.read(f"{layer_key(self.layer.layer)}/atlas/{self.name}/{path}", rows)
+        return self.layer.catalogue.store.read(f"{atlas_key(self.layer.layer)}/{self.name}/{path}", rows)
 
     def sample(self, name: str, number: int) -> int:
         """What the array `activations/NAME` (`image`, `crop`, `position`) holds of a sample."""
@@ -239,7 +240,7 @@ class Grid:
         """The grid's map as one picture, uint8 [80 side, 80 side, 3]; where no cell is filled it is grey."""
         if not self._tiled:
             raise self._unready("no tiles")
-        across = self.side * CELL // TILE
+        across = self.side // ACROSS
         tiles = self.atlas.read(f"{self.side}/tiles/tile").reshape(across, across, TILE, TILE, 3)
         return tiles.swapaxes(1, 2).reshape(self.side * CELL, self.side * CELL, 3).view(Canvas)
 

@@ -109,7 +109,9 @@ def direction(
     return Objective(lambda T: respond(T).mean(1), name, before=before)
 
 
-def alignments(layer: str, vectors: Tensor, *, power: float = 0.0, before: bool = False, centre: bool = False) -> Score:
+def alignments(
+    layer: str, vectors: Tensor, *, power: float = 0.0, before: bool = False, centre: bool = False
+) -> Score:
     """T -> Tensor[n,p]: what `direction` is the mean of, at each of the layer's p positions, or the centre alone."""
 
     def respond(T: Activations) -> Tensor:

@@ -14,7 +14,7 @@ import zarr
 from PIL import Image
 
 import atlas
-from atlas.catalogue import Catalogue
+from atlas.catalogue import Catalogue, write_tables
 from atlas.catalogue.atlases import Atlas, Canvas
 from atlas.catalogue.cells import Cell
 from atlas.errors import UnknownName
@@ -223,3 +223,52 @@ def test_an_atlas_in_the_making_shows_what_is_there(mapped: Path, tmp_path: Path
     for ask in (lambda: cell.image, shown.canvas):
         with pytest.raises(UnknownName, match=r"yet: its build goes on"):
             ask()
+
+
+def test_a_row_of_the_table_says_what_the_cell_says(cat: Catalogue, shown: Atlas) -> None:
+    table = shown.cells
+    rows = [dict(zip(table.columns, row, strict=True)) for row in table]
+    assert len(rows) == sum(len(shown.grid(side)) for side in shown.grids)
+    for row in rows[::17]:
+        cell = shown.cell(row["x"], row["y"], row["side"])
+        best, units = cell.labels, cell.units
+        assert (row["layer"], row["map"], row["cell"]) == (shown.layer.name, "all", cell.number)
+        assert (row["count"], row["status"], row["rank"], row["apt"]) == (cell.count, cell.status, cell.rank, cell.apt)
+        assert (row["class"], row["label"], row["label_2"]) == (best[0].number, best[0].name, best[1].name)
+        assert row["strength"] == pytest.approx(best[0].strength)
+        assert row["frequency_5"] == pytest.approx(best[4].frequency)
+        assert (row["unit"], row["value"]) == (str(units[0][0]), pytest.approx(units[0][1]))
+        nearest = cell.samples[0]
+        assert (row["image"], row["path"]) == (nearest.image.number, nearest.image.name)
+    label = rows[0]["label"]
+    found = cat.sql("select side, cell from atlas_cells where label = $label and map = 'all'", label=label).rows
+    assert sorted(found) == sorted((row["side"], row["cell"]) for row in rows if row["label"] == label)
+    maps = dict(cat.sql("select map, count(*) from atlas_cells group by map").rows)
+    assert maps.keys() == set(shown.layer.atlases)
+
+
+def test_the_table_is_made_again_when_a_grid_comes_or_goes(mapped: Path, tmp_path: Path) -> None:
+    place = tmp_path / "made.atlas"
+    shutil.copytree(mapped, place)
+    assert not write_tables(Store.open(place))  # the build has written it
+    receipt = next(place.glob("receipts/columns/icons/*/all/40.json"))
+    kept = receipt.read_bytes()
+    receipt.unlink()
+    assert "absent" in {status for (status,) in atlas.open(place).sql("select distinct status from atlas_cells")}
+    receipt.write_bytes(kept)
+    assert not write_tables(Store.open(place))
+
+
+def test_an_atlas_without_photographs_and_classes(mapped: Path, tmp_path: Path) -> None:
+    place = tmp_path / "made.atlas"
+    shutil.copytree(mapped, place)
+    store = Store.open(place)
+    door = store.get_json("catalogue.json")
+    door["images"] |= {"photographs": False, "classes": 0}
+    store.put_json("catalogue.json", door)
+    shown = next(layer.atlas for layer in atlas.open(place) if layer.atlases)
+    cell = next(iter(shown.grid(shown.grids[0])))
+    assert cell.patches == []
+    assert cell.samples[0].box is not None
+    with pytest.raises(UnknownName, match="There is no class 0"):
+        shown.strength(0)
