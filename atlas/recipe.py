@@ -291,7 +291,7 @@ class Sampling(Collection):
             raise AtlasError(f"--positions {self.positions}: at least 1 of each crop.")
         if self.each > MOST_OF_AN_IMAGE:
             raise AtlasError(
-                f"{self.crops} crops x {self.positions} positions: at most {MOST_OF_AN_IMAGE:,} activations of an image."
+                f"{self.crops} crops x {self.positions} positions: of an image at most {MOST_OF_AN_IMAGE:,} are kept."
             )
 
     @property

@@ -45,9 +45,7 @@ def make(worker: Worker, task: Task, index: int) -> Iterator[Event]:
         yield ShardDone(shard, {}, noted)
 
 
-def _collected(
-    worker: Worker, task: Task, index: int
-) -> tuple[Album, dict[str, Samples], dict[str, float], int]:
+def _collected(worker: Worker, task: Task, index: int) -> tuple[Album, dict[str, Samples], dict[str, float], int]:
     """A shard's images, the samples of each layer, seconds by phase, and the width they were shown at.
 
     Where a device's memory does not hold the plan's width, half of it is tried. The receipt says so: it moves bits.

@@ -3,13 +3,13 @@
     (layers, sampling, maps, grids, recipe) -> plans: activations -> layout -> cells -> icons -> tiles
                                                                              -> patches
 
-python -m pipelines.atlases MODEL --images IMAGES --atlas LAYERS --store FOLDER     # what `atlas build` does, for clusters
+python -m pipelines.atlases MODEL --images IMAGES --atlas LAYERS --store FOLDER    # as `atlas build`
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -156,12 +156,6 @@ def _class(model: Model, label: str) -> int:
         return int(label)
     hint = f"{model.spec} has the classes 0 to {model.classes - 1}."
     raise UnknownName.among("class", label, labels, hint=hint)
-
-
-def later(plan: Plan) -> Iterator[str]:
-    """What `atlas plan` says of a plan whose size is not known before the one it rests on is done."""
-    if plan.over == "cells":
-        yield f"at most {plan.side**2:,} cells"
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Where what a unit saw of a photograph is measured and cut out.
 
-    (images, plan, shard, [Example], measure) -> boxes on the photographs, pictures of what is in them -> store -> receipt
+    (images, shard, [Example], measure) -> boxes on the photographs, pictures of them -> store -> receipt
 
 Examples of any kind: those that drive a channel, and those that lie nearest to a cell of an atlas.
 """

@@ -84,7 +84,7 @@ def _measured(
     status = found.status[some]
     # A network that answers the stored picture with NaN has no number for it.
     status[(status == Status.OK) & ~np.isfinite(mean)] = Status.NAN
-    values = {"mean": mean, "peak": peak, "status": status}
+    values: dict[str, np.ndarray[Any, Any]] = {"mean": mean, "peak": peak, "status": status}
     if "attempt" in arrays(plan):
         values["attempt"] = found.attempt[some]
     answer = answers(prepared, stored[:, 0], numerics)

@@ -55,7 +55,9 @@ def _examples(store: Store, plan: Plan, sample: np.ndarray[Any, Any]) -> list[Ex
     group = f"layers/{plan.on.key}/{ACTIVATIONS.name}"
     image, crop, position = (store.read(f"{group}/{name}") for name in ("image", "crop", "position"))
     places = [tuple(map(int, at)) for at in np.argwhere(sample >= 0)]
-    found = [Example(at, int(image[row]), int(crop[row]), int(position[row])) for at in places if (row := sample[at]) >= 0]
+    found = [
+        Example(at, int(image[row]), int(crop[row]), int(position[row])) for at in places if (row := sample[at]) >= 0
+    ]
     return sorted(found, key=lambda one: (one.image, one.crop, one.place))
 
 

@@ -83,9 +83,7 @@ class _Collecting:
                 self._packed[layer.name].append(self._attributed(layer, x, batch.place, sampler.positions(layer)))
         self.seconds["classes"] += time.perf_counter() - passed
 
-    def _attributed(
-        self, layer: Layer, x: Tensor, place: NDArray[np.int64], drawn: Integers
-    ) -> Packed:
+    def _attributed(self, layer: Layer, x: Tensor, place: NDArray[np.int64], drawn: Integers) -> Packed:
         """Attributions of the positions `drawn` [n,count] in the rows `place` [n] of `x`.
 
         A row that does not count repeats the first that does, so that every position keeps its place.

@@ -123,9 +123,7 @@ class Batch:
         return units * variants
 
 
-def batches(
-    layer: str, units: Sequence[int], recipe: Recipe, width: int, aims: Aims | None = None
-) -> Iterator[Batch]:
+def batches(layer: str, units: Sequence[int], recipe: Recipe, width: int, aims: Aims | None = None) -> Iterator[Batch]:
     """Batches of `width` for all variants of `units`, which are channels unless there are `aims`.
 
     The diverse pictures of a unit see each other, so they stand in one batch: as many units as fit, one at least.

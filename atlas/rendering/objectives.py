@@ -109,9 +109,7 @@ def direction(
     return Objective(lambda T: respond(T).mean(1), name, before=before)
 
 
-def alignments(
-    layer: str, vectors: Tensor, *, power: float = 0.0, before: bool = False, centre: bool = False
-) -> Score:
+def alignments(layer: str, vectors: Tensor, *, power: float = 0.0, before: bool = False, centre: bool = False) -> Score:
     """T -> Tensor[n,p]: what `direction` is the mean of, at each of the layer's p positions, or the centre alone."""
 
     def respond(T: Activations) -> Tensor:
@@ -193,7 +191,8 @@ def _as_map(value: Tensor) -> Tensor:
     """Patch tokens [n,c,t] as the square map [n,c,h,w] they were cut from; anything else as it is."""
     if value.dim() != 3 or isqrt(value.shape[2]) ** 2 != value.shape[2]:
         return value
-    return value.unflatten(2, (isqrt(value.shape[2]), -1))
+    side = isqrt(value.shape[2])
+    return value.reshape(*value.shape[:2], side, side)
 
 
 def _name(kind: str, layer: str, indices: Sequence[int], before: bool) -> str:

@@ -36,7 +36,7 @@ from typing import Any
 import zarr
 from zarr.codecs import BytesCodec, ShardingCodec, ZstdCodec
 
-from atlas.plan import ATLAS, CELLS, EXAMPLES, FEATURES, ICONS, IMAGES, LAYOUT, STAGES, STATISTICS, Plan, place
+from atlas.plan import ATLAS, CELLS, EXAMPLES, FEATURES, ICONS, IMAGES, LAYOUT, STAGES, STATISTICS, Plan
 from atlas.store.backends import MemoryBackend
 from atlas.store.bridge import ZarrStore
 from atlas.store.codec import Gzip, Jpeg
