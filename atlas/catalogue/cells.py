@@ -89,7 +89,7 @@ class Cell:
     @property
     def direction(self) -> np.ndarray[Any, Any]:
         """The mean of its samples, float32 [c]."""
-        return self.grid.direction[self.row]
+        return np.asarray(self.grid.direction[self.row])
 
     @property
     def image(self) -> Image.Image:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -77,13 +78,13 @@ def middle(canvas: Locator, cell: Cell) -> tuple[float, float]:
     )
 
 
-def colour(canvas: Locator, x: float, y: float, side: int = 5) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+def colour(canvas: Locator, x: float, y: float, side: int = 5) -> np.ndarray[Any, Any]:
     """The mean colour and opacity around a point of the page, [4]."""
     box = canvas.bounding_box()
     assert box
     script = "(c, [x, y, s]) => Array.from(c.getContext('2d').getImageData(x - s, y - s, 2 * s, 2 * s).data)"
     data = canvas.evaluate(script, [round(x - box["x"]), round(y - box["y"]), side])
-    return np.array(data, float).reshape(-1, 4).mean(axis=0)
+    return np.asarray(np.array(data, float).reshape(-1, 4).mean(axis=0))
 
 
 def full(grid: Grid) -> Cell:
