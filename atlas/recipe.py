@@ -218,7 +218,7 @@ PRESETS = {
 }
 
 PRESETS["cell"] = replace(
-    PRESETS["quick"], name="cell", size=96, variants=("positive",), tries=2, draws=4, power=4.0, jitter=8.0
+    PRESETS["quick"], name="cell", size=96, steps=48, variants=("positive",), tries=2, draws=4, power=4.0, jitter=8.0
 )
 """For the cells of an atlas: small pictures, and the best of a few tries at each."""
 

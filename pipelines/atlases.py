@@ -27,8 +27,9 @@ KINDS = {"class": "winners", "strongest": "strongest"}
 """What a map of one class is called on the command line, and in a store."""
 GRIDS = (20,)
 """Sides of the grids unless said."""
-WHITENING = 1.0
-"""How far cells are set apart from all activations before they are rendered; see `AtlasRecipe.whitening`."""
+WHITENING = 0.0
+"""How far cells are set apart from all activations before they are rendered; see `AtlasRecipe.whitening`. Measured on
+SqueezeNet: what is set apart wholly is no longer what the cell is (docs/atlases.md)."""
 WIDEST = 64
 """Patches measured side by side at most, as examples."""
 REDUCED = Numerics(batch=1)

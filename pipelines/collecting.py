@@ -159,7 +159,8 @@ def _written(
 
 def _placed(numbers: Iterable[int], given: np.ndarray[Any, Any], values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Rows for the images `numbers`: those of `values`, which are of the images `given`; NaN for the others."""
-    where = {int(number): row for row, number in enumerate(given)}
+    # Where a network has no classes nothing is attributed to them.
+    where = {int(number): row for number, row in zip(given, range(len(values)), strict=False)}
     empty = np.full(values.shape[1:], np.nan, np.float32)
     return np.stack([values[where[number]] if number in where else empty for number in numbers]).astype(np.float32)
 

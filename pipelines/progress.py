@@ -120,7 +120,7 @@ class _Watcher:
     def _counted(self, plan: Plan) -> str:
         """What is said to be done of a layer."""
         words = {STATISTICS.name: "images' statistics", EXAMPLES.name: "units' examples"} | LAID
-        return words.get(plan.stage, WORK[plan.stage][1])
+        return words.get(plan.stage) or WORK[plan.stage][1]
 
     def _totals(self, store: Store, plans: Sequence[Plan]) -> dict[str, int]:
         """How much of each kind of work is left."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from atlas.plan import Plan
-from atlas.recipe import Recipe
+from atlas.recipe import LayoutRecipe, Recipe
 from atlas.store import Backend, Store
 from atlas.store.receipts import unfold
 from pipelines import atlases, collecting, features
@@ -57,6 +57,12 @@ def atlas_plans(
     shown = collecting.plans(model.identity, [], collection, numerics, {})
     sampling = atlases.sampled(collection, positions, relaxed=how.pop("relaxed", False))
     return shown + atlases.plans(model.identity, found, sampling, recipe, numerics, width=width, **how)
+
+
+def charting_plans(model: Model, images: Images) -> list[Plan]:
+    """Plans for two maps of the tiny network, of which one grid has more cells than a shard."""
+    layout = LayoutRecipe(neighbours=15)
+    return atlas_plans(model, images, "second.1", crops=1, maps=("all", "strongest-3"), grids=(5, 10), layout=layout)
 
 
 def build_in(

@@ -82,6 +82,7 @@ def build(
     atlas_settings: o.AtlasSettings = None,
     layout: o.Layout = None,
     relaxed: o.Relaxed = False,
+    whitening: o.Whitening = None,
 ) -> None:
     """Render every channel's feature visualization into a store; with --images also collect what drives it.
 
@@ -90,7 +91,7 @@ def build(
     """
     from pipelines.catalogue import catalogue
 
-    atlases = o.Atlases(atlas, grids, maps, positions, atlas_recipe, atlas_settings, layout, relaxed)
+    atlases = o.Atlases(atlas, grids, maps, positions, atlas_recipe, atlas_settings, layout, relaxed, whitening)
     atlases.check(images)
     if not pictures and not images:
         raise AtlasError("--no-pictures without --images: there is nothing to build.")

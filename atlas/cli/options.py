@@ -118,6 +118,13 @@ Layout = Annotated[
         "--layout", help="How activations are laid out: standard or class; by the second where a map is of classes."
     ),
 ]
+Whitening = Annotated[
+    float | None,
+    typer.Option(
+        "--whitening",
+        help="How far cells are set apart from all activations before they are pictured: 0, as unless said, to 1.",
+    ),
+]
 Relaxed = Annotated[
     bool,
     typer.Option("--relaxed", help="Max pools share their gradient out where activations are attributed to classes."),
@@ -195,6 +202,7 @@ class Atlases:
     settings: list[str] | None = None
     layout: str | None = None
     relaxed: bool = False
+    whitening: float | None = None
 
     def check(self, images: list[str] | None) -> None:
         """Raise `AtlasError` where something is said of atlases that are not asked for, or there are no images."""
@@ -245,6 +253,7 @@ def charting(
         maps=atlases.maps(model, asked.maps or []),
         grids=asked.sides(),
         layout=None if asked.layout is None else LayoutRecipe.named(asked.layout),
+        whitening=atlases.WHITENING if asked.whitening is None else asked.whitening,
         known=known_in(store),
     )
 

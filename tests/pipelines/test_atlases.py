@@ -63,8 +63,8 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Images:
 def chart(
     place: Backend, model: Model, images: Images, executor: Executor | None = None, **how: Any
 ) -> tuple[Store, Report]:
-    how = {"crops": 2, "positions": 4, "maps": MAPS, "grids": (5, 10)} | how
-    return build_in(place, model, atlas_plans(model, images, "body.1", **how), executor, images)
+    given: dict[str, Any] = {"crops": 2, "positions": 4, "maps": MAPS, "grids": (5, 10)} | how
+    return build_in(place, model, atlas_plans(model, images, "body.1", **given), executor, images)
 
 
 @pytest.fixture(scope="module")
@@ -118,9 +118,8 @@ def test_attributions_in_the_store_are_those_computed_directly(model: Model, ima
         assert picture is not None
         x = crops_of(picture, model.preprocessing, 2, seed=0, sha256=sha256)[crop].x
         network_input = model.preprocessing.normalise(x[None])
-        found = attribute(
-            model, model.layer("body.1"), network_input, torch.zeros(1, dtype=torch.int64), torch.tensor([position])
-        )
+        at = torch.zeros(1, dtype=torch.int64), torch.tensor([position])
+        found = attribute(model, model.layer("body.1"), network_input, *at)
         np.testing.assert_allclose(vectors[row], found.vectors[0].numpy(), rtol=2e-3, atol=1e-6)
         np.testing.assert_allclose(said[row], found.attribution[0].numpy(), rtol=2e-3, atol=1e-6)
 
@@ -230,13 +229,17 @@ FAULTS = [
 ]
 
 
+def test_the_same_bytes_in_another_order(model: Model, images: Images, whole: MemoryBackend) -> None:
+    backwards = MemoryBackend()
+    chart(backwards, model, images, Backwards())
+    assert contents(backwards) == contents(whole)
+
+
+@pytest.mark.slow
 def test_the_same_bytes_whoever_makes_it(
     model: Model, images: Images, whole: MemoryBackend, tmp_path: Path, ray_cluster: None
 ) -> None:
     expected = contents(whole)
-    backwards = MemoryBackend()
-    chart(backwards, model, images, Backwards())
-    assert contents(backwards) == expected
     faulty = FaultyBackend(tmp_path / "killed", FAULTS, tmp_path / "marks")
     store, report = chart(faulty, model, images, OnRay(numerics_for("cpu"), 2))
     assert not report.failed
@@ -266,6 +269,7 @@ def test_a_failed_image_moves_nobody_else(model: Model, images: Images, tmp_path
     """The same images without number 7: all that is known of the others is bit for bit the same."""
     for number in range(IMAGES):
         picture = look(images.source, images.source.entries[number], images.listed.sha256[number].tobytes()).picture
+        assert picture is not None
         Image.fromarray(picture).save(tmp_path / f"{number:03d}.png")
     (tmp_path / "007.png").write_text("no picture")
     (tmp_path / "999.png").write_text("no picture")
