@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from atlas.errors import PlanMismatch
-from atlas.plan import EXAMPLES, IMAGES, STATISTICS, Identity, Plan, Shard
+from atlas.plan import EXAMPLES, IMAGES, SAMPLES, STATISTICS, Identity, Plan, Shard
 from atlas.recipe import Collection, Numerics
-from atlas.store import Blocks, Data, Receipt, Store
+from atlas.store import Data, Receipt, Store
 from atlas.store.layout import TEXT, written_by
 from atlas.store.schema import LIST
 from atlas.store.text import texts, written
@@ -104,9 +104,10 @@ class Images:
         done = store.reduced(LIST)
         if done is None or done.plan != plan.id:
             listed = self.listed
-            path = Blocks((len(listed), TEXT), "uint8", lambda rows: written(listed.names[rows], TEXT))
-            data: Data = {"path": path, "sha256": listed.sha256, "same_as": listed.same_as}
-            stored = store.write_whole(plan, "driver", data)
+            names = (listed.names[start : start + SAMPLES] for start in range(0, len(listed), SAMPLES))
+            paths = (written(some, TEXT) for some in names)  # of a million names half a gigabyte
+            data: Data = {"sha256": listed.sha256, "same_as": listed.same_as}
+            stored = store.write_whole(plan, "driver", data, streamed={"path": paths})
             store.put_reduced(LIST, Receipt(plan.id, 0, (0, plan.total), tuple(stored)))
 
 
@@ -187,7 +188,8 @@ def _written(
 
 def _placed(numbers: Iterable[int], given: np.ndarray[Any, Any], values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Rows for the images `numbers`: those of `values`, which are of the images `given`; NaN for the others."""
-    where = {int(number): row for row, number in enumerate(given)}
+    # Where a network has no classes nothing is attributed to them.
+    where = {int(number): row for number, row in zip(given, range(len(values)), strict=False)}
     empty = np.full(values.shape[1:], np.nan, np.float32)
     return np.stack([values[where[number]] if number in where else empty for number in numbers]).astype(np.float32)
 

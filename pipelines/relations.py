@@ -15,8 +15,8 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from atlas.catalogue import likeness, write_tables
-from atlas.plan import IMAGES, STATISTICS, Plan, fingerprint
-from atlas.store import Blocks, Receipt, Store, Stored
+from atlas.plan import IMAGES, SAMPLES, STATISTICS, Plan, fingerprint
+from atlas.store import Receipt, Store, Stored
 from atlas.store.layout import EXCITED, NEIGHBOURS
 from atlas.store.schema import RELATIONS, columns_receipt, group_key
 
@@ -86,16 +86,13 @@ def _excited(store: Store, plans: list[Plan]) -> list[Stored]:
     for number, plan in enumerate(plans):
         excited.add(number, members, likeness.scores(_maxima(store, plan)))
     _add_examples(excited, members, examples)
-    shape = (collection.count, EXCITED)
-    return store.write_whole(
-        images,
-        "relations",
-        {
-            "excited_layer": Blocks(shape, "int32", lambda rows: excited.of(rows).layer),
-            "excited_unit": Blocks(shape, "int32", lambda rows: excited.of(rows).unit),
-            "excited_score": Blocks(shape, "float32", lambda rows: excited.of(rows).score),
-        },
-    )
+    spans = [slice(start, min(start + SAMPLES, collection.count)) for start in range(0, collection.count, SAMPLES)]
+    columns = {
+        "excited_layer": (excited.of(rows).layer for rows in spans),
+        "excited_unit": (excited.of(rows).unit for rows in spans),
+        "excited_score": (excited.of(rows).score for rows in spans),
+    }
+    return store.write_whole(images, "relations", {}, streamed=columns)
 
 
 class Scored(NamedTuple):

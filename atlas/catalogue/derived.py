@@ -1,6 +1,7 @@
 """What follows from a unit's picture and its best real examples: the ratio of the two, and whether it ever fired.
 
 peak [c], value of the best example [c] -> ratio [c]        examples, extremes -> silent [c]
+status, rank [n] -> apt [n]
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ EXTREME = {"positive": 0, "negative": 1}
 """Which of a unit's extremes (`atlas.store.layout.EXTREMES`) holds the best example of a variant."""
 SIGN = {"positive": 1, "negative": -1}
 NAMES = {int(status): status.name.lower() for status in Status}
+TOP = 0.02
+"""A cell's own picture is to be among this share of its grid's."""
 SILENT = "silent"
 """The status of a unit that never fired on the images that were shown, whatever became of its picture."""
 
@@ -41,6 +44,15 @@ def silent(example_value: Floats, least: Floats, largest: Floats) -> Flags:
     """
     flags: Flags = example_value[:, 0, 0] <= 0
     return flags & (least == largest) if (least < 0).any() else flags
+
+
+def apt(status: np.ndarray[Any, Any], rank: np.ndarray[Any, Any]) -> Flags:
+    """Which cells' pictures can be relied on: `ok`, and among the 2% of the grid that point nearest to them. bool [n].
+
+    status, rank [n]: the codes, and how many other cells' pictures point no less near to each cell's direction.
+    """
+    flags: Flags = (status == Status.OK) & (rank >= 0) & (rank < max(1, int(TOP * len(rank))))
+    return flags
 
 
 def statuses(codes: np.ndarray[Any, Any], never: Flags | None) -> np.ndarray[Any, Any]:

@@ -79,23 +79,28 @@ class Source:
         return np.array(texts(self.store.read("images/path", rows)), object)
 
     def paths_of(self, images: Values) -> Values:
-        """The names of images that are examples, object [m], by their numbers [m]."""
-        numbers, names = self._examples
-        return names[np.searchsorted(numbers, images)]
-
-    @cached_property
-    def _examples(self) -> tuple[Values, Values]:
-        """The images that are anybody's example, rising, and their names: never those of all images at once."""
-        layers = [layer for layer in self.layers if layer.has(STATISTICS.name)]
-        found = [np.unique(layer.column(STATISTICS.name, "example_image")) for layer in layers]
-        numbers = np.unique(np.concatenate([np.zeros(0, np.int32), *found]))
-        numbers = numbers[numbers >= 0]
+        """The names of some images, object [m], by their numbers [m]: never those of all at once."""
+        numbers, place = np.unique(images, return_inverse=True)
         names = np.empty(len(numbers), object)
         for rows in _spans(0 if self.images is None else self.images.total):
             here = slice(*np.searchsorted(numbers, (rows.start, rows.stop)))
             if here.start < here.stop:
                 names[here] = self.paths(rows)[numbers[here] - rows.start]
-        return numbers, names
+        return names[place]
+
+    def example_paths(self, images: Values) -> Values:
+        """As `paths_of`, of images that are anybody's example: their names are read once for all layers."""
+        numbers, names = self._examples
+        return names[np.searchsorted(numbers, images)]
+
+    @cached_property
+    def _examples(self) -> tuple[Values, Values]:
+        """The images that are anybody's example, rising, and their names."""
+        layers = [layer for layer in self.layers if layer.has(STATISTICS.name)]
+        found = [np.unique(layer.column(STATISTICS.name, "example_image")) for layer in layers]
+        numbers = np.unique(np.concatenate([np.zeros(0, np.int32), *found]))
+        numbers = numbers[numbers >= 0]
+        return numbers, self.paths_of(numbers)
 
 
 class Names:
@@ -116,7 +121,9 @@ class LayerSource:
     def __init__(self, store: Store, plans: Sequence[Plan]) -> None:
         self.store = store
         self.layer: Layer = plans[0].on
-        self.plans = {plan.stage: plan for plan in plans}
+        self.plans = {plan.stage: plan for plan in plans if not plan.part}
+        self.parts = [plan for plan in plans if plan.part]
+        """Of its atlases: each stage of every map and grid."""
 
     def receipt(self, stage: str) -> Receipt | None:
         """Of the columns of a stage; None where they are not written."""
@@ -211,7 +218,7 @@ def examples(source: Source) -> Iterator[Chunk]:
         there = image >= 0
         unit, extreme, rank = (places.astype(np.int32) for places in np.nonzero(there))
         chunk = layer.common | {"index": unit, "rank": rank + 1, "image": image[there]}
-        chunk |= {"extreme": np.array(EXTREMES, object)[extreme], "path": source.paths_of(image[there])}
+        chunk |= {"extreme": np.array(EXTREMES, object)[extreme], "path": source.example_paths(image[there])}
         for name in ("crop", "position", "value"):
             chunk[name] = layer.column(STATISTICS.name, f"example_{name}")[there]
         if layer.has(EXAMPLES.name):

@@ -1,6 +1,6 @@
 """How a catalogue shows itself in a notebook.
 
-Catalogue | LayerView | UnitView -> HTML, contact sheets
+Catalogue | LayerView | UnitView | Atlas | Cell -> HTML, contact sheets
 """
 
 from __future__ import annotations
@@ -15,11 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from atlas.errors import UnknownName
 from atlas.units import Status
 
 if TYPE_CHECKING:
     from atlas.catalogue.answers import Example
+    from atlas.catalogue.atlases import Atlas
     from atlas.catalogue.catalogue import Catalogue, LayerView, UnitView
+    from atlas.catalogue.cells import Cell
     from atlas.catalogue.images import ImageView
 
 GAP = 2
@@ -28,6 +31,8 @@ SAID = 4
 """Classes and neighbours that are named beside a unit's pictures."""
 WALL = 64
 """Units of a layer without pictures that are shown by an image each."""
+WIDE = 720
+"""Pixels along the edge of a map at most."""
 ROWS = 20
 """Rows of a table that are shown."""
 
@@ -94,6 +99,35 @@ def image(image: ImageView) -> str:
     return f"<div><b>{escape(image.name)}</b></div>{shown}{lines}"
 
 
+def atlas(atlas: Atlas) -> str:
+    """The first grid's map, and how much there is of it."""
+    head = f"<div>{escape(repr(atlas))}</div>"
+    try:
+        canvas = Image.fromarray(np.asarray(atlas.grid(atlas.grids[0]).canvas()))
+    except (IndexError, UnknownName):  # still in the making
+        return head
+    canvas.thumbnail((WIDE, WIDE), Image.Resampling.LANCZOS)
+    return f"{head}{_img(canvas, str(atlas))}"
+
+
+def atlas_cell(cell: Cell) -> str:
+    """A cell's picture beside what its nearest samples saw, and what it speaks for."""
+    made = _img(cell.image, "its picture") if cell.status == "ok" else escape(cell.status)
+    real = "".join(_img(patch, "what a sample of it saw") for patch in cell.patches)
+    classes = ", ".join(f"{one.name or one.number} {one.strength:.3g} ({one.frequency:.0%})" for one in cell.labels)
+    units = ", ".join(f"{unit} {value:.3g}" for unit, value in cell.units[:SAID])
+    told = {"classes": classes, "units": units, "picture": "" if cell.apt else "unsure"}
+    lines = "".join(f"<div>{what}: {escape(said)}</div>" for what, said in told.items() if said)
+    return f"<div><b>{escape(repr(cell))}</b></div>{made} {real}{lines}"
+
+
+def png(pixels: np.ndarray[Any, Any]) -> bytes:
+    """Pixels uint8 [h,w,3] as a PNG file."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
 def _answers(unit: UnitView) -> str:
     """What raises and lowers a unit most among the images, and what else they say; nothing where there are none."""
     if not unit.layer.answers.there:
@@ -151,6 +185,5 @@ def _more(rows: Sequence[Any]) -> str:
 
 
 def _img(picture: Image.Image, alt: str) -> str:
-    file = io.BytesIO()
-    picture.save(file, "PNG")
-    return f"<img alt='{escape(alt)}' src='data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}'>"
+    file = base64.b64encode(png(np.asarray(picture))).decode()
+    return f"<img alt='{escape(alt)}' src='data:image/png;base64,{file}'>"

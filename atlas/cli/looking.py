@@ -10,8 +10,9 @@ import typer
 
 from atlas.cli import options as o
 from atlas.cli.printing import complain, count, duration, out, say, table
-from atlas.plan import SAMPLES, Plan
-from atlas.recipe import REFERENCE
+from atlas.plan import ACTIVATIONS, ICONS, LAYOUT, SAMPLES, Plan
+from atlas.recipe import REFERENCE, Collection
+from atlas.store.layout import LISTED
 
 if TYPE_CHECKING:
     from atlas.cost import Calibration
@@ -96,6 +97,13 @@ def plan(
     crops: o.Crops = None,
     pictures: o.Pictures = True,
     spectrum: o.Spectrum = None,
+    atlas: o.Atlas = None,
+    grids: o.Grids = None,
+    maps: o.Maps = None,
+    positions: o.Positions = None,
+    atlas_recipe: o.AtlasRecipeName = "cell",
+    atlas_settings: o.AtlasSettings = None,
+    layout: o.Layout = None,
     calibrate: Annotated[
         bool,
         typer.Option(
@@ -107,6 +115,10 @@ def plan(
 ) -> None:
     """Show what `atlas build` would do: units, pictures, images, cost. Nothing is written but a calibration."""
     o.require_work(images, crops, pictures)
+    atlases = o.Atlases(atlas, grids, maps, positions, atlas_recipe, atlas_settings, layout)
+    atlases.check(images)
+    from atlas.collecting import open_images
+
     loaded = o.load(model, weights, None, preprocessing)
     measured = o.measured(spectrum)
     plans = o.plans(loaded, layers, recipe, settings, device, batch, measured, store)
@@ -114,7 +126,10 @@ def plan(
         cost = _calibrated(loaded, plans, batch, measured, store) if calibrate else o.calibration(store, plans)
         _plan_pictures(plans, o.left_in(store, plans), cost)
     if images:
-        _plan_images(loaded, [each.on for each in plans], o.places(images), crops or o.CROPS)
+        found = len(open_images(o.places(images)).entries)
+        _plan_images(loaded, [each.on for each in plans], found, crops or o.CROPS)
+        shown = Collection("", found, loaded.classes, crops or o.CROPS)
+        _plan_atlases(o.charting(loaded, atlases, shown, device, batch, store))
 
 
 def _calibrated(
@@ -153,12 +168,10 @@ def _plan_pictures(plans: list[Plan], left: dict[Plan, int], cost: Calibration |
     )
 
 
-def _plan_images(model: Model, layers: list[Layer], given: list[str], crops: int) -> None:
+def _plan_images(model: Model, layers: list[Layer], found: int, crops: int) -> None:
     """What showing images to the network would cost, and what would be kept of them."""
-    from atlas.collecting import open_images
     from atlas.store.layout import FIELDS
 
-    found = len(open_images(given).entries)
     whole = max((layer.flops for layer in model.layers), default=0)
     channels, shards = sum(layer.channels for layer in layers), -(-found // SAMPLES)
     size = channels * (shards * FIELDS + 2 * min(found, REFERENCE)) * 4 + channels * 18 * 3_500 + found * 5_000
@@ -166,6 +179,35 @@ def _plan_images(model: Model, layers: list[Layer], given: list[str], crops: int
         f"{found:,} images, {crops} crops of each: {count(found * crops * whole)}FLOP once for all layers, then "
         f"{channels * 18:,} examples; about {size / 1e6:,.0f} MB at most."
     )
+
+
+def _plan_atlases(plans: list[Plan]) -> None:
+    """What the atlases of some layers would be made of: a line for each of their stages."""
+    for each in plans:
+        name = " ".join([each.layer_name, *each.part])
+        match each.stage:
+            case ACTIVATIONS.name:
+                sampling = each.sampling
+                told = f"{sampling.samples:,} activations, {sampling.crops} crops x {sampling.positions} of each image"
+                size = sampling.samples * 2 * (each.on.channels + min(sampling.classes, LISTED))
+                out.print(f"{name}: {told}, attributed to {sampling.classes:,} classes; about {size / 1e6:,.0f} MB.")
+            case LAYOUT.name:
+                laid = each.charting.layout
+                out.print(f"{name}: laid out by `{laid.name}`, fitted on at most {laid.most:,} of them.")
+            case ICONS.name:
+                cells, recipe = each.side**2, each.rendering
+                times = recipe.steps * recipe.tries
+                flops = times * 3 * each.on.flops * cells * recipe.size**2 // _area(each)
+                out.print(
+                    f"{name}: at most {cells:,} cells, {recipe.size} px in {recipe.tries} x {recipe.steps} steps: at "
+                    f"most {count(flops)}FLOP."
+                )
+
+
+def _area(plan: Plan) -> int:
+    """Pixels of the network's own input."""
+    height, width = plan.identity.preprocessing["size"]
+    return int(height * width)
 
 
 def _time(plans: list[Plan], flops: float, seconds: float | None) -> str:

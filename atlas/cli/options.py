@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +11,7 @@ import typer
 
 from atlas.errors import AtlasError, ImagesError, NotAStore
 from atlas.plan import Plan
-from atlas.recipe import Collection, Recipe
+from atlas.recipe import Collection, LayoutRecipe, Recipe
 from atlas.store import Store
 
 if TYPE_CHECKING:
@@ -83,6 +83,55 @@ Crops = Annotated[
 ]
 Pictures = Annotated[
     bool, typer.Option("--pictures/--no-pictures", help="Render feature visualizations, or collect images alone.")
+]
+Atlas = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--atlas",
+        metavar="LAYERS",
+        help="Layers whose activations of the images are laid out as an activation atlas, named as with --layers.",
+    ),
+]
+Grids = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--grids", metavar="SIDES", help="Cells along each edge of an atlas's grids: 20,40,80; 20 unless said."
+    ),
+]
+Maps = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--map",
+        metavar="MAP",
+        help="What an atlas is of: all (unless said), class=LABEL, strongest=LABEL, pair=LABEL,LABEL. Repeat it.",
+    ),
+]
+Positions = Annotated[
+    int | None, typer.Option("--positions", min=1, help="Activations an atlas keeps of each crop; 1 unless said.")
+]
+AtlasRecipeName = Annotated[
+    str, typer.Option("--atlas-recipe", help="How pictures of an atlas's cells are made: cell, quick, ...")
+]
+AtlasSettings = Annotated[
+    list[str] | None,
+    typer.Option("--atlas-set", metavar="KNOB=VALUE", help="Change a knob of that recipe: --atlas-set steps=96."),
+]
+Layout = Annotated[
+    str | None,
+    typer.Option(
+        "--layout", help="How activations are laid out: standard or class; by the second where a map is of classes."
+    ),
+]
+Whitening = Annotated[
+    float | None,
+    typer.Option(
+        "--whitening",
+        help="How far cells are set apart from all activations before they are pictured: 0, as unless said, to 1.",
+    ),
+]
+Relaxed = Annotated[
+    bool,
+    typer.Option("--relaxed", help="Max pools share their gradient out where activations are attributed to classes."),
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 Batch = Annotated[int | None, typer.Option("--batch", min=2, help="Pictures optimised side by side.")]
@@ -182,6 +231,82 @@ def collecting(model: Model, layers: list[str] | None, collection: Collection, d
     numerics = numerics_for(device)
     width = WIDTHS_OF_COLLECTING[numerics.device]
     return collecting.plans(model.identity, found, collection, replace(numerics, batch=width), units)
+
+
+@dataclass(frozen=True)
+class Atlases:
+    """What was said of activation atlases."""
+
+    layers: list[str] | None
+    grids: list[str] | None = None
+    maps: list[str] | None = None
+    positions: int | None = None
+    recipe: str = "cell"
+    settings: list[str] | None = None
+    layout: str | None = None
+    relaxed: bool = False
+    whitening: float | None = None
+
+    def check(self, images: list[str] | None) -> None:
+        """Raise `AtlasError` where something is said of atlases that are not asked for, or there are no images."""
+        if self.layers is None:
+            said = {
+                "--grids": self.grids,
+                "--map": self.maps,
+                "--positions": self.positions,
+                "--atlas-set": self.settings,
+            }
+            for option in (option for option, value in said.items() if value):
+                raise AtlasError(f"{option} without --atlas: of which layers? Name them, or leave it out.")
+        elif not images:
+            raise AtlasError("--atlas without --images: an atlas is made of what images activate. Name them: --images.")
+        elif not split(self.layers):
+            raise AtlasError("--atlas names no layer: give names or globs, as features.11.")
+
+    def sides(self) -> list[int]:
+        """The sides of the grids. Raises `AtlasError` for what is no number."""
+        from pipelines.atlases import GRIDS
+
+        texts = split(self.grids) or list(map(str, GRIDS))
+        for text in texts:
+            if not text.isdigit():
+                raise AtlasError(f"--grids {text}: the sides of grids are whole numbers, as 20,40.")
+        return [int(text) for text in texts]
+
+
+def charting(
+    model: Model, asked: Atlases, collection: Collection, device: str, batch: int | None, store: Path | None
+) -> list[Plan]:
+    """The plans of the atlases that were asked for."""
+    from pipelines import atlases
+    from pipelines.numerics import WIDTHS_OF_SAMPLING, numerics_for
+
+    if asked.layers is None:
+        return []
+    found = model.select(split(asked.layers))
+    changes = [*(asked.settings or []), *(["variants=positive"] if asked.recipe != "cell" else [])]
+    numerics = numerics_for(device, batch)
+    return atlases.plans(
+        model.identity,
+        found,
+        atlases.sampled(collection, asked.positions or 1, relaxed=asked.relaxed),
+        Recipe.parse(asked.recipe, changes),
+        numerics,
+        width=WIDTHS_OF_SAMPLING[numerics.device],
+        maps=atlases.maps(model, asked.maps or []),
+        grids=asked.sides(),
+        layout=None if asked.layout is None else LayoutRecipe.named(asked.layout),
+        whitening=atlases.WHITENING if asked.whitening is None else asked.whitening,
+        known=known_in(store),
+    )
+
+
+def known_in(store: Path | None) -> list[Plan]:
+    """The plans that a store holds already; none where there is no store."""
+    try:
+        return [] if store is None else Store.open(store).plans()
+    except NotAStore:
+        return []
 
 
 def split(texts: Sequence[str] | None) -> list[str]:

@@ -11,7 +11,7 @@ import typer
 from atlas.cli.printing import complain, duration, say, table
 from atlas.errors import BuildFailed, StoreError
 from atlas.plan import IMAGES, Plan, columns_of
-from atlas.recipe import Recipe
+from atlas.recipe import AtlasRecipe, Recipe, Sampling
 from atlas.store import Store
 from atlas.store import repair as mend
 from atlas.store import verify as hold_against
@@ -55,10 +55,20 @@ def _failed(store: Store, plans: list[Plan], logs: list[dict[str, Any]]) -> dict
 
 def _row(store: Store, plan: Plan) -> tuple[object, ...]:
     left, asked = sum(map(len, store.todo(plan))), sum(map(len, plan.shards))
+    done = bool(plan.wanted or plan.over == "whole") and not left and store.columns_done(plan)
+    if plan.over == "whole":
+        asked, left = 1, int(not done)
+    layer, complete = " ".join([plan.layer_name, *plan.part]), "yes" if done else "no"
+    return plan.stage, layer, _how(plan), asked or "?", asked - left, left, complete
+
+
+def _how(plan: Plan) -> str:
+    """How a stage is done, in a few words."""
     how = plan.recipe
-    recipe = how.name if isinstance(how, Recipe) else f"{how.count:,} images, {how.crops} crops"
-    complete = "yes" if not left and store.columns_done(plan) else "no"
-    return plan.stage, plan.layer_name, recipe, asked, asked - left, left, complete
+    if isinstance(how, Recipe | AtlasRecipe):
+        return how.name
+    positions = f", {how.positions} of each" if isinstance(how, Sampling) else ""
+    return f"{how.count:,} images, {how.crops} crops{positions}"
 
 
 def _images(store: Store) -> dict[str, int]:

@@ -3,12 +3,11 @@
 from atlas.store.backends import Backend, LocalBackend, MemoryBackend, backend_at
 from atlas.store.codec import as_stored
 from atlas.store.receipts import Receipt, Stored, digest_of
-from atlas.store.store import Blocks, Data, Store, check_version
+from atlas.store.store import Data, Store, check_version
 from atlas.store.verify import Finding, Verified, repair, verify
 
 __all__ = [
     "Backend",
-    "Blocks",
     "Data",
     "Finding",
     "LocalBackend",
