@@ -11,6 +11,7 @@ import pytest
 
 import atlas
 from atlas.catalogue import Catalogue, query, show
+from atlas.catalogue.columns import TABLES
 from atlas.errors import QueryError, UnknownName
 from atlas.store import MemoryBackend
 from tests.collected import collect_into
@@ -107,7 +108,7 @@ def test_an_answer_shows_itself(cat: Catalogue) -> None:
 
 
 def test_which_tables_there_are_can_be_asked(cat: Catalogue) -> None:
-    assert {row[0] for row in cat.sql("show tables").rows} == {"units", "examples", "classes", "images"}
+    assert {row[0] for row in cat.sql("show tables").rows} == set(TABLES)
 
 
 @pytest.mark.parametrize("top", ["3", 2.5, -1])
