@@ -4,8 +4,8 @@
 
 Images are four squares of colours that lie about 200 middles; the network's layer answers each position with 512 waves
 of its colour, and its classes are the middles. Grid 20 is pictured by the recipe `cell`, the others by two steps, since
-what a picture costs is known. Everything goes the way of `atlas build`: data set, decoding, crops, Ray, store. Memory is
-the most that all processes held together, each page counted once (PSS).
+what a picture costs is known. Everything goes the way of `atlas build`: data set, decoding, crops, Ray, store. Memory
+is the most that all processes held together, each page counted once (PSS).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -143,15 +144,8 @@ def run(place: Path, workers: int) -> Store:
         plans += [plan for plan in made if plan.names not in {other.names for other in plans}]
     store, times = Store.create(place, model.identity, describe(model)), Times()
     with connect(workers=workers), Progress() as progress:
-        watch = progress.watch(store, plans)
-        report = build(
-            store,
-            model,
-            plans,
-            OnRay(numerics, workers),
-            images=shown,
-            watch=lambda event: (times(event), watch(event)),
-        )
+        times.shown = progress.watch(store, plans)
+        report = build(store, model, plans, OnRay(numerics, workers), images=shown, watch=times)
     if report.failed:
         raise RuntimeError(report.failed[0])
     times.tell(store)
@@ -160,13 +154,15 @@ def run(place: Path, workers: int) -> Store:
 
 
 class Times:
-    """When each stage was done."""
+    """When each stage was done. Passes events on to `shown`."""
 
     def __init__(self) -> None:
+        self.shown: Callable[[Event], None] = print
         self._last: dict[tuple[str, tuple[str, ...]], float] = {}
         self._began = time.monotonic()
 
     def __call__(self, event: Event) -> None:
+        self.shown(event)
         now = time.monotonic() - self._began
         if isinstance(event, ShardDone):
             self._last[event.shard.stage, event.shard.part] = now
@@ -214,9 +210,8 @@ def tell(store: Store, plan: Plan, cell: NDArray[np.int32], own: NDArray[np.int6
     """A grid's figures. Raises `RuntimeError` where a sample is in no cell, or in several."""
     group, placed = group_key(plan), own >= 0
     count = store.read(f"{group}/count")
-    if not (
-        np.array_equal(cell >= 0, placed) and np.array_equal(count, np.bincount(cell[placed], minlength=len(count)))
-    ):
+    members = np.bincount(cell[placed], minlength=len(count))
+    if not (np.array_equal(cell >= 0, placed) and np.array_equal(count, members)):
         raise RuntimeError("a sample is in no cell, or in several")
     filled, label = store.read(f"{group}/cell"), store.read(f"{group}/label")[:, 0]
     filled = filled[filled >= 0]
@@ -224,11 +219,9 @@ def tell(store: Store, plan: Plan, cell: NDArray[np.int32], own: NDArray[np.int6
     np.add.at(votes, (cell[placed], own[placed]), 1)
     right = (votes[filled].argmax(axis=1) == label[: len(filled)]).mean()
     pure = votes.max(axis=1).sum() / placed.sum()
-    rank = store.read(f"{group}/icons/rank")[: len(filled)]
-    top = (rank < max(1, 0.02 * len(filled))).mean()
     print(
-        f"grid {plan.side}: {len(filled):,} of {len(count):,} cells filled; the first label of {right:.1%} is that of most "
-        f"samples; {pure:.1%} of the samples lie with their like; own picture in the top 2% of {top:.1%}"
+        f"grid {plan.side}: {len(filled):,} of {len(count):,} cells filled; the first label of {right:.1%} is that of "
+        f"most samples; {pure:.1%} of the samples lie with their like"
     )
 
 
