@@ -2,8 +2,9 @@
 
     (identity, layer, recipe, numerics) -> Plan -> ordered shards
 
-A plan is one stage on one layer (or, for `images`, on the network as a whole). It owns the outputs of that stage
-there in a store. Its id is a hash of its content: never of host names, paths, worker counts, task sizes or dates.
+A plan is one stage on one layer (or, for `images`, on the network as a whole; of an activation atlas, on one of a
+layer's maps, or on one grid of it). It owns the outputs of that stage there in a store. Its id is a hash of its
+content: never of host names, paths, worker counts, task sizes or dates.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from atlas.errors import UnknownName
-from atlas.recipe import Collection, Numerics, Recipe
+from atlas.recipe import AtlasRecipe, Collection, Numerics, Recipe, Sampling
 from atlas.units import Layer, Unit, encode
 
 SHARD = 32
@@ -32,12 +33,16 @@ class Stage:
     """A kind of work: what it goes over, and what decides how it is done."""
 
     name: str
-    over: Literal["units", "images"]
-    """What its shards are ranges of."""
+    over: Literal["units", "images", "cells", "whole"]
+    """What its shards are ranges of; `whole` has no shards, and one reduce that makes all of it."""
     shard: int
     """How many of them a shard holds."""
     engine: int
     """Rises with every change of our own that changes its results."""
+    after: str = ""
+    """The stage it rests on: it begins when that is whole, so that nothing of it is ever stale."""
+    parts: int = 0
+    """Words by which it is told apart on one layer: none, the map, or the map and the side of its grid."""
 
 
 FEATURES = Stage("features", "units", SHARD, ENGINE)
@@ -46,9 +51,28 @@ IMAGES = Stage("images", "images", SAMPLES, 1)
 """What each image is: whether it can be shown, its thumbnail, its classes."""
 STATISTICS = Stage("statistics", "images", SAMPLES, 1)
 """What a layer's channels answered to the images."""
-EXAMPLES = Stage("examples", "units", SHARD, 1)
+EXAMPLES = Stage("examples", "units", SHARD, 1, after="statistics")
 """What the units saw of the images that drive them most."""
-STAGES = {stage.name: stage for stage in (FEATURES, IMAGES, STATISTICS, EXAMPLES)}
+ACTIVATIONS = Stage("activations", "images", SAMPLES, 1)
+"""Vectors at random positions of a layer, and what each says for every class."""
+LAYOUT = Stage("layout", "whole", 1, 1, after="activations", parts=1)
+"""Where they lie on a map."""
+CELLS = Stage("cells", "whole", 1, 1, after="layout", parts=2)
+"""A grid on the map: what lies in each of its cells."""
+PATCHES = Stage("patches", "cells", SHARD, 1, after="cells", parts=2)
+"""What the real samples nearest to each cell saw."""
+ICONS = Stage("icons", "cells", SHARD, ENGINE, after="cells", parts=2)
+"""A picture of what each cell's direction looks for."""
+TILES = Stage("tiles", "whole", 1, 1, after="icons", parts=2)
+"""The pictures of a grid, joined."""
+ATLAS = (ACTIVATIONS, LAYOUT, CELLS, PATCHES, ICONS, TILES)
+"""The stages of an activation atlas."""
+STAGES = {stage.name: stage for stage in (FEATURES, IMAGES, STATISTICS, EXAMPLES, *ATLAS)}
+
+Key = tuple[str, str, tuple[str, ...]]
+"""What tells a plan apart from every other of a store: stage, layer, part."""
+Made = Recipe | Collection | AtlasRecipe
+"""How a stage is done."""
 
 
 def fingerprint(value: Any) -> str:
@@ -78,7 +102,7 @@ class Identity:
 
 @dataclass(frozen=True, order=True)
 class Shard:
-    """At most 32 consecutive units of one layer, or a range of images."""
+    """At most 32 consecutive units of one layer, or cells of a grid; or a range of images."""
 
     stage: str
     layer: str
@@ -86,6 +110,7 @@ class Shard:
     index: int
     start: int
     stop: int
+    part: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return self.stop - self.start
@@ -94,18 +119,19 @@ class Shard:
         span = f"{self.start}-{self.stop - 1}"
         if not self.layer:
             return f"{self.stage} {span}"
-        of_images = self.stage in STAGES and STAGES[self.stage].over == "images"
-        return f"{self.stage} {self.layer}{' images ' if of_images else ':'}{span}"
+        over = STAGES[self.stage].over if self.stage in STAGES else "units"
+        between = {"images": " images ", "cells": " cells "}.get(over, ":")
+        return f"{self.stage} {' '.join([self.layer, *self.part])}{between}{span}"
 
     @property
     def key(self) -> str:
         """Where its receipt lies in a store, under `receipts/`."""
-        return f"{place(self.stage, self.layer)}/{self.index:05d}.json"
+        return f"{place(self.stage, self.layer, self.part)}/{self.index:05d}.json"
 
 
-def place(stage: str, layer: str) -> str:
+def place(stage: str, layer: str, part: tuple[str, ...] = ()) -> str:
     """Where a stage's records of a layer lie, below `plans/`, `receipts/` and `manifests/`."""
-    return f"{stage}/{encode(layer)}" if layer else stage
+    return "/".join([stage, *([encode(layer)] if layer else []), *part])
 
 
 @dataclass(frozen=True)
@@ -116,12 +142,14 @@ class Plan:
     identity: Identity
     layer: Layer | None
     """None where the stage is about the network as a whole."""
-    recipe: Recipe | Collection
+    recipe: Made
     numerics: Numerics
     engine: int = ENGINE
     """Of what does the work; see `Stage.engine`."""
     wanted: tuple[int, ...] = ()
     """Indices of the shards asked for, rising; more can be asked for later, so they are not part of the id."""
+    part: tuple[str, ...] = ()
+    """Of an atlas: the map (`all`, `winners-K`, `strongest-K` or `pair-A-B`), and the side of the grid."""
 
     @classmethod
     def of(
@@ -129,15 +157,19 @@ class Plan:
         stage: str,
         identity: Identity,
         layer: Layer | None,
-        recipe: Recipe | Collection,
+        recipe: Made,
         numerics: Numerics,
         units: Iterable[int] = (),
+        part: tuple[str, ...] = (),
     ) -> Plan:
         """The plan of `layer` for the shards that hold `units` (all where none are named).
 
-        Raises `UnknownName` for a unit that the layer does not have.
+        Of cells none are asked for: how many there are is known once samples lie in them. Raises `UnknownName` for a
+        unit that the layer does not have.
         """
-        plan = cls(stage, identity, layer, recipe, numerics, STAGES[stage].engine)
+        plan = cls(stage, identity, layer, recipe, numerics, STAGES[stage].engine, part=part)
+        if plan.over == "cells":
+            return plan
         units = sorted(set(units))
         for unit in units[:1] + units[-1:]:
             if not 0 <= unit < plan.total:
@@ -151,8 +183,29 @@ class Plan:
 
     @property
     def complete(self) -> Plan:
-        """This plan, asking for the whole layer."""
+        """This plan, asking for every shard there can be."""
         return self.asking(range(-(-self.total // self.per_shard)))
+
+    @property
+    def needed(self) -> tuple[int, ...]:
+        """Indices of the shards without which it is not whole: of cells those that are asked for, which are filled."""
+        return self.wanted if self.over == "cells" else self.complete.wanted
+
+    @property
+    def over(self) -> str:
+        """What its shards are ranges of; see `Stage.over`."""
+        return STAGES[self.stage].over if self.stage in STAGES else "units"
+
+    @property
+    def names(self) -> Key:
+        """What tells it apart from every other of its store."""
+        return self.stage, self.layer_name, self.part
+
+    @property
+    def before(self) -> Key | None:
+        """Which plan it rests on; None for a stage that rests on none."""
+        after = STAGES[self.stage].after if self.stage in STAGES else ""
+        return (after, self.layer_name, self.part[: STAGES[after].parts]) if after else None
 
     @property
     def layer_name(self) -> str:
@@ -168,20 +221,29 @@ class Plan:
 
     @property
     def total(self) -> int:
-        """How many units, or images, there are."""
-        if isinstance(self.recipe, Collection) and STAGES[self.stage].over == "images":
+        """How many units, images, or cells of the grid, filled or not, there are."""
+        if self.over == "whole":
+            return 0
+        if self.over == "cells":
+            return self.side**2
+        if isinstance(self.recipe, Collection) and self.over == "images":
             return self.recipe.count
         return self.layer.channels if self.layer else 0
 
     @property
+    def side(self) -> int:
+        """Cells along each edge of its grid."""
+        return int(self.part[1])
+
+    @property
     def per_shard(self) -> int:
-        """Units, or images, a shard."""
+        """Units, images or cells a shard."""
         return STAGES[self.stage].shard if self.stage in STAGES else SHARD
 
     @property
     def content(self) -> dict[str, Any]:
         """What two plans are compared by."""
-        recipe = {name: value for name, value in self.recipe.to_dict().items() if name != "name"}
+        recipe = _nameless(self.recipe.to_dict())
         layer = self.layer and {name: value for name, value in self.layer.to_dict().items() if name != "flops"}
         return {
             "stage": self.stage,
@@ -190,7 +252,7 @@ class Plan:
             "recipe": recipe,
             "numerics": self.numerics.to_dict(),
             "engine": self.engine,
-        }
+        } | ({"part": list(self.part)} if self.part else {})
 
     @property
     def id(self) -> str:
@@ -199,7 +261,7 @@ class Plan:
     @property
     def key(self) -> str:
         """Where it lies in a store, under `plans/`."""
-        return f"{place(self.stage, self.layer_name)}.json"
+        return key_of(self.names)
 
     @property
     def shards(self) -> list[Shard]:
@@ -209,7 +271,7 @@ class Plan:
     def shard(self, index: int) -> Shard:
         """Shard `index` of the layer, asked for or not."""
         start = index * self.per_shard
-        return Shard(self.stage, self.layer_name, index, start, min(start + self.per_shard, self.total))
+        return Shard(self.stage, self.layer_name, index, start, min(start + self.per_shard, self.total), self.part)
 
     @property
     def rendering(self) -> Recipe:
@@ -221,8 +283,22 @@ class Plan:
     @property
     def collection(self) -> Collection:
         """What is shown to the network. Raises `TypeError` for a plan that shows it nothing."""
-        if not isinstance(self.recipe, Collection):
+        if isinstance(self.recipe, Recipe):
             raise TypeError(f"a plan of {self.stage} collects nothing")
+        return self.recipe.sampling if isinstance(self.recipe, AtlasRecipe) else self.recipe
+
+    @property
+    def sampling(self) -> Sampling:
+        """Which activations are kept. Raises `TypeError` for a plan that is no part of an atlas."""
+        if not isinstance(self.collection, Sampling):
+            raise TypeError(f"a plan of {self.stage} samples nothing")
+        return self.collection
+
+    @property
+    def charting(self) -> AtlasRecipe:
+        """How an atlas is made. Raises `TypeError` for a plan that makes none."""
+        if not isinstance(self.recipe, AtlasRecipe):
+            raise TypeError(f"a plan of {self.stage} lays nothing out")
         return self.recipe
 
     @property
@@ -258,16 +334,39 @@ class Plan:
             data["stage"],
             Identity.from_dict(data["identity"]),
             Layer.from_dict(data["layer"]) if data["layer"] else None,
-            (Collection if "images" in data["recipe"] else Recipe).from_dict(data["recipe"]),
+            _recipe(data["recipe"]),
             Numerics.from_dict(data["numerics"]),
             data["engine"],
             tuple(data["wanted"]),
+            tuple(data.get("part", ())),
         )
+
+
+def _recipe(data: dict[str, Any]) -> Made:
+    """The recipe that `to_dict` wrote, of whichever kind."""
+    if "sampling" in data:
+        return AtlasRecipe.from_dict(data)
+    if "positions" in data:
+        return Sampling.from_dict(data)
+    return Collection.from_dict(data) if "images" in data else Recipe.from_dict(data)
+
+
+def _nameless(knobs: dict[str, Any]) -> dict[str, Any]:
+    """Knobs without the names of recipes, which are for people."""
+    return {
+        name: _nameless(value) if isinstance(value, dict) else value for name, value in knobs.items() if name != "name"
+    }
+
+
+def key_of(names: Key) -> str:
+    """Where a plan lies in a store, under `plans/`."""
+    return f"{place(*names)}.json"
 
 
 def columns_of(plan: Plan) -> str:
     """How a layer's reduce is called."""
-    return f"columns of {plan.layer_name}" if plan.stage == FEATURES.name else f"{plan.stage} of {plan.layer_name}"
+    what = "columns" if plan.stage == FEATURES.name else plan.stage
+    return f"{what} of {' '.join([plan.layer_name, *plan.part])}"
 
 
 def differences(ours: dict[str, Any], theirs: dict[str, Any], path: str = "") -> list[str]:

@@ -2,6 +2,8 @@
 
     Recipe     every knob that changes what a picture shows; frozen, named presets
     Collection what is shown to the network: which images, how many crops of each
+    Sampling   a Collection of which activations are kept, at how many positions of each crop
+    AtlasRecipe    how these are laid out, and cut into cells
     LayoutRecipe   every knob that changes where an activation lies on a map
     Numerics   what moves bits without changing meaning: widths, threads, dtype, device kind
 
@@ -89,6 +91,8 @@ class Recipe:
     """Starts a picture is made from, at most 255; the one that scores best on held-out draws is kept."""
     agreement: bool = False
     """Whether each picture is made with the next seed too, to see how alike the two are to the network."""
+    power: float = 0.0
+    """Of pictures of directions: the power of the cosine by which their product with the layer's value is weighted."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -105,7 +109,7 @@ class Recipe:
         self._check_parameterization()
 
     def _check_numbers(self) -> None:
-        for name in ("learning_rate", "beta1", "beta2", "decay", "deviation", "jitter", "turn", "diversity"):
+        for name in ("learning_rate", "beta1", "beta2", "decay", "deviation", "jitter", "turn", "diversity", "power"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise AtlasError(f"recipe: {name} must be a number from 0 up, not {getattr(self, name)}.")
         for name, least in LEAST.items():
@@ -192,7 +196,11 @@ class Recipe:
         return cls(**knobs)
 
 
+<<<<<<< HEAD
 LATER = ("rise", "fall", "parameterization", "spectrum", "box", "diversity", "tries", "agreement")
+=======
+LATER = ("parameterization", "spectrum", "box", "diversity", "tries", "agreement", "power")
+>>>>>>> main
 """Knobs that came after the first stores. At their default they are not written, so that older plans keep their ids:
 their defaults stay for ever."""
 VARIANT = r"positive|negative|neuron|diverse-[1-9][0-9]*"
@@ -233,6 +241,11 @@ PRESETS = {
         box=(0.5, 0.95),
     ),
 }
+
+PRESETS["cell"] = replace(
+    PRESETS["quick"], name="cell", size=96, steps=48, variants=("positive",), tries=2, draws=4, power=4.0, jitter=8.0
+)
+"""For the cells of an atlas: small pictures, and the best of a few tries at each."""
 
 
 REFERENCE = 4096
@@ -282,6 +295,39 @@ class Collection:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Collection:
         return cls(**data)
+
+
+MOST_OF_AN_IMAGE = 1024
+"""Activations kept of one image at most: a shard of images is held in memory until it is written."""
+
+
+@dataclass(frozen=True)
+class Sampling(Collection):
+    """Which activations of a layer are kept for its atlas."""
+
+    positions: int = 1
+    """Positions of each crop, chosen by chance."""
+    relaxed: bool = False
+    """Whether max pools share their gradient out where positions are attributed to classes."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.positions < 1:
+            raise AtlasError(f"--positions {self.positions}: at least 1 of each crop.")
+        if self.each > MOST_OF_AN_IMAGE:
+            raise AtlasError(
+                f"{self.crops} crops x {self.positions} positions: of an image at most {MOST_OF_AN_IMAGE:,} are kept."
+            )
+
+    @property
+    def each(self) -> int:
+        """Samples of each image."""
+        return self.crops * self.positions
+
+    @property
+    def samples(self) -> int:
+        """Samples of all images: in the order of images, crops, positions as they were drawn."""
+        return self.count * self.each
 
 
 METRICS = ("cosine", "euclidean")
@@ -358,6 +404,41 @@ LAYOUTS = {
 
 
 DTYPES = ("float32", "bfloat16")
+
+
+@dataclass(frozen=True)
+class AtlasRecipe:
+    """How a layer's activations are laid out, and cut into cells."""
+
+    sampling: Sampling
+    layout: LayoutRecipe
+    side: int = 0
+    """Cells along each edge of the grid; 0 for the layout, which knows of no grid."""
+    below: int = 0
+    """Of tiles: how many times the grid's canvas is halved."""
+    whitening: float = 0.0
+    """Of cells: the power of the inverse second moment of the activations that a cell's mean is multiplied by to be
+    rendered. 0 renders the mean itself, 1 what sets it apart from all activations."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "whitening", float(self.whitening))
+        if self.side % 5 or self.side < 0:
+            raise AtlasError(f"--grids {self.side}: a grid's side is a multiple of 5 (cells of a tile), as 20.")
+        if not 0 <= self.whitening <= 1:
+            raise AtlasError(f"atlas: whitening is a power from 0 to 1, not {self.whitening}.")
+
+    @property
+    def name(self) -> str:
+        """For people: that of the layout."""
+        return self.layout.name
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"sampling": self.sampling.to_dict(), "layout": self.layout.to_dict()}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> AtlasRecipe:
+        sampling, layout = Sampling.from_dict(data["sampling"]), LayoutRecipe.from_dict(data["layout"])
+        return cls(**(data | {"sampling": sampling, "layout": layout}))
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from atlas.plan import Plan
+from atlas.plan import IMAGES, Plan
 from atlas.store import Store
 from atlas.store.layout import PHOTOGRAPH, TEXT
 from atlas.store.text import texts, written
@@ -49,6 +49,8 @@ class Album:
     def __init__(self, store: Store, source: ImageSource, plan: Plan, index: int, preprocessing: Preprocessing) -> None:
         self._store, self._source, self._preprocessing = store, source, preprocessing
         self._collection, self._shard = plan.collection, plan.shard(index)
+        # Thumbnails are kept of the images themselves, and not again with every layer.
+        self._pictured = plan.stage == IMAGES.name and plan.collection.photographs
         # A CPU has its own task on every core; a GPU waits for all cores of its host.
         self._threads = 1 if plan.numerics.device == "cpu" else os.cpu_count() or 1
         self.pages: list[Page] = []
@@ -74,7 +76,7 @@ class Album:
             self.waited += time.perf_counter() - began
             self.pages.append(page)
             if crops is not None:
-                yield Shown(self._shard.start + row, crops)
+                yield Shown(self._shard.start + row, crops, sha256[row].tobytes())
             began = time.perf_counter()
 
     def _look(self, number: int, sha256: bytes, same_as: int) -> tuple[Page, Tensor | None]:
@@ -94,7 +96,7 @@ class Album:
         return page, torch.stack([crop.x for crop in cut])
 
     def _thumb(self, picture: Pixels | None) -> Pixels | None:
-        if not self._collection.photographs:
+        if not self._pictured:
             return None
         blank = np.full((PHOTOGRAPH, PHOTOGRAPH, 3), PAPER, np.uint8)
         return blank if picture is None else thumbnail(picture)

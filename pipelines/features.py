@@ -28,7 +28,7 @@ from pipelines.events import Advanced, Event, ShardDone, Task, counted
 
 if TYPE_CHECKING:
     from atlas.models import Model, Prepared
-    from atlas.rendering import Rendered, Spectrum
+    from atlas.rendering import Aims, Rendered, Spectrum
     from pipelines.work import Worker
 
 STAGE = "features"
@@ -80,7 +80,7 @@ def make(worker: Worker, task: Task, index: int) -> Iterator[Event]:
     prepared = worker.prepared(plan.on, numerics)
     units = range(shard.start, shard.stop)
     clock, cpu = Clock(), time.process_time()
-    found, width = yield from _rendered(prepared, plan, shard, spectra.read(store, plan))
+    found, width = yield from rendered(prepared, plan, shard, units, spectra.read(store, plan))
     clock.lap("render")
 
     mean, peak = score_pictures(prepared, as_stored(found.pictures, recipe.level), units, recipe, numerics)
@@ -106,10 +106,15 @@ def make(worker: Worker, task: Task, index: int) -> Iterator[Event]:
     yield ShardDone(shard, counted(plan.stage, receipt), record)
 
 
-def _rendered(
-    prepared: Prepared, plan: Plan, shard: Shard, spectrum: Spectrum | None
+def rendered(
+    prepared: Prepared,
+    plan: Plan,
+    shard: Shard,
+    units: range,
+    spectrum: Spectrum | None = None,
+    aims: Aims | None = None,
 ) -> Generator[Event, None, tuple[Rendered, int]]:
-    """The shard's pictures, and the batch width they were made with.
+    """The pictures of a shard's `units`, and the batch width they were made with.
 
     Where a device's memory does not hold the plan's width, half of it is tried. The receipt says so: it moves bits.
     """
@@ -117,20 +122,20 @@ def _rendered(
 
     from atlas.rendering import Rendered, render_batches
 
-    recipe, units, width = plan.rendering, range(shard.start, shard.stop), plan.numerics.batch
-    rendered = Rendered.nothing(len(shard), recipe)
+    recipe, width = plan.rendering, plan.numerics.batch
+    made = Rendered.nothing(len(shard), recipe)
     while True:
         numerics = replace(plan.numerics, batch=width)
         try:
-            for cell, found in render_batches(prepared, units, recipe, numerics, spectrum):
-                rendered.put(cell, found)
+            for cell, found in render_batches(prepared, units, recipe, numerics, spectrum, aims):
+                made.put(cell, found)
                 yield Advanced(plan.stage, shard.layer, found.status.size)
         except OutOfMemoryError:
             if width == 1:
                 raise
             width //= 2
         else:
-            return rendered, width
+            return made, width
 
 
 class Clock:

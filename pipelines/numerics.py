@@ -16,6 +16,9 @@ WIDTH = {"cpu": 4, "cuda": 64}
 WIDTHS_OF_COLLECTING = {"cpu": 8, "cuda": 256}
 """Crops shown side by side: nothing is kept of them for a backward pass, so that more fit."""
 
+WIDTHS_OF_SAMPLING = {"cpu": 8, "cuda": 64}
+"""Crops shown, and positions attributed, side by side: a forward-mode derivative takes as much memory again."""
+
 
 def numerics_for(device: str = "auto", batch: int | None = None) -> Numerics:
     """Numerics for `device` (auto, cpu or cuda). Raises `AtlasError` where it is not there."""

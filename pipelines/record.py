@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
-from atlas.plan import columns_of
+from atlas.plan import CELLS, FEATURES, ICONS, IMAGES, STATISTICS, Shard, columns_of
 from atlas.store import Store
 from pipelines.events import Event, Finished, LayerDone, Retried, ShardDone, ShardFailed, TaskFailed
 
@@ -28,7 +28,11 @@ class Report:
     statuses: dict[str, int] = field(default_factory=dict)
     """Of the pictures that were made."""
     images: dict[str, int] = field(default_factory=dict)
-    """How many images of the list have which status."""
+    """How many images have which status, of a run that has images: those that were shown before it too."""
+    cells: dict[str, int] = field(default_factory=dict)
+    """How many pictures of an atlas's cells, of those that were made, have which status."""
+    grids: list[str] = field(default_factory=list)
+    """A line for each grid of an atlas whose cells were found."""
     spent: dict[str, float] = field(default_factory=dict)
     """Seconds that collecting took, by phase, over all workers."""
     failed: list[str] = field(default_factory=list)
@@ -48,28 +52,35 @@ class Record:
 
     def take(self, event: Event) -> None:
         """Count an event and note it."""
-        report = self.report
         match event:
             case ShardDone(shard, statuses, record):
-                if shard.stage == "features":
-                    report.made += sum(statuses.values())
-                    _add(report.statuses, statuses)
-                elif shard.stage == "images":
-                    _add(report.images, statuses)
-                if shard.stage in ("images", "statistics") and record.get("pass"):
-                    _add(report.spent, record["pass"])
+                self._count(shard, statuses, record)
                 self._lines.append({"done": str(shard), "statuses": statuses, **record})
             case LayerDone(plan, items):
+                if plan.stage == CELLS.name:
+                    name = " ".join([plan.layer_name, plan.part[0]])
+                    self.report.grids.append(f"{name}: {items:,} of {plan.side**2:,} cells filled")
                 self._lines.append({"done": columns_of(plan), "items": items})
             case Finished(record):
                 self._lines.append({"done": "relations and tables", **record})
             case Retried(task, attempt, reason):
-                report.retried += 1
+                self.report.retried += 1
                 self._lines.append({"retried": str(task), "attempt": attempt, "reason": reason})
             case ShardFailed(shard, reason, trace):
                 self._fail(str(shard), reason, trace)
             case TaskFailed(task, reason, trace):
                 self._fail(str(task), reason, trace)
+
+    def _count(self, shard: Shard, statuses: dict[str, int], record: dict[str, Any]) -> None:
+        report = self.report
+        match shard.stage:
+            case FEATURES.name:
+                report.made += sum(statuses.values())
+                _add(report.statuses, statuses)
+            case ICONS.name:
+                _add(report.cells, statuses)
+        if shard.stage in (IMAGES.name, STATISTICS.name) and record.get("pass"):
+            _add(report.spent, record["pass"])
 
     def _fail(self, what: str, reason: str, trace: str) -> None:
         self.report.failed.append(f"{what}: {reason}")

@@ -13,10 +13,12 @@ from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 
 from atlas.catalogue.door import write_door
+from atlas.cost import Calibration
 from atlas.errors import StoreError
-from atlas.plan import EXAMPLES, FEATURES, IMAGES, STATISTICS, Plan, Shard
+from atlas.plan import ACTIVATIONS, FEATURES, ICONS, IMAGES, STATISTICS, Key, Plan, Shard
 from atlas.store import Store
-from pipelines import spectra
+from pipelines import calibration, spectra
+from pipelines.cells import filled
 from pipelines.events import Event, LayerDone, ShardDone, ShardFailed, Task, TaskFailed
 from pipelines.executors import Executor
 from pipelines.record import Record, Report
@@ -30,14 +32,15 @@ if TYPE_CHECKING:
 SECONDS = 60.0
 """What a task should take: long enough to make handing it out free, short enough to lose little."""
 SPEED = 4e10
-"""Floating point operations a second that a CPU core is taken for; a calibration is to measure it."""
+"""Floating point operations a second that a device is taken for as long as nothing was measured on it."""
 
 
 def describe(model: Model, note: str | None = None) -> dict[str, Any]:
     """What a store says of its network to people; `note` is a sentence for the home page."""
     labels = None if model.labels is None else len(model.labels)
     size = list(model.preprocessing.size)
-    return {"title": model.title, "random": model.random, "input": size, "labels": labels, "note": note}
+    known = {"title": model.title, "random": model.random, "input": size, "labels": labels, "note": note}
+    return known | {"layers": [layer.name for layer in model.layers]}
 
 
 def build(
@@ -79,32 +82,41 @@ def build(
     finally:
         with suppress(StoreError):  # a full disk has been complained of already
             record.write()
-            write_door(store)
+            door = write_door(store)
+            if images is not None:
+                record.report.images = door["images"]["statuses"]
     return record.report
 
 
 class _Driver:
-    """Keeps the queue: the shards that are left, what follows each layer's last one, and what follows all layers."""
+    """Keeps the queue: the shards that are left, what follows each layer's last one, and what follows all layers.
+
+    A stage that rests on another begins when that is whole. What is not whole in the end was not to be had.
+    """
 
     def __init__(self, store: Store, plans: Sequence[Plan], *, partial: bool, workers: int) -> None:
         self._store, self._partial, self._workers = store, partial, workers
-        self._plans = {(plan.stage, plan.layer_name): plan for plan in plans}
+        self._calibration = calibration.known(store, plans[0].numerics.device) if plans else None
+        self._plans = {plan.names: plan for plan in plans}
         self._left = {key: set(store.todo(plan)) for key, plan in self._plans.items()}
-        self._holes: set[tuple[str, str]] = set()
-        self._reducing: set[tuple[str, str]] = set()
+        self._waiting = set(self._plans)
+        """What has not begun."""
+        self._holes: set[Key] = set()
+        """What cannot be finished in this run."""
+        self._reducing: set[Key] = set()
         self._finished = False
         self.queue: deque[Task] = deque()
         self._begin()
 
     @property
     def planned(self) -> int:
-        """Pictures asked for."""
+        """Pictures of units asked for."""
         return sum(plan.pictures for plan in self._rendering)
 
     @property
     def pictures_left(self) -> int:
-        """Pictures that are not there yet."""
-        return sum(sum(map(len, self._todo(plan))) * len(plan.rendering.variants) for plan in self._rendering)
+        """Pictures of units that are not there yet."""
+        return sum(sum(map(len, self._left[plan.names])) * len(plan.rendering.variants) for plan in self._rendering)
 
     def follow(self, event: Event) -> bool:
         """Queue what an event makes possible; say whether it is news.
@@ -117,15 +129,15 @@ class _Driver:
             case ShardDone(shard):
                 news = self._done(shard, failed=False)
             case ShardFailed(shard):
-                done = self._store.receipt(self._plan_of(shard), shard) is not None
+                done = self._store.receipt(self._plans[_names(shard)], shard) is not None
                 news = self._done(shard, failed=not done) and not done
             case LayerDone(plan):
-                self._reducing.discard((plan.stage, plan.layer_name))
-                self._follow_layer(plan)
+                self._reducing.discard(plan.names)
+                self._follow_layer(self._plans[plan.names])
                 write_door(self._store)
             case TaskFailed(task) if task.plans:
-                self._reducing.discard((task.plans[0].stage, task.plans[0].layer_name))
-                self._holes.add((task.plans[0].stage, task.plans[0].layer_name))
+                self._reducing.discard(task.plans[0].names)
+                self._holes.add(task.plans[0].names)
         self._finish()
         return news
 
@@ -133,31 +145,49 @@ class _Driver:
     def _rendering(self) -> list[Plan]:
         return [plan for plan in self._plans.values() if plan.stage == FEATURES.name]
 
-    def _plan_of(self, shard: Shard) -> Plan:
-        return self._plans[shard.stage, shard.layer]
-
-    def _todo(self, plan: Plan) -> set[Shard]:
-        return self._left[plan.stage, plan.layer_name]
-
     def _begin(self) -> None:
         """Queue what can be done at once: images before pictures, since more rests on them."""
-        self.queue.extend(self._passes())
-        for plan in self._plans.values():
-            if plan.stage == FEATURES.name:
-                self.queue.extend(tasks(plan, sorted(self._todo(plan)), self._workers))
-            if plan.stage != EXAMPLES.name and not self._todo(plan):
-                self._reduce(plan)
+        for stages in ((IMAGES.name, STATISTICS.name), (ACTIVATIONS.name,)):
+            self.queue.extend(self._passes(stages))
+        for key, plan in list(self._plans.items()):
+            if key in self._waiting and self._may_begin(plan):
+                self._start(plan)
         self._finish()
 
-    def _passes(self) -> Iterator[Task]:
+    def _passes(self, stages: tuple[str, ...]) -> Iterator[Task]:
         """One pass of a shard of images for all plans that lack it."""
-        showing = [plan for plan in self._plans.values() if plan.stage in (IMAGES.name, STATISTICS.name)]
-        left = {plan: {shard.index for shard in self._todo(plan)} for plan in showing}
+        showing = [plan for plan in self._plans.values() if plan.stage in stages]
+        left = {plan: {shard.index for shard in self._left[plan.names]} for plan in showing}
         for index in sorted(set().union(*left.values())):
             yield Task(tuple(plan for plan in showing if index in left[plan]), (index,))
 
+    def _may_begin(self, plan: Plan) -> bool:
+        """Whether what a plan rests on is there and will not change in this run."""
+        if plan.before is None:
+            return True
+        before = self._store.before(plan)
+        return plan.before not in self._plans and before is not None and self._store.whole(before)
+
+    def _start(self, plan: Plan) -> None:
+        """Queue the shards of a plan, or what follows them."""
+        self._waiting.discard(plan.names)
+        if plan.over == "cells":
+            plan = self._asking(plan)
+        if plan.over != "images":  # those are shown in passes
+            self.queue.extend(tasks(plan, sorted(self._left[plan.names]), self._workers, self._calibration))
+        if not self._left[plan.names]:
+            self._reduce(plan)
+
+    def _asking(self, plan: Plan) -> Plan:
+        """`plan`, asking for the cells that are filled: this is known now."""
+        cells = self._store.before(plan)
+        count = 0 if cells is None else filled(self._store, cells)
+        (asking,) = self._store.prepare([plan.asking(range(-(-count // plan.per_shard)))])
+        self._plans[plan.names], self._left[plan.names] = asking, set(self._store.todo(asking))
+        return asking
+
     def _done(self, shard: Shard, *, failed: bool) -> bool:
-        key = (shard.stage, shard.layer)
+        key = _names(shard)
         if shard not in self._left[key]:
             return False
         self._left[key].discard(shard)
@@ -172,35 +202,53 @@ class _Driver:
         if self._store.settled(plan):
             self._follow_layer(plan)
         else:
-            self._reducing.add((plan.stage, plan.layer_name))
+            self._reducing.add(plan.names)
             self.queue.appendleft(Task((plan,), kind="reduce"))
 
     def _follow_layer(self, plan: Plan) -> None:
-        """A layer's statistics say which examples there are."""
-        examples = self._plans.get((EXAMPLES.name, plan.layer_name))
-        if plan.stage == STATISTICS.name and examples is not None and self._store.whole(plan):
-            self.queue.extend(tasks(examples, sorted(self._todo(examples)), self._workers))
-            if not self._todo(examples):
-                self._reduce(examples)
+        """Begin what rests on a plan that is whole now: a layer's statistics say which examples there are."""
+        for key in [key for key in self._plans if self._plans[key].before == plan.names and key in self._waiting]:
+            if self._store.whole(plan):
+                self._start(self._plans[key])
+            else:
+                self._holes.add(key)
 
     def _finish(self) -> None:
         """Queue what rests on all layers, once nothing else is left that can be done."""
-        waiting = {key for key, left in self._left.items() if left and self._possible(key)}
-        if not self._finished and not waiting and not self._reducing:
+        left = any(left for key, left in self._left.items() if key not in self._waiting)
+        waiting = any(self._possible(self._plans[key]) for key in self._waiting)
+        if not (self._finished or left or waiting or self._reducing):
             self._finished = True
             self.queue.append(Task(kind="finish"))
 
-    def _possible(self, key: tuple[str, str]) -> bool:
-        """Whether shards that are left will be made in this run: examples need statistics without a hole."""
-        stage, layer = key
-        return stage != EXAMPLES.name or (STATISTICS.name, layer) not in self._holes
+    def _possible(self, plan: Plan) -> bool:
+        """Whether a plan that waits can begin in this run: not where what it rests on has a hole."""
+        if plan.names in self._holes or plan.before is None:
+            return False
+        return plan.before in self._plans and (
+            plan.before not in self._holes
+            and (plan.before not in self._waiting or self._possible(self._plans[plan.before]))
+        )
 
 
-def tasks(plan: Plan, shards: Sequence[Shard], workers: int) -> Iterator[Task]:
+def _names(shard: Shard) -> Key:
+    """Of the plan that a shard is of."""
+    return shard.stage, shard.layer, shard.part
+
+
+def tasks(plan: Plan, shards: Sequence[Shard], workers: int, measured: Calibration | None = None) -> Iterator[Task]:
     """Runs of shards worth handing out, never so long that a worker stands idle."""
     if not shards:
         return
-    seconds = plan.flops / max(1, len(plan.shards)) / SPEED if plan.stage == FEATURES.name else SECONDS
-    length = max(1, min(int(SECONDS / max(seconds, 1e-3)), -(-len(shards) // (2 * workers))))
+    length = max(1, min(int(SECONDS / max(_seconds(plan, measured), 1e-3)), -(-len(shards) // (2 * workers))))
     for start in range(0, len(shards), length):
         yield Task((plan,), tuple(shard.index for shard in shards[start : start + length]))
+
+
+def _seconds(plan: Plan, measured: Calibration | None) -> float:
+    """What a shard of `plan` takes: as it was measured here, or by a nominal speed."""
+    if plan.stage not in (FEATURES.name, ICONS.name):
+        return SECONDS
+    shards = max(1, len(plan.shards))
+    each = None if measured is None else measured.seconds(plan)
+    return plan.flops / shards / SPEED if each is None else each * plan.pictures / shards

@@ -19,7 +19,20 @@ from typing import TYPE_CHECKING, Any
 
 from atlas.errors import CannotWrite, StoreFull
 from atlas.store import Backend, Store
-from pipelines import collecting, columns, examples, features, relations, statistics
+from pipelines import (
+    activations,
+    cells,
+    collecting,
+    columns,
+    examples,
+    features,
+    icons,
+    layouts,
+    patches,
+    relations,
+    statistics,
+    tiles,
+)
 from pipelines.events import Event, Finished, LayerDone, ShardDone, ShardFailed, Task, TaskFailed, counted
 
 if TYPE_CHECKING:
@@ -96,6 +109,9 @@ MAKERS: dict[str, Callable[[Worker, Task, int], Iterator[Event]]] = {
     "images": collecting.make,
     "statistics": collecting.make,
     "examples": examples.make,
+    "activations": activations.make,
+    "patches": patches.make,
+    "icons": icons.make,
 }
 """By the stage of a task's first plan: what makes its shards of one index."""
 
@@ -104,8 +120,14 @@ REDUCERS: dict[str, Callable[[Store, Plan], LayerDone]] = {
     "images": collecting.reduce_images,
     "statistics": statistics.reduce,
     "examples": examples.reduce,
+    "activations": activations.reduce,
+    "layout": layouts.reduce,
+    "cells": cells.reduce,
+    "patches": patches.reduce,
+    "icons": icons.reduce,
+    "tiles": tiles.reduce,
 }
-"""By stage: what follows a layer's last shard."""
+"""By stage: what follows a layer's last shard, or makes all of a stage that has none."""
 
 
 def perform(job: Job, task: Task, supplies: Supplies) -> Iterator[Event]:

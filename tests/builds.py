@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from atlas.plan import Plan
-from atlas.recipe import Recipe
+from atlas.recipe import LayoutRecipe, Recipe
 from atlas.store import Backend, Store
 from atlas.store.receipts import unfold
-from pipelines import collecting, features
+from pipelines import atlases, collecting, features
 from pipelines.executors import Executor, InProcess
 from pipelines.numerics import numerics_for
 from pipelines.record import Report
@@ -33,6 +33,36 @@ def collecting_plans(model: Model, images: Images, *texts: str, crops: int = 3, 
     layers, units = features.wanted(model, texts or ("first.1", "second.1", "head"))
     collection = images.collection(model, crops=crops, photographs=photographs)
     return collecting.plans(model.identity, layers, collection, numerics_for("cpu"), units)
+
+
+HASTY_CELLS = Recipe.named("cell", size=32, steps=24, redirected=16, draws=1, jitter=2.0)
+"""As little as there can be of the pictures of cells."""
+
+
+def atlas_plans(
+    model: Model,
+    images: Images,
+    *layers: str,
+    crops: int = 3,
+    positions: int = 1,
+    photographs: bool = True,
+    recipe: Recipe = HASTY_CELLS,
+    width: int = 8,
+    **how: Any,
+) -> list[Plan]:
+    """Plans for the images and for atlases of `layers`."""
+    collection = images.collection(model, crops=crops, photographs=photographs)
+    numerics = numerics_for("cpu")
+    found = [model.layer(name) for name in layers]
+    shown = collecting.plans(model.identity, [], collection, numerics, {})
+    sampling = atlases.sampled(collection, positions, relaxed=how.pop("relaxed", False))
+    return shown + atlases.plans(model.identity, found, sampling, recipe, numerics, width=width, **how)
+
+
+def charting_plans(model: Model, images: Images) -> list[Plan]:
+    """Plans for two maps of the tiny network, of which one grid has more cells than a shard."""
+    layout = LayoutRecipe(neighbours=15)
+    return atlas_plans(model, images, "second.1", crops=1, maps=("all", "strongest-3"), grids=(5, 10), layout=layout)
 
 
 def build_in(

@@ -1,6 +1,7 @@
-"""A driver to be killed: builds the tiny network's catalogue on Ray, with faults; from a folder of images too.
+"""A driver to be killed: builds the tiny network's catalogue on Ray, with faults; from a folder of images too, or an
+atlas of these alone.
 
-python -m tests.drive STORE MARKS RAY_FOLDER FAULTS_JSON [IMAGES]
+python -m tests.drive STORE MARKS RAY_FOLDER FAULTS_JSON [IMAGES [charted]]
 """
 
 from __future__ import annotations
@@ -14,16 +15,18 @@ from atlas.store import Store
 from pipelines.collecting import Images
 from pipelines.on_ray import OnRay, connect
 from pipelines.run import build, describe
-from tests.builds import collecting_plans, tiny_plans
+from tests.builds import charting_plans, collecting_plans, tiny_plans
 from tests.faults import Fault, FaultyBackend
 
 
-def main(place: str, marks: str, folder: str, faults: str, shown: str = "") -> int:
+def main(place: str, marks: str, folder: str, faults: str, shown: str = "", charted: str = "") -> int:
     """Build; the exit code says whether everything is done."""
     model = load_model("tests.networks:tiny")
     backend = FaultyBackend(Path(place), [Fault(**fault) for fault in json.loads(faults)], Path(marks))
     images = Images.open([shown]) if shown else None
     plans = [*tiny_plans(model), *(collecting_plans(model, images) if images else [])]
+    if images and charted:
+        plans = charting_plans(model, images)
     with connect(workers=2, folder=folder):
         store = Store.create(backend, model.identity, describe(model))
         report = build(store, model, plans, OnRay(plans[0].numerics, 2), images=images)

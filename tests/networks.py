@@ -46,6 +46,110 @@ def separable() -> nn.Module:
         return nn.Sequential(nn.Conv2d(3, 24, 3, stride=2), nn.ReLU6(), deep, nn.Conv2d(24, 70, 1), nn.ReLU())
 
 
+class Planted(nn.Module):
+    """Six colours, four channels and one class for each: a logit is the mean of its colour's channels, so that what a
+    position says for a class is known."""
+
+    COLOURS = torch.tensor([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [0, 1, 1], [1, 0, 1]]).float()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 24, 4, stride=4), nn.ReLU())
+        self.head = nn.Linear(24, 6, bias=False)
+        own = (2 * self.COLOURS - 1).repeat_interleave(4, 0)
+        convolution = self.body[0]
+        assert isinstance(convolution, nn.Conv2d)
+        assert convolution.bias is not None
+        with torch.no_grad():
+            convolution.weight.copy_(own[:, :, None, None] / 16 + 0.002 * torch.randn(24, 3, 4, 4))
+            convolution.bias.copy_(torch.linspace(-2.0, -1.0, 24))
+            self.head.weight.copy_(torch.eye(6).repeat_interleave(4, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.head(self.body(x).mean((2, 3)))
+        return found
+
+
+def planted() -> tuple[Planted, Preprocessing]:
+    """A network that tells six colours apart."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Planted(), SMALL
+
+
+class Blind(Planted):
+    """Answers red with NaN."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body[1] = Blinded()
+
+
+class Blinded(nn.Module):
+    """A rectifier that gives NaN wherever the first channel is the largest."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        red = x[:, :4].amax(1, keepdim=True) >= x.amax(1, keepdim=True)
+        return torch.where(red, torch.nan, x.relu())
+
+
+def blind() -> tuple[Planted, Preprocessing]:
+    """The network of six colours, which cannot stand red."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Blind(), SMALL
+
+
+def thin() -> tuple[Planted, Preprocessing]:
+    """The network of six colours, all of whose channels are multiples of one."""
+    network, preprocessing = planted()
+    convolution = network.body[0]
+    assert isinstance(convolution, nn.Conv2d)
+    assert convolution.bias is not None
+    with torch.no_grad():
+        convolution.weight.copy_(torch.ones(24, 3, 4, 4) / 48 * torch.linspace(0.5, 2, 24)[:, None, None, None])
+        convolution.bias.copy_(4 * torch.linspace(0.5, 2, 24))
+    return network, preprocessing
+
+
+def headless() -> tuple[nn.Module, Preprocessing]:
+    """The body of the network of six colours alone, which answers with a map and no classes."""
+    network, preprocessing = planted()
+    return network.body, preprocessing
+
+
+class Crowded(Planted):
+    """Needs more memory than there is for more than four images at a time."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if len(x) > 4:
+            raise torch.OutOfMemoryError("this test's memory is full")
+        return super().forward(x)
+
+
+def crowded() -> tuple[Planted, Preprocessing]:
+    """The network of six colours on a device of little memory."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Crowded(), SMALL
+
+
+class Stubborn(Planted):
+    """Refuses batches of eight."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if len(x) == 8:
+            raise ValueError("this network takes no eight")
+        return super().forward(x)
+
+
+def stubborn() -> tuple[Planted, Preprocessing]:
+    """The network of six colours, which fails where images are shown to it."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Stubborn(), SMALL
+
+
 class Fragile(nn.Module):
     """Channel 2 and its gradient are infinite where its mean rises above `limit`."""
 

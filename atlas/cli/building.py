@@ -11,7 +11,8 @@ import typer
 
 from atlas.cli import options as o
 from atlas.cli.printing import complain, duration, program, say
-from atlas.errors import AtlasError, BuildFailed
+from atlas.errors import BuildFailed
+from atlas.plan import FEATURES, STATISTICS
 from atlas.store import Store
 from atlas.units import summary
 
@@ -25,6 +26,11 @@ DEMO_NOTE = (
     "The demo: 64 channels of each of three layers, rendered on this machine when the demo was built. Demo data: "
     f"20 photographs, {DEMO_CROPS} crops of each; what drives a unit most is the best of these few."
 )
+DEMO_ATLAS = o.Atlases(["features.11"], positions=8)
+DEMO_ATLAS_NOTE = (
+    "Its activation atlas shows what the network makes of these 20 photographs: clusters of photographs, and of what "
+    "is on them. An atlas of a network takes many thousands."
+)
 
 Workers = Annotated[
     int | None, typer.Option("--workers", min=1, help="Tasks side by side; one a core or GPU unless said.")
@@ -36,9 +42,6 @@ Local = Annotated[bool, typer.Option("--local", help="No Ray: one task after the
 Photographs = Annotated[
     bool,
     typer.Option("--photographs/--no-photographs", help="Store crops and thumbnails of the images, or numbers alone."),
-]
-Pictures = Annotated[
-    bool, typer.Option("--pictures/--no-pictures", help="Render feature visualizations, or collect images alone.")
 ]
 Partial = Annotated[bool, typer.Option("--partial", help="Write a layer's numbers although some of its shards failed.")]
 
@@ -67,27 +70,39 @@ def build(
     images: o.Images = None,
     crops: o.Crops = None,
     photographs: Photographs = True,
-    pictures: Pictures = True,
+    pictures: o.Pictures = True,
     spectrum: o.Spectrum = None,
+    atlas: o.Atlas = None,
+    grids: o.Grids = None,
+    maps: o.Maps = None,
+    positions: o.Positions = None,
+    atlas_recipe: o.AtlasRecipeName = "cell",
+    atlas_settings: o.AtlasSettings = None,
+    layout: o.Layout = None,
+    relaxed: o.Relaxed = False,
+    whitening: o.Whitening = None,
 ) -> None:
     """Render every channel's feature visualization into a store; with --images also collect what drives it.
 
-    Run it again to go on where it stopped, with more layers, units or with images to add them.
+    With --atlas lay the activations of layers out as activation atlases too. Run it again to go on where it stopped,
+    with more layers, units, images, maps or grids to add them.
     """
     from pipelines.catalogue import catalogue
 
-    if not pictures and not images:
-        raise AtlasError("--no-pictures without --images: there is nothing to build.")
-    if crops is not None and not images:
-        raise AtlasError("--crops without --images: of which images? Name them, or leave it out.")
+    atlases = o.Atlases(atlas, grids, maps, positions, atlas_recipe, atlas_settings, layout, relaxed, whitening)
+    atlases.check(images)
+    o.require_work(images, crops, pictures, photographs)
+    place = store or Path(f"{_file_name(model)}.atlas")
     loaded = o.load(model, weights, labels, preprocessing)
     measured = o.measured(spectrum)
-    plans = o.plans(loaded, layers, recipe, settings, device, batch, measured) if pictures else []
+    plans = o.plans(loaded, layers, recipe, settings, device, batch, measured, place) if pictures else []
+    if layers is None and atlas is not None and not pictures:
+        layers = atlas  # of what else would be known what drives it?
     gathered = _gathered(o.places(images)) if images else None
     if gathered is not None:
         collection = gathered.collection(loaded, crops=crops or o.CROPS, photographs=photographs)
         plans += o.collecting(loaded, layers, collection, device)
-    place = store or Path(f"{_file_name(model)}.atlas")
+        plans += o.charting(loaded, atlases, collection, device, batch, place)
     report = catalogue(
         loaded,
         plans,
@@ -114,6 +129,9 @@ def _gathered(images: list[str]) -> GatheredImages:
 def demo(
     store: Annotated[Path, typer.Option("--store", help="Where the demo's store goes.")] = Path("demo.atlas"),
     serve: Annotated[bool, typer.Option("--serve/--no-serve", help="Serve the result as a page when done.")] = True,
+    atlas: Annotated[
+        bool, typer.Option("--atlas", help="An activation atlas of a layer too: a few minutes more.")
+    ] = False,
     workers: Workers = None,
     local: Local = False,
 ) -> None:
@@ -124,9 +142,16 @@ def demo(
     loaded = o.load("squeezenet", None, None, None)
     plans = o.plans(loaded, DEMO_LAYERS, "quick", ["size=160"], "cpu", None)
     images = _gathered(list(map(str, photographs())))
-    plans += o.collecting(loaded, DEMO_LAYERS, images.collection(loaded, crops=DEMO_CROPS), "cpu")
-    report = catalogue(loaded, plans, store, images=images, note=DEMO_NOTE, workers=workers, local=local)
+    collection = images.collection(loaded, crops=DEMO_CROPS)
+    plans += o.collecting(loaded, DEMO_LAYERS, collection, "cpu")
+    note = DEMO_NOTE
+    if atlas:
+        plans += o.charting(loaded, DEMO_ATLAS, collection, "cpu", None, store)
+        note = f"{DEMO_NOTE} {DEMO_ATLAS_NOTE}"
+    report = catalogue(loaded, plans, store, images=images, note=note, workers=workers, local=local)
     finish(report, store)
+    if atlas:
+        say(DEMO_ATLAS_NOTE)
     if serve:
         from atlas.serve import serve as show
 
@@ -156,15 +181,25 @@ def finish(report: Report, place: Path) -> None:
 def left_behind(place: Path) -> Iterator[str]:
     """What was asked for by an earlier command and is not there: this one was not told to go on with it."""
     store = Store.open(place)
-    for plan in store.plans():
-        left = sum(map(len, store.todo(plan)))
+    plans = store.plans()
+    collected = {plan.layer_name for plan in plans if plan.stage == STATISTICS.name}
+    alone = [p.layer_name for p in plans if p.stage == FEATURES.name and p.layer_name not in collected]
+    if collected and alone:
+        yield f"No statistics of {', '.join(alone)}: give the same --images to collect them too."
+    for plan in plans:
+        left = sum(map(len, store.todo(plan))) or store.left(plan)
         if left:
-            what = f"{plan.stage} of {plan.layer_name}" if plan.layer_name else plan.stage
+            what = f"{plan.stage} of {' '.join([plan.layer_name, *plan.part])}" if plan.layer_name else plan.stage
             yield f"Not done yet: {what}, {left:,} left of an earlier command."
 
 
 def collected(report: Report) -> Iterator[str]:
-    """What came of the images: how many were used, why others were not, and where the time went."""
+    """What came of the images and of atlases: how many were used, why others were not, and where the time went."""
+    for line in report.grids:
+        yield f"Atlas of {line}."
+    if report.cells:
+        states = ", ".join(f"{count:,} {name}" for name, count in sorted(report.cells.items()))
+        yield f"{sum(report.cells.values()):,} pictures of cells. Status: {states}."
     if report.images:
         yield f"{summary(report.images)}."
     whole = sum(report.spent.values())

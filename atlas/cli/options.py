@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,10 +11,11 @@ import typer
 
 from atlas.errors import AtlasError, ImagesError, NotAStore
 from atlas.plan import Plan
-from atlas.recipe import Collection, Recipe
+from atlas.recipe import Collection, LayoutRecipe, Recipe
 from atlas.store import Store
 
 if TYPE_CHECKING:
+    from atlas.cost import Calibration
     from atlas.models import Model
     from atlas.rendering import Spectrum as MeasuredSpectrum
 
@@ -80,6 +81,58 @@ Crops = Annotated[
         "--crops", min=1, help=f"Crops of each image: the network's own evaluation, then random ones; {CROPS}."
     ),
 ]
+Pictures = Annotated[
+    bool, typer.Option("--pictures/--no-pictures", help="Render feature visualizations, or collect images alone.")
+]
+Atlas = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--atlas",
+        metavar="LAYERS",
+        help="Layers whose activations of the images are laid out as an activation atlas, named as with --layers.",
+    ),
+]
+Grids = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--grids", metavar="SIDES", help="Cells along each edge of an atlas's grids: 20,40,80; 20 unless said."
+    ),
+]
+Maps = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--map",
+        metavar="MAP",
+        help="What an atlas is of: all (unless said), class=LABEL, strongest=LABEL, pair=LABEL,LABEL. Repeat it.",
+    ),
+]
+Positions = Annotated[
+    int | None, typer.Option("--positions", min=1, help="Activations an atlas keeps of each crop; 1 unless said.")
+]
+AtlasRecipeName = Annotated[
+    str, typer.Option("--atlas-recipe", help="How pictures of an atlas's cells are made: cell, quick, ...")
+]
+AtlasSettings = Annotated[
+    list[str] | None,
+    typer.Option("--atlas-set", metavar="KNOB=VALUE", help="Change a knob of that recipe: --atlas-set steps=96."),
+]
+Layout = Annotated[
+    str | None,
+    typer.Option(
+        "--layout", help="How activations are laid out: standard or class; by the second where a map is of classes."
+    ),
+]
+Whitening = Annotated[
+    float | None,
+    typer.Option(
+        "--whitening",
+        help="How far cells are set apart from all activations before they are pictured: 0, as unless said, to 1.",
+    ),
+]
+Relaxed = Annotated[
+    bool,
+    typer.Option("--relaxed", help="Max pools share their gradient out where activations are attributed to classes."),
+]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 Batch = Annotated[int | None, typer.Option("--batch", min=2, help="Pictures optimised side by side.")]
 
@@ -94,6 +147,16 @@ def load(model: str, weights: Path | None, labels: Path | None, preprocessing: s
     return load_model(model, weights=weights, labels=labels, preprocessing=given)
 
 
+def require_work(images: list[str] | None, crops: int | None, pictures: bool, photographs: bool = True) -> None:
+    """Raise `AtlasError` where options ask for nothing, or say how images are taken and name none."""
+    if not pictures and not images:
+        raise AtlasError("--no-pictures without --images: there is nothing to build.")
+    if crops is not None and not images:
+        raise AtlasError("--crops without --images: of which images? Name them, or leave it out.")
+    if not photographs and not images:
+        raise AtlasError("--no-photographs without --images: of which images? Name them, or leave it out.")
+
+
 def plans(
     model: Model,
     layers: list[str] | None,
@@ -102,8 +165,12 @@ def plans(
     device: str,
     batch: int | None,
     spectrum: MeasuredSpectrum | None = None,
+    store: Path | None = None,
 ) -> list[Plan]:
-    """The plans that the arguments ask for; `spectrum` is the one that was measured."""
+    """The plans that the arguments ask for; `spectrum` is the one that was measured.
+
+    Where no `batch` is said it is that of what lies in `store` already, or the one that was calibrated for it.
+    """
     from pipelines import features
     from pipelines.numerics import numerics_for
 
@@ -113,7 +180,32 @@ def plans(
     if not names:
         raise AtlasError("--layers names no layer: give auto, all, names or globs, or leave it out.")
     found, units = features.wanted(model, names)
-    return features.plan(model.identity, found, chosen, numerics_for(device, batch), units)
+    numerics = numerics_for(device, batch)
+    width = None if batch else _width_in(store, numerics.device)
+    return features.plan(model.identity, found, chosen, replace(numerics, batch=width or numerics.batch), units)
+
+
+def _width_in(store: Path | None, device: str) -> int | None:
+    from pipelines.calibration import width_in
+
+    opened = _opened(store)
+    return None if opened is None else width_in(opened, device)
+
+
+def calibration(store: Path | None, plans: list[Plan]) -> Calibration | None:
+    """What `store` says of the cost of pictures on the plans' device; None where it says nothing."""
+    from pipelines.calibration import known
+
+    opened = _opened(store)
+    return None if opened is None else known(opened, plans[0].numerics.device)
+
+
+def _opened(store: Path | None) -> Store | None:
+    """The store at a place; None where there is none (yet)."""
+    try:
+        return None if store is None else Store.open(store)
+    except NotAStore:
+        return None
 
 
 def measured(images: list[str] | None) -> MeasuredSpectrum | None:
@@ -141,6 +233,82 @@ def collecting(model: Model, layers: list[str] | None, collection: Collection, d
     return collecting.plans(model.identity, found, collection, replace(numerics, batch=width), units)
 
 
+@dataclass(frozen=True)
+class Atlases:
+    """What was said of activation atlases."""
+
+    layers: list[str] | None
+    grids: list[str] | None = None
+    maps: list[str] | None = None
+    positions: int | None = None
+    recipe: str = "cell"
+    settings: list[str] | None = None
+    layout: str | None = None
+    relaxed: bool = False
+    whitening: float | None = None
+
+    def check(self, images: list[str] | None) -> None:
+        """Raise `AtlasError` where something is said of atlases that are not asked for, or there are no images."""
+        if self.layers is None:
+            said = {
+                "--grids": self.grids,
+                "--map": self.maps,
+                "--positions": self.positions,
+                "--atlas-set": self.settings,
+            }
+            for option in (option for option, value in said.items() if value):
+                raise AtlasError(f"{option} without --atlas: of which layers? Name them, or leave it out.")
+        elif not images:
+            raise AtlasError("--atlas without --images: an atlas is made of what images activate. Name them: --images.")
+        elif not split(self.layers):
+            raise AtlasError("--atlas names no layer: give names or globs, as features.11.")
+
+    def sides(self) -> list[int]:
+        """The sides of the grids. Raises `AtlasError` for what is no number."""
+        from pipelines.atlases import GRIDS
+
+        texts = split(self.grids) or list(map(str, GRIDS))
+        for text in texts:
+            if not text.isdigit():
+                raise AtlasError(f"--grids {text}: the sides of grids are whole numbers, as 20,40.")
+        return [int(text) for text in texts]
+
+
+def charting(
+    model: Model, asked: Atlases, collection: Collection, device: str, batch: int | None, store: Path | None
+) -> list[Plan]:
+    """The plans of the atlases that were asked for."""
+    from pipelines import atlases
+    from pipelines.numerics import WIDTHS_OF_SAMPLING, numerics_for
+
+    if asked.layers is None:
+        return []
+    found = model.select(split(asked.layers))
+    changes = [*(asked.settings or []), *(["variants=positive"] if asked.recipe != "cell" else [])]
+    numerics = numerics_for(device, batch)
+    return atlases.plans(
+        model.identity,
+        found,
+        atlases.sampled(collection, asked.positions or 1, relaxed=asked.relaxed),
+        Recipe.parse(asked.recipe, changes),
+        numerics,
+        width=WIDTHS_OF_SAMPLING[numerics.device],
+        maps=atlases.maps(model, asked.maps or []),
+        grids=asked.sides(),
+        layout=None if asked.layout is None else LayoutRecipe.named(asked.layout),
+        whitening=atlases.WHITENING if asked.whitening is None else asked.whitening,
+        known=known_in(store),
+    )
+
+
+def known_in(store: Path | None) -> list[Plan]:
+    """The plans that a store holds already; none where there is no store."""
+    try:
+        return [] if store is None else Store.open(store).plans()
+    except NotAStore:
+        return []
+
+
 def split(texts: Sequence[str] | None) -> list[str]:
     """Texts given by repeating an option or by commas, one by one."""
     return [part.strip() for text in texts or [] for part in text.split(",") if part.strip()]
@@ -153,11 +321,8 @@ def places(texts: Sequence[str] | None) -> list[str]:
 
 def left_in(store: Path | None, plans: list[Plan]) -> dict[Plan, int]:
     """How many shards of each plan are left in `store`; all where there is none."""
-    if store is None:
-        return {plan: len(plan.shards) for plan in plans}
-    try:
-        opened = Store.open(store)
-    except NotAStore:
+    opened = _opened(store)
+    if opened is None:
         return {plan: len(plan.shards) for plan in plans}
     opened.check(plans)
     return {plan: len(opened.todo(plan)) for plan in plans}

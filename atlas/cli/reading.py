@@ -11,7 +11,7 @@ import typer
 from atlas.cli.printing import complain, duration, say, table
 from atlas.errors import BuildFailed, StoreError
 from atlas.plan import IMAGES, Plan, columns_of
-from atlas.recipe import Recipe
+from atlas.recipe import AtlasRecipe, Recipe, Sampling
 from atlas.store import Store
 from atlas.store import repair as mend
 from atlas.store import verify as hold_against
@@ -55,10 +55,20 @@ def _failed(store: Store, plans: list[Plan], logs: list[dict[str, Any]]) -> dict
 
 def _row(store: Store, plan: Plan) -> tuple[object, ...]:
     left, asked = sum(map(len, store.todo(plan))), sum(map(len, plan.shards))
+    done = bool(plan.wanted or plan.over == "whole") and not left and store.columns_done(plan)
+    if plan.over == "whole":
+        asked, left = 1, int(not done)
+    layer, complete = " ".join([plan.layer_name, *plan.part]), "yes" if done else "no"
+    return plan.stage, layer, _how(plan), asked or "?", asked - left, left, complete
+
+
+def _how(plan: Plan) -> str:
+    """How a stage is done, in a few words."""
     how = plan.recipe
-    recipe = how.name if isinstance(how, Recipe) else f"{how.count:,} images, {how.crops} crops"
-    complete = "yes" if not left and store.columns_done(plan) else "no"
-    return plan.stage, plan.layer_name, recipe, asked, asked - left, left, complete
+    if isinstance(how, Recipe | AtlasRecipe):
+        return how.name
+    positions = f", {how.positions} of each" if isinstance(how, Sampling) else ""
+    return f"{how.count:,} images, {how.crops} crops{positions}"
 
 
 def _images(store: Store) -> dict[str, int]:
@@ -79,15 +89,20 @@ def verify(
     found = hold_against(opened)
     for finding in found.findings:
         say(f"{finding.kind:10} {finding.key}: {finding.reason}")
-    unfinished = len(found.findings) - len(found.damage)
+    unfinished = len(found.findings) - len(found.damage) - len(found.strange)
     say(
         f"{found.objects:,} objects, {found.shards:,} shards, {found.bytes / 1e6:,.1f} MB hashed; "
         f"{len(found.damage)} damaged, {unfinished} unfinished, {found.backoffs} backed off."
     )
     if repair and found.damage:
-        say(f"{len(mend(opened, found.findings))} shards will be made again by the next atlas build.")
+        shards = len(mend(opened, found.findings))
+        others = len({finding.key for finding in found.damage if finding.shard is None})
+        also = f", and {others} other objects looked at anew," if others else ""
+        say(f"{shards} shards will be made again{also} by the next atlas build.")
     elif found.damage:
         raise StoreError(f"{store} is damaged. atlas verify --repair {store} lets the next build make it again.")
+    if found.strange:
+        raise StoreError(f"{store}: {len(found.strange)} files in it are none of ours. Take them out yourself.")
 
 
 def serve(

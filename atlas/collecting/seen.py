@@ -1,6 +1,6 @@
 """What of a crop a unit looked at.
 
-(prepared network, crops [n,3,h,w], units [n], positions [n]) -> boxes float32 [n,4]
+(prepared network, crops [n,3,h,w], units [n] or directions [n,c], positions [n]) -> boxes float32 [n,4]
 
 The box is measured, not computed from kernels and strides: it holds 90% of the gradient that reaches the pixels, which
 is less than the receptive field where the network looks at little of it, and right where nothing is known of the
@@ -27,7 +27,11 @@ SMALLEST = 8.0
 Size = tuple[int, int]
 
 
-def seen(prepared: Prepared, crops: Tensor, units: Sequence[int], positions: Sequence[int], *, before: bool) -> Floats:
+Units = Sequence[int] | Tensor
+"""Channels, or directions Tensor[n,c]: their value is h . v."""
+
+
+def seen(prepared: Prepared, crops: Tensor, units: Units, positions: Sequence[int], *, before: bool) -> Floats:
     """The boxes (x0, y0, x1, y1) of what unit i looked at in crop i at its position i, in pixels of the crop.
 
     crops [n,3,h,w] in [0,1]; positions count row by row. A box holds at least 90% of the magnitude of the unit's
@@ -43,7 +47,7 @@ def seen(prepared: Prepared, crops: Tensor, units: Sequence[int], positions: Seq
 
 
 def _gradients(
-    prepared: Prepared, crops: Tensor, units: Sequence[int], positions: Sequence[int], *, before: bool
+    prepared: Prepared, crops: Tensor, units: Units, positions: Sequence[int], *, before: bool
 ) -> NDArray[np.float64]:
     """Magnitude of the gradient at each pixel, [n,h,w]."""
     x = crops.detach().requires_grad_()
@@ -56,10 +60,13 @@ def _gradients(
     return found.double().cpu().numpy()
 
 
-def _magnitude(value: Tensor, x: Tensor, units: Sequence[int], positions: Sequence[int]) -> Tensor:
+def _magnitude(value: Tensor, x: Tensor, units: Units, positions: Sequence[int]) -> Tensor:
     """One backward pass for all n crops: they are independent."""
-    rows = value.reshape(*value.shape[:2], -1)
-    score = rows[torch.arange(len(x)), list(units), list(positions)].sum()
+    rows, crops = value.reshape(*value.shape[:2], -1), torch.arange(len(x))
+    if isinstance(units, Tensor):
+        score = (rows[crops, :, list(positions)] * units.to(rows)).sum()
+    else:
+        score = rows[crops, list(units), list(positions)].sum()
     (gradient,) = torch.autograd.grad(score, x, retain_graph=True, materialize_grads=True, allow_unused=True)
     return gradient.abs().sum(1)
 

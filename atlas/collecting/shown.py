@@ -38,6 +38,8 @@ class Batch:
     """[n]: 0 for an image's first."""
     sha256: tuple[bytes, ...]
     """n hashes."""
+    place: NDArray[np.int64]
+    """[n]: which row of `x` each is."""
 
     def __len__(self) -> int:
         return len(self.images)
@@ -55,7 +57,35 @@ def batches(shown: Iterable[Shown], width: int) -> Iterator[Batch]:
         yield _batch(waiting, width)
 
 
+def in_places(shown: Iterable[Shown], width: int, *, crops: int, first: int) -> Iterator[Batch]:
+    """As `batches`, but each crop has a place of its own: that of its number among all `crops` of all images.
+
+    Images are numbered from `first` on. Where one was not shown another crop of the batch fills its place; so which
+    crops are side by side, and in which row, does not depend on what became of other images.
+    """
+    waiting: list[tuple[Tensor, int, int, bytes]] = []
+    group = 0
+    for one in shown:
+        for number, crop in enumerate(one.crops):
+            slot = (one.image - first) * crops + number
+            if slot // width != group and waiting:
+                yield _placed(waiting, width, crops, first)
+                waiting = []
+            group = slot // width
+            waiting.append((crop, one.image, number, one.sha256))
+    if waiting:
+        yield _placed(waiting, width, crops, first)
+
+
 def _batch(rows: list[tuple[Tensor, int, int, bytes]], width: int) -> Batch:
     crops, images, numbers, hashes = zip(*rows, strict=True)
     x = torch.stack([*crops, *[crops[-1]] * (width - len(rows))])
-    return Batch(x, np.array(images, np.int64), np.array(numbers, np.int64), hashes)
+    return Batch(x, np.array(images, np.int64), np.array(numbers, np.int64), hashes, np.arange(len(rows)))
+
+
+def _placed(rows: list[tuple[Tensor, int, int, bytes]], width: int, crops: int, first: int) -> Batch:
+    shown, images, numbers, hashes = zip(*rows, strict=True)
+    place = ((np.array(images, np.int64) - first) * crops + np.array(numbers)) % width
+    x = shown[0].expand(width, *shown[0].shape).clone()
+    x[torch.from_numpy(place)] = torch.stack(shown)
+    return Batch(x, np.array(images, np.int64), np.array(numbers, np.int64), hashes, place)

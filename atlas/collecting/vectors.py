@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 from bisect import insort
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -88,12 +88,12 @@ class Sampler:
 
     def expect(self, batch: Batch) -> None:
         """What the next pass shows. Its hashes are needed, its pictures are not kept."""
-        self._batches.append(Batch(batch.x[:0], batch.images, batch.crops, batch.sha256))
+        self._batches.append(replace(batch, x=batch.x[:0]))
 
     def take(self, layer: Layer, value: Tensor, before: Tensor | None = None) -> None:  # noqa: ARG002 - as `Take`
         """Keep some vectors of a value [n,c,...], of whose rows those count that the batch expects."""
         batch = self._batches[-1]
-        rows = value.reshape(*value.shape[:2], -1)[: len(batch)]
+        rows = value.reshape(*value.shape[:2], -1)[torch.from_numpy(batch.place).to(value.device)]
         shape = (value.shape[2], value.shape[3]) if value.dim() == 4 else layer.size
         where = [
             drawn(shape, rows.shape[2], self._count, chance(self._seed, content, crop, layer.name, self._count))
@@ -103,6 +103,11 @@ class Sampler:
         found = rows.take_along_dim(positions[:, None], 2).transpose(1, 2)
         flat = found.reshape(-1, layer.channels).float().cpu().numpy()
         self._kept[layer.name].append((*_halved(flat), positions.reshape(-1).cpu().numpy().astype(np.int32)))
+
+    def positions(self, layer: Layer) -> Integers:
+        """Those at which the last pass was kept, [n,count] for the n crops that counted."""
+        found: Integers = self._kept[layer.name][-1][3].reshape(-1, self._count)
+        return found
 
     def vectors(self) -> dict[str, Vectors]:
         """All that was kept, by the layers' names."""
@@ -134,8 +139,7 @@ def drawn(size: tuple[int, ...], positions: int, count: int, numbers: Sequence[f
     [7, 8, 22]
     """
     rows, columns = size if size else (1, positions)
-    edge = int(rows >= EDGED and columns >= EDGED)
-    inner = (rows - 2 * edge) * (columns - 2 * edge)
+    edge, inner = _inner(rows, columns)
     taken: list[int] = []
     found: list[int] = []
     for number in numbers[:count]:
@@ -144,6 +148,20 @@ def drawn(size: tuple[int, ...], positions: int, count: int, numbers: Sequence[f
         row, column = divmod(place, columns - 2 * edge)
         found.append((row + edge) * columns + column + edge)
     return found
+
+
+def inner_positions(layer: Layer) -> int:
+    """How many positions of a layer vectors can be drawn from; 0 where that is known only once it is computed."""
+    if layer.kind == "tokens" and not layer.size:
+        return 0
+    rows, columns = layer.size if layer.size else (1, 1)
+    return _inner(rows, columns)[1]
+
+
+def _inner(rows: int, columns: int) -> tuple[int, int]:
+    """How many rows and columns are left out at each edge of a map, and how many positions are left."""
+    edge = int(rows >= EDGED and columns >= EDGED)
+    return edge, (rows - 2 * edge) * (columns - 2 * edge)
 
 
 def _untaken(place: int, taken: list[int]) -> int:

@@ -1,6 +1,6 @@
 """Maps of what matters to a class, and of what parts two.
 
-    attributions, class -> numbers of samples        vectors and attributions of a pair -> positions [s,2]
+    attributions, class -> numbers of samples        vectors and attributions of a pair -> Map
 
 A class's map is made of the samples whose strongest attribution is to it (`winners`: little else is on it, but what it
 shares with others is missing), or of those that speak most for it (`strongest`: also what it shares, and what merely
@@ -9,10 +9,12 @@ occurs beside it). The article names this choice; both are there. ("Activation A
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from atlas.errors import AtlasError
-from atlas.layout.project import project
+from atlas.layout.project import Map, project
 from atlas.layout.rows import Floats, Numbers, Rows, blocks
 from atlas.layout.strengths import Columns
 from atlas.recipe import LayoutRecipe
@@ -42,14 +44,15 @@ def strongest(read: Columns, classes: int, label: int, count: int = MOST) -> Num
     return np.sort(order[np.nan_to_num(attribution[order]) > 0])
 
 
-def pair(vectors: Rows, towards: Floats, against: Floats, recipe: LayoutRecipe) -> Floats:
-    """Where the samples of a pair of classes lie: [s,2] in [0,1]; NaN for those that cannot be placed.
+def pair(vectors: Rows, towards: Floats, against: Floats, recipe: LayoutRecipe) -> Map:
+    """The map of the samples of a pair of classes.
 
     Along x by `towards` less `against`, their attributions [s] to the two classes: one class at the left, the other at
     the right, 0.5 where they say as much for both. Along y by a layout of their vectors in one dimension.
     """
     difference = np.asarray(towards, np.float64) - against
-    y = project(vectors, recipe, dims=1).xy[:, 0]
+    found = project(vectors, recipe, dims=1)
+    y = found.xy[:, 0]
     if len(difference) != len(y):
         raise AtlasError(f"A pair of classes: {len(difference)} attributions of {len(y)} samples.")
     size = np.abs(difference[np.isfinite(difference)])
@@ -57,7 +60,7 @@ def pair(vectors: Rows, towards: Floats, against: Floats, recipe: LayoutRecipe) 
     x = 0.5 + 0.5 * np.clip(difference / far, -1, 1) if far > 0 else np.where(np.isfinite(difference), 0.5, np.nan)
     xy = np.stack([x, y], axis=1).astype(np.float32)
     xy[~np.isfinite(xy).all(axis=1)] = np.nan
-    return xy
+    return replace(found, xy=xy)
 
 
 def _column(read: Columns, label: int) -> Floats:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from atlas.layout.chance import some
+from atlas.layout.chance import drawn, some
 from atlas.layout.grid import Cells
 from atlas.layout.neighbours import nearest
 from atlas.layout.place import paired, turn
@@ -29,6 +29,8 @@ JUDGED = 10_000
 """Samples that a figure of quality rests on at most."""
 NEAR = 15
 """Neighbours on the map that are asked whether they are neighbours in the layer."""
+OTHERS = 8
+"""Other cells' pictures that a cell's own is held against."""
 ROWS = 256
 """Samples that are compared with all others at a time."""
 
@@ -91,15 +93,22 @@ class Quality:
     """Of each grid: how often a filled cell's first label stays first when its samples are drawn again; a mean."""
 
 
-def judge(vectors: Rows, found: Map, recipe: LayoutRecipe, grids: Sequence[tuple[Cells, Labels]]) -> Quality:
-    """The figures of a map and of its grids."""
+def trusted(vectors: Rows, found: Map, recipe: LayoutRecipe, *, dims: int = 2) -> tuple[float, float]:
+    """The trustworthiness of a map that was laid out in `dims` dimensions, and the agreement of two seeds."""
     chosen = some(recipe.seed, "judged", np.flatnonzero(found.status == SampleStatus.OK), JUDGED)
     sample = gathered(vectors, chosen)
     whole = replace(recipe, pca=None)
-    one, other = (fit(sample, replace(recipe, seed=recipe.seed + step)) for step in (0, 1))
+    one, other = (fit(sample, replace(recipe, seed=recipe.seed + step), dims=dims) for step in (0, 1))
+    points = Space.of(sample, whole)(sample)
+    return trustworthiness(points, found.xy[chosen]), agreement(one.raw[one.anchor], other.raw[other.anchor])
+
+
+def judge(vectors: Rows, found: Map, recipe: LayoutRecipe, grids: Sequence[tuple[Cells, Labels]]) -> Quality:
+    """The figures of a map and of its grids."""
+    trustworthy, agreeing = trusted(vectors, found, recipe)
     return Quality(
-        trustworthiness=trustworthiness(Space.of(sample, whole)(sample), found.xy[chosen]),
-        agreement=agreement(one.raw[one.anchor], other.raw[other.anchor]),
+        trustworthiness=trustworthy,
+        agreement=agreeing,
         filled={cells.side: len(cells) / cells.side**2 for cells, _ in grids},
         stability={cells.side: _mean(labels.frequency[:, 0]) for cells, labels in grids},
     )
@@ -108,6 +117,24 @@ def judge(vectors: Rows, found: Map, recipe: LayoutRecipe, grids: Sequence[tuple
 def _mean(values: Floats) -> float:
     known = values[np.isfinite(values)]
     return float(known.mean(dtype=np.float64)) if len(known) else float("nan")
+
+
+def beaten(answers: Floats, directions: Floats, seed: int) -> Floats:
+    """The share of 8 other cells' pictures, chosen by chance, that point less near to each cell's direction, [n].
+
+    Of all the others where there are fewer; 1 where there is none. As `own_ranks` otherwise.
+    """
+    found = np.ones(len(answers), np.float32)
+    known = np.logical_and.reduce(np.isfinite(answers), axis=1)
+    pictures, aims = unit(np.where(known[:, None], answers, 0)), unit(directions)
+    every = np.arange(len(answers))
+    for row in every[: len(answers) if len(answers) > 1 else 0]:
+        draws = drawn(seed, f"others {row}", every)
+        draws[row] = np.iinfo(np.uint64).max
+        others = np.argsort(draws, kind="stable")[: min(OTHERS, len(every) - 1)]
+        cosine = (pictures[[row, *others]] * aims[row]).sum(axis=1, dtype=np.float64)
+        found[row] = (cosine[1:] < cosine[0]).mean() if known[row] else 0
+    return found
 
 
 def own_ranks(answers: Floats, directions: Floats) -> Integers:

@@ -4,10 +4,12 @@ render          some units of a model -> pictures, for notebooks
 render_batches  channels of a prepared layer -> pictures as they are finished
 render_units    channels of a prepared layer -> Rendered
 score_pictures  stored pictures -> mean, peak
+answers         stored pictures -> what the layer answers at its centre
 measured        images -> the Spectrum that MACO keeps to
 ascend          any objective -> pictures
 """
 
+from atlas.rendering.batches import Aims
 from atlas.rendering.chance import Key
 from atlas.rendering.crops import crop
 from atlas.rendering.engine import ascend
@@ -15,14 +17,16 @@ from atlas.rendering.features import Rendered, render_batches, render_units
 from atlas.rendering.maco import maco
 from atlas.rendering.notebook import render
 from atlas.rendering.objectives import Objective, channel, class_logit, direction, diversity, magnitude, neuron
-from atlas.rendering.score import score_pictures
+from atlas.rendering.score import answers, score_pictures
 from atlas.rendering.spectrum import Spectrum, measured
 
 __all__ = [
+    "Aims",
     "Key",
     "Objective",
     "Rendered",
     "Spectrum",
+    "answers",
     "ascend",
     "channel",
     "class_logit",

@@ -1,6 +1,8 @@
 """Units -> batches of pictures that are made side by side.
 
 (layer, units, recipe, width) -> Batch, Batch, ...
+
+Units are a layer's channels, unless other directions in it are named: then unit i is row i of these.
 """
 
 from __future__ import annotations
@@ -8,10 +10,32 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from atlas.models import Prepared
 from atlas.recipe import Recipe
 from atlas.rendering.chance import Key
-from atlas.rendering.objectives import Objective, channel, diversity, magnitude, neuron
+from atlas.rendering.objectives import (
+    Objective,
+    Score,
+    alignments,
+    channel,
+    direction,
+    diversity,
+    magnitude,
+    neuron,
+    responses,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Aims:
+    """Directions in a layer that get pictures in place of its channels, each at the centre position."""
+
+    name: str
+    """What they are of: with the layer's name, what their chance is keyed by."""
+    vectors: Tensor
+    """[u,c]: row i is what unit i looks for."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +55,9 @@ class Batch:
     units: list[int]
     weight: float = 0.0
     """Of diversity."""
+    aims: Aims | None = None
+    power: float = 0.0
+    """Of the cosine of aims; see `Recipe.power`."""
 
     @property
     def cell(self) -> tuple[slice, list[int]]:
@@ -60,9 +87,18 @@ class Batch:
     @property
     def value(self) -> Objective:
         """What the numbers of its pictures tell: the unit's value, with its sign."""
+        if self.aims is not None:
+            return direction(self.layer, self.aims.vectors[self.indices], power=self.power, centre=True)
         if self.variants == ("neuron",):
             return neuron(self.layer, self.indices)
         return channel(self.layer, self.indices, before=self.before)
+
+    @property
+    def respond(self) -> Score:
+        """T -> Tensor[n,p]: what each unit answers at each position."""
+        if self.aims is not None:
+            return alignments(self.layer, self.aims.vectors[self.indices], power=self.power)
+        return responses(self.layer, self.indices, before=self.before)
 
     @property
     def objective(self) -> Objective:
@@ -78,7 +114,8 @@ class Batch:
         return not self.before or prepared.has_before or not prepared.rectified
 
     def keys(self, seed: int, attempt: int = 0) -> list[Key]:
-        return [Key(seed, self.layer, unit, variant, attempt) for unit in self.units for variant in self.variants]
+        where = self.layer if self.aims is None else f"{self.layer}/{self.aims.name}"
+        return [Key(seed, where, unit, variant, attempt) for unit in self.units for variant in self.variants]
 
     def __len__(self) -> int:
         """Pictures in it, without the padding."""
@@ -86,8 +123,8 @@ class Batch:
         return units * variants
 
 
-def batches(layer: str, units: Sequence[int], recipe: Recipe, width: int) -> Iterator[Batch]:
-    """Batches of `width` for all variants of `units`.
+def batches(layer: str, units: Sequence[int], recipe: Recipe, width: int, aims: Aims | None = None) -> Iterator[Batch]:
+    """Batches of `width` for all variants of `units`, which are channels unless there are `aims`.
 
     The diverse pictures of a unit see each other, so they stand in one batch: as many units as fit, one at least.
     """
@@ -98,7 +135,7 @@ def batches(layer: str, units: Sequence[int], recipe: Recipe, width: int) -> Ite
             chosen = list(units[first : first + abreast])
             padding = [chosen[-1]] * (abreast - len(chosen))
             rows = slice(first, first + len(chosen))
-            yield Batch(layer, variants, places, rows, chosen + padding, recipe.diversity)
+            yield Batch(layer, variants, places, rows, chosen + padding, recipe.diversity, aims, recipe.power)
 
 
 def _together(recipe: Recipe) -> Iterator[tuple[str, ...]]:

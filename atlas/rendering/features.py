@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from atlas.models import Prepared
 from atlas.recipe import Numerics, Recipe
 from atlas.rendering.agreement import agreement
-from atlas.rendering.batches import Batch, batches
+from atlas.rendering.batches import Aims, Batch, batches
 from atlas.rendering.host import computing
 from atlas.rendering.maco import made_by
 from atlas.rendering.spectrum import Spectrum
@@ -60,14 +60,21 @@ class Rendered:
 
 
 def render_batches(
-    prepared: Prepared, units: Sequence[int], recipe: Recipe, numerics: Numerics, spectrum: Spectrum | None = None
+    prepared: Prepared,
+    units: Sequence[int],
+    recipe: Recipe,
+    numerics: Numerics,
+    spectrum: Spectrum | None = None,
+    aims: Aims | None = None,
 ) -> Iterator[tuple[Cell, Rendered]]:
-    """The pictures of channels `units` of the prepared layer, in all variants of the recipe, as they are finished.
+    """The pictures of `units` of the prepared layer, in all variants of the recipe, as they are finished.
+
+    They are its channels, or where there are `aims` those of these directions.
 
     Yields for each batch of m units and v variants its place [rows, variants] among all, and its pictures.
     `spectrum` is the one that the recipe names, where it names a measured one; raises `AtlasError` for another.
     """
-    for batch in batches(prepared.layer.name, units, recipe, numerics.batch):
+    for batch in batches(prepared.layer.name, units, recipe, numerics.batch, aims):
         with computing(numerics):
             found = _render(prepared, batch, recipe, numerics, spectrum)
         yield batch.cell, found

@@ -91,26 +91,32 @@ def neuron(layer: str, indices: Sequence[int], *, before: bool = False) -> Objec
     """
 
     def score(T: Activations) -> Tensor:
-        chosen = _as_map(_chosen(T(layer, before=before), indices))
-        for size in chosen.shape[1:]:
-            chosen = chosen[:, size // 2]
-        return chosen
+        return at_centre(_chosen(T(layer, before=before), indices)[:, None])[:, 0]
 
     return Objective(score, _name("neuron", layer, indices, before), before=before)
 
 
-def direction(layer: str, vectors: Tensor, *, power: float = 0.0, before: bool = False) -> Objective:
-    """The mean over all positions of h . v, times the cosine of the two to `power`.
+def direction(
+    layer: str, vectors: Tensor, *, power: float = 0.0, before: bool = False, centre: bool = False
+) -> Objective:
+    """The mean over all positions of h . v, times the cosine of the two to `power`; with `centre` of that one alone.
 
     vectors [n,c], one a picture. The cosine has a floor of 0.1, as in Lucid, so that a picture that
-    points elsewhere is still drawn towards its direction. (Lucid's `direction`, after issue 116 of its repository: a
-    product alone is raised by whatever is large, a cosine alone by whatever is small.)
+    points elsewhere is still drawn towards its direction. (Lucid's `direction` and `direction_neuron`, after issue 116
+    of its repository: a product alone is raised by whatever is large, a cosine alone by whatever is small.)
     """
+    respond = alignments(layer, vectors, power=power, before=before, centre=centre)
+    name = f"direction({layer!r}, {len(vectors)} vectors{', centre=True' if centre else ''})"
+    return Objective(lambda T: respond(T).mean(1), name, before=before)
+
+
+def alignments(layer: str, vectors: Tensor, *, power: float = 0.0, before: bool = False, centre: bool = False) -> Score:
+    """T -> Tensor[n,p]: what `direction` is the mean of, at each of the layer's p positions, or the centre alone."""
     held: dict[torch.device, Tensor] = {}  # brought over once: to do so anew stops a GPU at every step
 
-    def score(T: Activations) -> Tensor:
+    def respond(T: Activations) -> Tensor:
         value = T(layer, before=before)
-        value = value.reshape(*value.shape[:2], -1)
+        value = at_centre(value)[:, :, None] if centre else value.reshape(*value.shape[:2], -1)
         if value.device not in held:
             held[value.device] = vectors.to(value)[:, :, None]
         aim = held[value.device]
@@ -118,9 +124,17 @@ def direction(layer: str, vectors: Tensor, *, power: float = 0.0, before: bool =
         if power:
             cosine = dot / (value.norm(dim=1) + 1e-4) / (aim.norm(dim=1) + 1e-4)
             dot = dot * cosine.clamp(min=0.1) ** power
-        return dot.mean(1)
+        return dot
 
-    return Objective(score, f"direction({layer!r}, {len(vectors)} vectors)", before=before)
+    return respond
+
+
+def at_centre(value: Tensor) -> Tensor:
+    """A layer's value [n,c,...] at its centre position, Tensor[n,c]; as `neuron` counts it."""
+    value = _as_map(value)
+    for size in value.shape[2:]:
+        value = value[:, :, size // 2]
+    return value
 
 
 def class_logit(model: Model, classes: Sequence[int | str]) -> Objective:
@@ -184,12 +198,12 @@ def _held(indices: tuple[int, ...], device: torch.device) -> Tensor:
         return torch.tensor(indices, device=device)
 
 
-def _as_map(chosen: Tensor) -> Tensor:
-    """A channel's patch tokens [n,t] as the square map [n,h,w] they were cut from; anything else as it is."""
-    if chosen.dim() != 2 or isqrt(chosen.shape[1]) ** 2 != chosen.shape[1]:
-        return chosen
-    side = isqrt(chosen.shape[1])
-    return chosen.reshape(len(chosen), side, side)
+def _as_map(value: Tensor) -> Tensor:
+    """Patch tokens [n,c,t] as the square map [n,c,h,w] they were cut from; anything else as it is."""
+    if value.dim() != 3 or isqrt(value.shape[2]) ** 2 != value.shape[2]:
+        return value
+    side = isqrt(value.shape[2])
+    return value.reshape(*value.shape[:2], side, side)
 
 
 def _name(kind: str, layer: str, indices: Sequence[int], before: bool) -> str:

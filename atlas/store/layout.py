@@ -7,13 +7,13 @@ One fact, one place: metadata, writing, reading and verifying all ask here. Size
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import nan
 from typing import Literal
 
 from atlas.plan import SAMPLES, SHARD, Plan, Shard
-from atlas.units import ImageStatus, Status
+from atlas.units import ImageStatus, SampleStatus, Status
 
 THUMB = 64
 """Side of a thumbnail of a feature visualization, in pixels."""
@@ -51,6 +51,27 @@ TEXT = 512
 ROWS = 256
 """Units a chunk of those columns that the page reads unit by unit."""
 
+LISTED = 2000
+"""Classes of which every sample's attribution is kept; of more, only the strongest of each sign."""
+EXTREME_CLASSES = 128
+"""Those that are kept of more: half of each sign."""
+REAL = 9
+"""Real samples kept of each cell of an atlas."""
+PATCHED = 4
+"""Those of which a picture is cut out."""
+LABELS = 5
+"""Classes kept of each cell."""
+TILE = 400
+"""Side of a tile, in pixels."""
+ACROSS = 5
+"""Cells along the edge of a tile."""
+TILE_LEVEL = 90
+"""JPEG quality of a tile."""
+TILES = 64
+"""Tiles an object."""
+CELLS = 1024
+"""Cells a chunk of what is long: their directions."""
+
 Writer = Literal["driver", "shard", "reduce", "relations"]
 
 
@@ -71,6 +92,8 @@ class Array:
     """JPEG quality: a chunk is one picture, an object `rows` of them."""
     packed: Literal["gzip", "zstd"] | None = None
     """Compressor; the page reads gzip."""
+    inner: int | None = None
+    """Rows of a chunk, where an object holds several, each of which can be read by itself."""
 
     @property
     def objects(self) -> int:
@@ -87,8 +110,7 @@ class Array:
 
 def arrays(plan: Plan) -> dict[str, Array]:
     """Every array that `plan` owns, by name."""
-    made = {"features": _features, "images": _images, "statistics": _statistics, "examples": _examples}
-    return {array.name: array for array in made[plan.stage](plan)}
+    return {array.name: array for array in MADE[plan.stage](plan)}
 
 
 def written_by(plan: Plan, writer: Writer) -> dict[str, Array]:
@@ -172,3 +194,86 @@ def _examples(plan: Plan) -> Iterator[Array]:
         shape = (*strongest, EXAMPLE, EXAMPLE, 3)
         yield Array("picture", shape, SHARD, "uint8", 0, "shard", PHOTOGRAPH_LEVEL)
     yield Array("box", (*strongest, 4), ROWS, "float32", nan, "reduce")
+
+
+def _activations(plan: Plan) -> Iterator[Array]:
+    sampling, channels = plan.sampling, plan.on.channels
+    samples, rows = sampling.samples, SAMPLES * sampling.each
+    yield Array("vector", (samples, channels), rows, "float16", nan, "shard", packed="zstd", inner=SAMPLES)
+    yield Array("scale", (samples,), rows, "float32", nan, "shard")
+    for name in ("image", "crop", "position"):
+        yield Array(name, (samples,), rows, "int32", -1, "shard")
+    yield Array("status", (samples,), rows, "uint8", int(SampleStatus.ABSENT), "shard")
+    if sampling.classes:
+        kept = min(sampling.classes, EXTREME_CLASSES if sampling.classes > LISTED else LISTED)
+        yield Array("logit", (samples, kept), rows, "float16", nan, "shard", packed="zstd", inner=SAMPLES)
+        yield Array("logit_scale", (samples,), rows, "float32", nan, "shard")
+        if sampling.classes > LISTED:
+            yield Array("logit_class", (samples, kept), rows, "int32", -1, "shard", packed="zstd", inner=SAMPLES)
+
+
+def _layout(plan: Plan) -> Iterator[Array]:
+    samples = plan.sampling.samples
+    yield Array("xy", (samples, 2), samples, "float32", nan, "reduce")
+    yield Array("status", (samples,), samples, "uint8", int(SampleStatus.ABSENT), "reduce")
+    yield Array("fitted", (samples,), samples, "uint8", 0, "reduce")
+    yield Array("quality", (2,), 2, "float32", nan, "reduce")
+
+
+def _cells(plan: Plan) -> Iterator[Array]:
+    cells, channels = plan.side**2, plan.on.channels
+    yield Array("count", (cells,), cells, "int32", 0, "reduce")
+    yield Array("cell", (cells,), cells, "int32", -1, "reduce")
+    for name in ("direction", "aim"):
+        yield Array(name, (cells, channels), min(CELLS, cells), "float32", nan, "reduce")
+    yield Array("sample", (cells, REAL), min(CELLS, cells), "int32", -1, "reduce")
+    yield Array("cosine", (cells, REAL), min(CELLS, cells), "float32", nan, "reduce")
+    yield Array("label", (cells, LABELS), cells, "int32", -1, "reduce")
+    for name in ("label_strength", "label_frequency"):
+        yield Array(name, (cells, LABELS), cells, "float32", nan, "reduce")
+    if plan.sampling.classes:
+        yield Array("strength", (plan.sampling.classes, cells), 1, "float32", nan, "reduce", packed="gzip")
+
+
+def _patches(plan: Plan) -> Iterator[Array]:
+    shown = (plan.total, PATCHED)
+    if plan.sampling.photographs:
+        yield Array("picture", (*shown, EXAMPLE, EXAMPLE, 3), SHARD, "uint8", 0, "shard", PHOTOGRAPH_LEVEL)
+    yield Array("box", (*shown, 4), plan.total, "float32", nan, "reduce")
+
+
+def _icons(plan: Plan) -> Iterator[Array]:
+    recipe, cells = plan.rendering, plan.total
+    grid = (cells, len(recipe.variants))
+    yield Array("image", (*grid, recipe.size, recipe.size, 3), SHARD, "uint8", 0, "shard", recipe.level)
+    yield Array("answer", (cells, plan.on.channels), SHARD, "float32", nan, "shard")
+    for name in ("mean", "peak"):
+        yield Array(name, grid, cells, "float32", nan, "reduce")
+    yield Array("status", grid, cells, "uint8", int(Status.ABSENT), "reduce")
+    if recipe.tries > 1:
+        yield Array("attempt", grid, cells, "uint8", 0, "reduce")
+    yield Array("rank", (cells,), cells, "int32", -1, "reduce")
+    yield Array("above", (cells,), cells, "float32", nan, "reduce")
+
+
+def _tiles(plan: Plan) -> Iterator[Array]:
+    edge = plan.side // ACROSS
+    yield Array("tile", (edge**2, TILE, TILE, 3), min(TILES, edge**2), "uint8", 0, "reduce", TILE_LEVEL)
+    yield Array("mask", (edge**2, ACROSS, ACROSS), edge**2, "uint8", 0, "reduce")
+    for level in range(1, plan.charting.below + 1):
+        count = max(1, -(-edge // 2**level)) ** 2
+        yield Array(f"below-{level}", (count, TILE, TILE, 3), min(TILES, count), "uint8", 0, "reduce", TILE_LEVEL)
+
+
+MADE: dict[str, Callable[[Plan], Iterator[Array]]] = {
+    "features": _features,
+    "images": _images,
+    "statistics": _statistics,
+    "examples": _examples,
+    "activations": _activations,
+    "layout": _layout,
+    "cells": _cells,
+    "patches": _patches,
+    "icons": _icons,
+    "tiles": _tiles,
+}

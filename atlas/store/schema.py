@@ -4,7 +4,8 @@
     catalogue.json                              small and derived: what a reader opens first
     classes.json                                the names of the network's classes, where it has names for them
     plans/images.json                           what is shown to the network
-    plans/STAGE/LAYER.json                      who owns that layer's features, statistics or examples
+    plans/STAGE/LAYER.json                      who owns that layer's features, statistics, examples or activations
+    plans/STAGE/LAYER/MAP.json                  who owns a map of it; with /SIDE, a grid on it
     receipts/images/00003.json                  a finished shard of images
     receipts/STAGE/LAYER/00003.json             a finished shard of a layer
     receipts/columns/...                        a finished reduce
@@ -16,10 +17,15 @@
     layers/LAYER/features/                      image, thumb, mean, peak, status
     layers/LAYER/statistics/                    what its channels answered to the images
     layers/LAYER/examples/                      what its units saw of the images that drive them most
+    layers/LAYER/activations/                   vectors at random positions, and what each says for every class
+    layers/LAYER/atlas/MAP/                     where they lie on a map: `all`, or of a class or a pair of classes
+    layers/LAYER/atlas/MAP/SIDE/                the cells of a grid on it; below it patches/, icons/ and tiles/
+    calibration/DEVICE.json                     what pictures cost on a kind of device; recorded, never compared
     tables/                                     Parquet files, derived
     logs/                                       one object a run
 
-LAYER is the layer's name percent-encoded (`atlas.units.encode`).
+LAYER is the layer's name percent-encoded (`atlas.units.encode`). Receipts and manifests of maps and grids lie as their
+plans do.
 """
 
 from __future__ import annotations
@@ -29,16 +35,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import zarr
-from zarr.codecs import ShardingCodec, ZstdCodec
+from zarr.codecs import BytesCodec, ShardingCodec, ZstdCodec
 
-from atlas.plan import FEATURES, IMAGES, STAGES, Plan, place
+from atlas.plan import ATLAS, CELLS, EXAMPLES, FEATURES, ICONS, IMAGES, LAYOUT, STAGES, STATISTICS, Plan
 from atlas.store.backends import MemoryBackend
 from atlas.store.bridge import ZarrStore
 from atlas.store.codec import Gzip, Jpeg
 from atlas.store.layout import EXTREMES, Array, arrays, shard_objects, written_by
-from atlas.units import ImageStatus, Layer, Status, encode
+from atlas.units import ImageStatus, Layer, SampleStatus, Status, encode
 
-VERSION = "1.1"
+VERSION = "1.2"
 """MAJOR.MINOR: readers take older minors and refuse a newer major."""
 WRITER = "atlas-builder 0.1.0"
 STORE = "atlas-store"
@@ -50,6 +56,7 @@ LIST = "receipts/list.json"
 """The list of images is written."""
 RELATIONS = "receipts/relations.json"
 TABLES = "tables/"
+CALIBRATIONS = "calibration/"
 CLASSES = "classes.json"
 
 
@@ -63,7 +70,17 @@ def features_key(layer: Layer) -> str:
 
 def group_key(plan: Plan) -> str:
     """Where the arrays of `plan` lie."""
-    return f"layers/{plan.layer.key}/{plan.stage}" if plan.layer else plan.stage
+    if plan.layer is None:
+        return plan.stage
+    if not plan.part:
+        return f"layers/{plan.layer.key}/{plan.stage}"
+    own = [] if plan.stage in (LAYOUT.name, CELLS.name) else [plan.stage]
+    return "/".join([atlas_key(plan.layer), *plan.part, *own])
+
+
+def atlas_key(layer: Layer) -> str:
+    """Where a layer's maps lie."""
+    return f"layers/{layer.key}/atlas"
 
 
 def top_key(plan: Plan) -> str:
@@ -95,7 +112,7 @@ def columns_receipt(plan: Plan) -> str:
     """Key of the receipt of a layer's reduce."""
     if plan.stage == FEATURES.name:  # where stores of version 1.0 have it
         return f"receipts/columns/{encode(plan.layer_name)}.json"
-    return f"receipts/columns/{place(plan.stage, plan.layer_name)}.json"
+    return f"receipts/columns/{plan.key}"
 
 
 def manifest_key(plan: Plan) -> str:
@@ -127,7 +144,10 @@ def metadata(plans: Sequence[Plan]) -> dict[str, bytes]:
     if layer is not None:
         attributes = {"encoding-type": "layer", "encoding-version": VERSION, "layer": layer.to_dict()}
         root.create_group(layer_key(layer), attributes=attributes)
-    for plan in sorted(plans, key=lambda plan: list(STAGES).index(plan.stage)):
+        if any(plan.part for plan in plans):
+            kind = {"encoding-type": "atlas", "encoding-version": VERSION}
+            root.create_group(atlas_key(layer), attributes=kind)
+    for plan in sorted(plans, key=lambda plan: (list(STAGES).index(plan.stage), plan.part)):
         group = root.create_group(group_key(plan), attributes=_attributes(plan))
         for array in arrays(plan).values():
             _create(group, array)
@@ -148,15 +168,34 @@ def _attributes(plan: Plan) -> dict[str, Any]:
             return common | {"variants": list(plan.rendering.variants), "statuses": statuses} | made
         case IMAGES.name:
             return common | {"statuses": {status.name.lower(): int(status) for status in ImageStatus}} | made
-        case _:
+        case STATISTICS.name | EXAMPLES.name:
             step = {"step": plan.collection.step, "reference": plan.collection.reference}
             return common | {"extremes": list(EXTREMES)} | step | made
+        case ICONS.name:
+            statuses = {status.name.lower(): int(status) for status in Status}
+            words = {"map": plan.part[0], "side": plan.side, "variants": list(plan.rendering.variants)}
+            return common | words | {"statuses": statuses} | made
+        case _:
+            return common | _of_atlas(plan) | made
+
+
+def _of_atlas(plan: Plan) -> dict[str, Any]:
+    """What the groups of an atlas say besides."""
+    words: dict[str, Any] = dict(zip(("map", "side"), plan.part, strict=False))
+    if plan.stage in (ATLAS[0].name, LAYOUT.name):
+        words["statuses"] = {status.name.lower(): int(status) for status in SampleStatus}
+    return words | ({"side": plan.side} if "side" in words else {})
 
 
 def _create(group: zarr.Group, array: Array) -> None:
     whole = (array.rows, *array.shape[1:])
     compressors = {"gzip": Gzip(), "zstd": ZstdCodec(), None: None}
     settings: dict[str, Any] = {"compressors": compressors[array.packed]}
+    if array.inner is not None:
+        codecs: list[Any] = [BytesCodec(), *([compressors[array.packed]] if array.packed else [])]
+        chunk = (array.inner, *array.shape[1:])
+        sharding = ShardingCodec(chunk_shape=chunk, codecs=codecs, index_location="end")
+        settings = {"serializer": sharding, "compressors": None, "filters": None}
     if array.level is not None:
         # One JPEG file is as small as it gets: no compressor behind it. The index last, where browsers look for it.
         picture = (*[1] * (len(array.shape) - 3), *array.shape[-3:])

@@ -11,7 +11,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ import numpy as np
 import zarr
 
 from atlas.errors import AtlasError, NotAStore, PlanMismatch, StoreError, StoreTooNew
-from atlas.plan import IMAGES, STAGES, Identity, Plan, Shard, differences, place
-from atlas.recipe import Collection
+from atlas.plan import IMAGES, STAGES, Identity, Key, Plan, Shard, differences, fingerprint, key_of, place
+from atlas.recipe import Recipe
 from atlas.store import layout, schema
 from atlas.store.backends import Backend, backend_at
 from atlas.store.bridge import ZarrStore, encoded
@@ -28,6 +29,17 @@ from atlas.store.receipts import Receipt, Stored, digest_of, fold, unfold
 
 Data = Mapping[str, np.ndarray[Any, Any]]
 """Values by the names of their arrays."""
+Blocks = Iterable[np.ndarray[Any, Any]]
+"""Rows of an array in their order, in pieces of whole objects: what is too large to be held at once."""
+
+
+OPTIONS = {
+    "recipe.crops": "--crops",
+    "recipe.photographs": "--photographs",
+    "numerics.batch": "--batch",
+    "numerics.device": "--device",
+}
+"""Fields of plans that an option of the same meaning sets: what a person is told by that name."""
 
 
 class Store:
@@ -97,7 +109,16 @@ class Store:
         """Every plan in the store, in the order in which the network computes their layers."""
         keys = (key.removeprefix("plans/") for key in self.backend.list("plans/"))
         found = [plan for plan in map(self.plan, keys) if plan is not None]
-        return sorted(found, key=_order)
+        return sorted(found, key=lambda plan: (_stage(plan), *self.place_of(plan), plan.layer_name, _part(plan)))
+
+    def place_of(self, plan: Plan) -> tuple[int, int]:
+        """What plans are sorted by to be in the network's order: of older stores what their layers cost to reach."""
+        return self._places.get(plan.layer_name, len(self._places)), plan.layer.flops if plan.layer else 0
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        """Every layer's place in the network, by its name; empty in stores that were made before they said."""
+        return {name: place for place, name in enumerate(self.model.get("layers") or ())}
 
     def plans_of(self, stage: str) -> list[Plan]:
         """The plans of one stage, in the order in which the network computes their layers."""
@@ -112,15 +133,16 @@ class Store:
                 self._compare_plans(saved, plan)
 
     def _compare_plans(self, saved: Plan, plan: Plan) -> None:
-        if isinstance(saved.recipe, Collection) and isinstance(plan.recipe, Collection):
-            ours, theirs = saved.recipe, plan.recipe
+        if not isinstance(saved.recipe, Recipe) and not isinstance(plan.recipe, Recipe):
+            ours, theirs = saved.collection, plan.collection
             if ours.images != theirs.images:
                 raise PlanMismatch(
                     f"{self} rests on another list of images: {ours.count:,} with the hash {ours.images[:12]} here, "
                     f"{theirs.count:,} with {theirs.images[:12]} asked. Some were added, changed or taken away since: "
                     "put them back, or name another store with --store."
                 )
-        what = f"{plan.layer_name} from another plan" if plan.layer_name else f"its {plan.stage} from another plan"
+        of = " ".join([plan.layer_name, *plan.part])
+        what = f"{of} from another plan" if of else f"its {plan.stage} from another plan"
         _compare(saved.content, plan.content, f"{self} has {what}")
 
     def prepare(self, plans: Sequence[Plan]) -> list[Plan]:
@@ -129,25 +151,47 @@ class Store:
         Everything is compared before anything is written. Raises as `check`.
         """
         self.check(plans)
-        return [self._prepared(plan) for plan in plans]
+        layers: dict[str, list[Plan]] = {}
+        for plan in map(self._merged, plans):
+            layers.setdefault(plan.layer_name, []).append(plan)
+        for some in layers.values():
+            self._write_metadata(some)
+        merged = {plan.key: plan for some in layers.values() for plan in some}
+        return [merged[plan.key] for plan in plans]
 
-    def _prepared(self, plan: Plan) -> Plan:
+    def _merged(self, plan: Plan) -> Plan:
+        """`plan`, asking also for what was asked for before."""
         saved = self.plan(plan.key)
-        merged = plan if saved is None else saved.asking(plan.wanted)
-        beside = [other for other in self._of_layer(plan.layer_name) if other.key != merged.key]
-        for key, data in schema.metadata([*beside, merged]).items():
+        return plan if saved is None else saved.asking(plan.wanted)
+
+    def _write_metadata(self, plans: list[Plan]) -> None:
+        """The metadata of plans of one layer, then the plans."""
+        keys = {plan.key for plan in plans}
+        beside = [other for other in self._of_layer(plans[0].layer_name) if other.key not in keys]
+        for key, data in schema.metadata([*beside, *plans]).items():
             # What is consolidated in the layer's group changes with every stage; an array's own metadata never does.
-            if key == schema.top_key(plan) or self.backend.get(key) is None:
+            if key == schema.top_key(plans[0]) or self.backend.get(key) is None:
                 self._put(key, data)
         # Last, so that a plan in the store means that its arrays are there.
-        self._put(f"plans/{plan.key}", _json(merged.to_dict()))
-        return merged
+        for plan in plans:
+            self._put(f"plans/{plan.key}", _json(plan.to_dict()))
 
     def _of_layer(self, layer: str) -> list[Plan]:
         """The plans of all stages on one layer."""
-        stages = [stage.name for stage in STAGES.values() if (stage is IMAGES) == (not layer)]
-        found = (self.plan(f"{place(stage, layer)}.json") for stage in stages)
+        found = map(self.plan, self._keys_of_layer(layer))
         return [plan for plan in found if plan is not None]
+
+    def _keys_of_layer(self, layer: str) -> Iterator[str]:
+        for stage in STAGES.values():
+            if (stage is IMAGES) == (not layer):
+                folder = place(stage.name, layer)
+                yield f"{folder}.json"
+                if stage.parts:
+                    yield from (key.removeprefix("plans/") for key in self.backend.list(f"plans/{folder}/"))
+
+    def planned(self, names: Key) -> Plan | None:
+        """The plan of a stage on a layer, or on a part of its atlas. Raises `StoreError` where it is damaged."""
+        return self.plan(key_of(names))
 
     # -- data ------------------------------------------------------------------------------------------------------
 
@@ -163,11 +207,35 @@ class Store:
             raise AtlasError(f"{shard}: no shard of {plan.key}. A shard is written whole.")
         return self._write(plan, str(shard), owned, rows, data)
 
-    def write_whole(self, plan: Plan, by: layout.Writer, data: Data) -> list[Stored]:
-        """Write the arrays that `by` fills, whole, by name, and say what was written. Raises as `write_shard`."""
-        owned = layout.written_by(plan, by)
+    def write_whole(
+        self, plan: Plan, by: layout.Writer, data: Data, streamed: Mapping[str, Blocks] | None = None
+    ) -> list[Stored]:
+        """Write the arrays that `by` fills, whole, by name, and say what was written. Raises as `write_shard`.
+
+        Those that are `streamed` are written as they come, object by object.
+        """
+        streamed = streamed or {}
+        every = layout.written_by(plan, by)
+        owned = {name: array for name, array in every.items() if name not in streamed}
         rows = {name: slice(0, array.shape[0]) for name, array in owned.items()}
-        return self._write(plan, f"columns of {plan.layer_name or plan.stage}", owned, rows, data)
+        what = f"columns of {plan.layer_name or plan.stage}"
+        stored = self._write(plan, what, owned, rows, data)
+        for name, blocks in streamed.items():
+            stored += self._stream(f"{schema.group_key(plan)}/{name}", every[name], blocks)
+        return stored
+
+    def _stream(self, path: str, array: layout.Array, blocks: Blocks) -> Iterator[Stored]:
+        """Write all rows of the array at `path`."""
+        start = 0
+        for block in blocks:
+            stop = start + len(block)
+            fits = stop == array.shape[0] or (stop % array.rows == 0 and stop < array.shape[0])
+            if not fits or (block.shape[1:], str(block.dtype)) != (array.shape[1:], array.dtype):
+                raise AtlasError(f"{path}: {block.shape} {block.dtype} from row {start} on are no whole objects of it.")
+            yield from self._written(path, slice(start, stop), array.rows, block)
+            start = stop
+        if start != array.shape[0]:
+            raise AtlasError(f"{path}: written whole, {array.shape[0]} rows; not {start}.")
 
     def _write(
         self, plan: Plan, what: str, owned: dict[str, layout.Array], rows: dict[str, slice], data: Data
@@ -183,14 +251,21 @@ class Store:
         owner = _attributes(self.backend.get(f"{group}/zarr.json")).get("plan")
         if owner != plan.id:
             raise PlanMismatch(f"{self}: {group} belongs to plan {str(owner)[:12]}, not {plan.id[:12]}.")
-        return [stored for name in data for stored in self._written(f"{group}/{name}", rows[name], data[name])]
+        return [
+            stored
+            for name, values in data.items()
+            for stored in self._written(f"{group}/{name}", rows[name], owned[name].rows, values)
+        ]
 
-    def _written(self, path: str, rows: slice, values: np.ndarray[Any, Any]) -> list[Stored]:
-        """Write the whole Zarr shards that are `rows` of the array at `path`."""
-        objects = encoded(path, self.backend.get(f"{path}/zarr.json") or b"", rows, values)
-        for key, data in objects.items():
-            self.backend.put(key, data)
-        return [Stored(key, len(data), hashlib.sha256(data).hexdigest()) for key, data in objects.items()]
+    def _written(self, path: str, rows: slice, length: int, values: np.ndarray[Any, Any]) -> Iterator[Stored]:
+        """Write the whole Zarr shards, of `length` rows each, that are `rows` of the array at `path`."""
+        metadata = self.backend.get(f"{path}/zarr.json") or b""
+        for start in range(rows.start, rows.stop, length):
+            stop = min(start + length, rows.stop)
+            block = values[start - rows.start : stop - rows.start]
+            for key, data in encoded(path, metadata, slice(start, stop), block).items():
+                self.backend.put(key, data)
+                yield Stored(key, len(data), hashlib.sha256(data).hexdigest())
 
     def standing(self, plan: Plan, by: layout.Writer) -> list[Stored]:
         """What is there already of the arrays that `by` fills."""
@@ -227,7 +302,8 @@ class Store:
         single = [Receipt.parse(self.backend.get(key)) for key in self.backend.list(f"receipts/{_folder(plan)}")]
         folded = unfold(self.backend.get(schema.manifest_key(plan)))
         found = [*folded, *(receipt for receipt in single if receipt is not None)]
-        return {receipt.shard: receipt for receipt in found if receipt.plan == plan.id}
+        ours = plan.id  # a hash of all it says: once
+        return {receipt.shard: receipt for receipt in found if receipt.plan == ours}
 
     def receipt(self, plan: Plan, shard: Shard) -> Receipt | None:
         """The valid receipt of one shard, if it is done."""
@@ -259,12 +335,41 @@ class Store:
         """Whether a layer's reduce rests on the receipts that are there now; true where it has none."""
         if not schema.reduces(plan):
             return True
-        receipt = Receipt.parse(self.backend.get(schema.columns_receipt(plan)))
-        return receipt is not None and receipt.plan == digest_of(self.receipts(plan).values())
+        receipt = self.reduced(schema.columns_receipt(plan))
+        return receipt is not None and receipt.plan == self.digest(plan)
+
+    def digest(self, plan: Plan) -> str:
+        """What the reduce of `plan` names as its plan: a hash of the receipts that are there for it to read.
+
+        They are those of its shards; of a stage without any, those of the stage it rests on.
+        """
+        if plan.over != "whole":
+            return digest_of(self.receipts(plan).values())
+        before = self.before(plan)
+        receipts = [] if before is None else list(self.receipts(before).values())
+        if before is not None and before.over == "whole":
+            columns = self.reduced(schema.columns_receipt(before))
+            receipts = [] if columns is None else [columns]
+        return fingerprint([plan.id, digest_of(receipts)])
+
+    def before(self, plan: Plan) -> Plan | None:
+        """The plan that `plan` rests on, as the store has it."""
+        return None if plan.before is None else self.planned(plan.before)
 
     def whole(self, plan: Plan) -> bool:
-        """Whether every shard of a layer is done, asked for or not."""
-        return len(self.receipts(plan)) == len(plan.complete.wanted)
+        """Whether every shard of a layer is done, asked for or not; of a stage without shards, its reduce.
+
+        Of cells those are meant that are filled, which is known once they are asked for.
+        """
+        if plan.over == "whole":
+            return self.columns_done(plan)
+        return bool(plan.needed) and len(self.receipts(plan)) == len(plan.needed)
+
+    def left(self, plan: Plan) -> int:
+        """How many pieces of `plan` are left: shards; 1 for a stage without any, or whose cells are not known yet."""
+        if plan.over == "whole":
+            return int(not self.columns_done(plan))
+        return len(self.todo(plan)) if plan.wanted else 1
 
     def settled(self, plan: Plan) -> bool:
         """Whether nothing is left for a layer's reduce: its columns are done, and folded where it is whole."""
@@ -350,13 +455,18 @@ def check_version(attributes: dict[str, Any], *, where: str) -> None:
 def _compare(ours: dict[str, Any], theirs: dict[str, Any], what: str) -> None:
     # Both as JSON, in which a tuple is a list.
     lines = differences(json.loads(_json(ours)), json.loads(_json(theirs)))
+    lines = [f"{OPTIONS.get(field, field)}: {values}" for field, _, values in (line.partition(": ") for line in lines)]
     if lines:
         raise PlanMismatch(f"{what}: {'; '.join(lines)}. Ask for the same, or name another store with --store.")
 
 
-def _order(plan: Plan) -> tuple[int, int, str]:
-    flops = plan.layer.flops if plan.layer else 0
-    return list(STAGES).index(plan.stage) if plan.stage in STAGES else len(STAGES), flops, plan.layer_name
+def _stage(plan: Plan) -> int:
+    return list(STAGES).index(plan.stage) if plan.stage in STAGES else len(STAGES)
+
+
+def _part(plan: Plan) -> tuple[str, ...]:
+    """Its map and grid: sides by their size, not by their letters."""
+    return tuple(word.rjust(6) if word.isdigit() else word for word in plan.part)
 
 
 def _folder(plan: Plan) -> str:

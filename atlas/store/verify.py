@@ -17,7 +17,7 @@ from typing import Any, Literal
 from atlas.errors import StoreError
 from atlas.plan import Plan, Shard
 from atlas.store import schema
-from atlas.store.receipts import Receipt, Stored, digest_of, unfold
+from atlas.store.receipts import Receipt, Stored, unfold
 from atlas.store.store import Store
 
 Kind = Literal["missing", "torn", "foreign", "unfinished"]
@@ -50,8 +50,14 @@ class Verified:
     findings: tuple[Finding, ...]
 
     @property
+    def strange(self) -> list[Finding]:
+        """Files that nothing of ours accounts for: no build makes or removes them."""
+        return [finding for finding in self.findings if finding.kind == "foreign" and not finding.receipt]
+
+    @property
     def damage(self) -> list[Finding]:
-        return [finding for finding in self.findings if finding.kind != "unfinished"]
+        """What the next build can make again, once it is forgotten."""
+        return [each for each in self.findings if each.kind != "unfinished" and each not in self.strange]
 
 
 def verify(store: Store) -> Verified:
@@ -70,7 +76,7 @@ def verify(store: Store) -> Verified:
         if schema.reduces(plan):
             columns = Receipt.parse(store.backend.get(schema.columns_receipt(plan)))
             claimed |= {stored.key: stored for stored in columns.objects} if columns else {}
-            findings += _columns(store, plan, columns, list(receipts.values()))
+            findings += _columns(store, plan, columns)
     for key in (schema.LIST, schema.RELATIONS):
         whole = store.reduced(key)
         if whole is not None:
@@ -99,7 +105,7 @@ def repair(store: Store, findings: tuple[Finding, ...]) -> list[Shard]:
             store.backend.delete(finding.key)
     plans, _ = _plans(store)
     for plan in plans:
-        mine = {shard.index for shard in damaged if shard.layer == plan.layer_name and shard.stage == plan.stage}
+        mine = {shard.index for shard in damaged if (shard.stage, shard.layer, shard.part) == plan.names}
         if mine:
             store.forget(plan, mine)
     store.prepare(plans)
@@ -158,19 +164,19 @@ def _damaged_receipts(store: Store, plan: Plan) -> Iterator[Finding]:
     data = store.backend.get(schema.manifest_key(plan))
     if data is not None:
         whole = {receipt.shard for receipt in unfold(data) if receipt.plan == plan.id}
-        lost = len(set(plan.complete.wanted) - whole - set(store.receipts(plan)))
+        lost = len(set(plan.needed) - whole - set(store.receipts(plan)))
         if lost:
             yield Finding("torn", schema.manifest_key(plan), f"{lost} of its receipts are torn, altered or gone")
 
 
-def _columns(store: Store, plan: Plan, columns: Receipt | None, receipts: list[Receipt]) -> Iterator[Finding]:
+def _columns(store: Store, plan: Plan, columns: Receipt | None) -> Iterator[Finding]:
     """What is wrong with a layer's numbers and thumbnails."""
     key = schema.columns_receipt(plan)
     if columns is None:
         if store.backend.get(key) is not None:
             yield Finding("torn", key, "it does not parse or fails its own digest")
-    elif columns.plan != digest_of(receipts):
-        yield Finding("unfinished", key, "the layer has receipts its columns do not rest on yet")
+    elif columns.plan != store.digest(plan):
+        yield Finding("unfinished", key, "there are receipts that it does not rest on yet")
     else:
         yield from _held_against(store, columns.objects, None, key)
 
@@ -197,7 +203,7 @@ def _unclaimed(store: Store, plans: list[Plan], keys: list[str], known: set[str]
             continue
         if key in data:
             yield Finding("unfinished", key, "data without a receipt; the next build writes it again")
-        elif key not in small and not key.startswith(("logs/", schema.TABLES)):
+        elif key not in small and not key.startswith(("logs/", schema.CALIBRATIONS, schema.TABLES)):
             yield Finding("foreign", key, "no plan accounts for it")
         elif not key.startswith(("receipts/", "manifests/", schema.TABLES)) and _parsed(store.backend.get(key)) is None:
             yield Finding("torn", key, "it is no JSON")

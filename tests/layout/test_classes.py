@@ -53,22 +53,22 @@ def test_a_pair_lies_apart_along_x_and_by_likeness_along_y() -> None:
     rows = np.flatnonzero(np.isin(SAMPLES.cluster, [1, 3]))
     towards, against = SAMPLES.attribution[rows][:, [6, 2]].T
     recipe = LayoutRecipe.named("class")
-    xy = pair([SAMPLES.vectors[rows]], towards, against, recipe)
+    xy = pair([SAMPLES.vectors[rows]], towards, against, recipe).xy
     assert xy.min() >= 0
     assert xy.max() <= 1
     assert (np.sign(xy[:, 0] - 0.5) == np.sign(np.float32(towards - against))).all()
     apart = np.abs(np.median(xy[SAMPLES.cluster[rows] == 1, 1]) - np.median(xy[SAMPLES.cluster[rows] == 3, 1]))
     assert apart > 0.3
-    np.testing.assert_array_equal(pair([SAMPLES.vectors[rows]], towards, against, recipe), xy)
+    np.testing.assert_array_equal(pair([SAMPLES.vectors[rows]], towards, against, recipe).xy, xy)
 
 
 def test_a_pair_that_says_the_same_lies_in_the_middle() -> None:
     vectors, same = SAMPLES.vectors[:40], SAMPLES.attribution[:40, 0]
     recipe = LayoutRecipe.named("class")
-    assert (pair([vectors], same, same, recipe)[:, 0] == 0.5).all()
+    assert (pair([vectors], same, same, recipe).xy[:, 0] == 0.5).all()
     towards = same.copy()
     towards[3] = np.nan
-    xy = pair([vectors], towards, same, recipe)
+    xy = pair([vectors], towards, same, recipe).xy
     assert np.isnan(xy[3]).all()
     assert np.isfinite(np.delete(xy, 3, axis=0)).all()
     with pytest.raises(AtlasError, match="39 attributions of 40 samples"):

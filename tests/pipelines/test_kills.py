@@ -16,7 +16,7 @@ import pytest
 from atlas.models import load_model
 from atlas.store import LocalBackend, MemoryBackend, Store, verify
 from pipelines.collecting import Images
-from tests.builds import build_in, collecting_plans, contents, tiny_plans
+from tests.builds import build_in, charting_plans, collecting_plans, contents, tiny_plans
 from tests.collecting.made import encoded, pixels
 from tests.faults import Fault, FaultyBackend
 
@@ -45,6 +45,23 @@ COLLECTING = [
     *(Fault(point, r"layers/.*/statistics/neighbour_unit/c/.*") for point in ("before", "inside")),
     *(Fault(point, r"receipts/relations\.json") for point in ("before", "inside", "after")),
     Fault("after", r"manifests/statistics/.*"),
+]
+GRID = r"layers/second\.1/atlas/all/10"
+CHARTING = [
+    *(Fault(point, r"layers/second\.1/activations/(vector|logit)/c/1.*") for point in ("before", "inside", "after")),
+    *(Fault(point, r"receipts/activations/second\.1/00000\.json") for point in ("before", "inside", "after")),
+    *(Fault(point, r"layers/second\.1/atlas/all/(xy|quality)/c/.*") for point in ("before", "inside", "after")),
+    *(Fault(point, r"receipts/columns/layout/second\.1/.*") for point in ("before", "inside", "after")),
+    *(Fault(point, rf"{GRID}/(direction|strength)/c/[03]/.*") for point in ("before", "inside", "after")),
+    *(Fault(point, r"receipts/columns/cells/second\.1/all/5\.json") for point in ("before", "inside", "after")),
+    *(Fault(point, r"plans/icons/second\.1/all/10\.json") for point in ("inside", "after")),
+    *(Fault(point, rf"{GRID}/patches/picture/c/1/.*") for point in ("before", "inside", "after")),
+    *(Fault(point, rf"{GRID}/icons/(image|answer)/c/0/.*") for point in ("before", "inside", "after")),
+    *(Fault(point, r"receipts/icons/second\.1/all/10/00001\.json") for point in ("before", "inside", "after")),
+    *(Fault(point, r"receipts/columns/icons/second\.1/strongest-3/5\.json") for point in ("before", "inside")),
+    *(Fault(point, r"manifests/(icons|patches)/second\.1/.*") for point in ("before", "inside", "after")),
+    *(Fault(point, rf"{GRID}/tiles/(tile|mask)/c/.*") for point in ("before", "inside", "after")),
+    *(Fault(point, r"receipts/columns/tiles/second\.1/all/.*") for point in ("before", "inside", "after")),
 ]
 DRIVER = [
     Fault("before", r"zarr\.json"),
@@ -84,22 +101,37 @@ def collected(shown: Path) -> dict[str, bytes]:
     return contents(backend)
 
 
+@pytest.fixture(scope="module")
+def charted(shown: Path) -> dict[str, bytes]:
+    """What a build of atlases that nothing disturbs leaves behind."""
+    model, backend, images = load_model("tests.networks:tiny"), MemoryBackend(), Images.open([str(shown)])
+    _, report = build_in(backend, model, charting_plans(model, images), images=images)
+    assert not report.failed
+    return contents(backend)
+
+
 def drive(
-    store: Path, marks: Path, faults: list[Fault], ray_folder: Path, shown: Path | None = None
+    store: Path, marks: Path, faults: list[Fault], ray_folder: Path, shown: Path | None = None, *more: str
 ) -> subprocess.Popen[str]:
     texts = json.dumps([fault.to_dict() for fault in faults])
     command = [sys.executable, "-m", "tests.drive", str(store), str(marks), str(ray_folder), texts]
-    command += [str(shown)] if shown else []
+    command += [str(shown), *more] if shown else []
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def until_done(
-    store: Path, marks: Path, faults: list[Fault], ray_folder: Path, *, limit: int, shown: Path | None = None
+    store: Path,
+    marks: Path,
+    faults: list[Fault],
+    ray_folder: Path,
+    *more: str,
+    limit: int,
+    shown: Path | None = None,
 ) -> None:
     """Start the driver again each time it dies, or gives up on a task whose worker died too often."""
     output = ""
     for _ in range(limit):
-        driver = drive(store, marks, faults, ray_folder, shown)
+        driver = drive(store, marks, faults, ray_folder, shown, *more)
         output, _ = driver.communicate(timeout=900)
         if driver.returncode == 0:
             return
@@ -143,6 +175,16 @@ def test_collecting_killed_at_every_named_point(
     until_done(tmp_path / "store", tmp_path / "marks", COLLECTING, ray_folder, limit=9, shown=shown)
     assert FaultyBackend(tmp_path / "store", COLLECTING, tmp_path / "marks").struck() == len(COLLECTING) >= 20
     assert_same(tmp_path / "store", collected)
+
+
+@pytest.mark.slow
+def test_charting_killed_at_every_named_point(
+    tmp_path: Path, ray_folder: Path, charted: dict[str, bytes], shown: Path
+) -> None:
+    place, marks = tmp_path / "store", tmp_path / "marks"
+    until_done(place, marks, CHARTING, ray_folder, "charted", limit=16, shown=shown)
+    assert FaultyBackend(place, CHARTING, marks).struck() == len(CHARTING) >= 36
+    assert_same(place, charted)
 
 
 @pytest.mark.slow

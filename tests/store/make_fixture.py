@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from atlas.store.schema import TABLES, VERSION
+from tests.charted import chart_into
 from tests.collected import collect_into
 from tests.stores import make_store
 
@@ -19,7 +20,8 @@ LAYERS = {"stage.1#0": 6}
 def make(folder: Path) -> None:
     store = make_store(folder, layers=LAYERS, size=16, note="For ever.", title="Fixture", labels=10)
     store.put_labels([f"class {number}" for number in range(10)])
-    collect_into(store, images=7, crops=1)
+    plans = collect_into(store, images=7, crops=1)
+    chart_into(store, plans[1].on, plans[0].collection, grids=(5,))
     for key in store.backend.list(TABLES):  # derived, and of one version of DuckDB
         store.backend.delete(key)
 

@@ -54,6 +54,27 @@ def test_what_images_left_is_read(version: str) -> None:
     assert cat.sql("select count(*) from examples").rows == [(6 * 2 * 6,)]
 
 
+@pytest.mark.parametrize("version", [version for version in VERSIONS if version not in {"1.0", "1.1"}])
+def test_an_atlas_is_read(version: str) -> None:
+    store = Store.open(FIXTURES / version)
+    plans = {plan.names: plan for plan in store.plans() if plan.part or plan.stage == "activations"}
+    assert len(plans) == 1 + 1 + 4
+    assert all(map(store.whole, plans.values()))
+    group = "layers/stage.1%230/atlas/all/5"
+    cell, label = store.read(f"{group}/cell"), store.read(f"{group}/label")
+    assert 3 < (cell >= 0).sum() <= 25
+    assert set(label[cell >= 0, 0]) <= {0, 1, 2, 3, 4}
+    assert store.read(f"{group}/icons/status")[3, 0] == 1
+    assert np.abs(store.read(f"{group}/icons/image", slice(0, 1))[0, 0].astype(int) - waves(0, 0, 16)).mean() < 4
+    assert store.read(f"{group}/tiles/tile").shape == (1, 400, 400, 3)
+    assert store.read(f"{group}/strength").shape == (10, 25)
+    shown = atlas.open(store.backend)["stage.1#0"].atlas  # type: ignore[union-attr]
+    first = shown.grid(5)[0]
+    assert shown.cell(first.x, first.y).labels[0].number == label[0, 0]
+    assert (first.status, shown.grid(5)[3].status) == ("ok", "unstarted")
+    assert len(shown.cells) == (cell >= 0).sum()
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_what_was_done_is_still_done(version: str, tmp_path: Path) -> None:
     shutil.copytree(FIXTURES / version, tmp_path / version)

@@ -1,0 +1,100 @@
+"""The stage `layout`: where a layer's samples lie on one of its maps.
+
+    activations of a layer, MAP -> xy, status, fitted, quality -> one receipt
+
+One task that makes all of it: a layout knows all of its samples. MAP is `all`, `winners-K` or `strongest-K` for the
+samples of class K, or `pair-A-B` for those of two.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from atlas.errors import AtlasError, StoreError
+from atlas.plan import Plan
+from atlas.store import Data, Receipt, Store
+from atlas.units import SampleStatus
+from pipelines.events import LayerDone
+from pipelines.samples import Samples
+
+if TYPE_CHECKING:
+    from atlas.layout.project import Map
+    from atlas.layout.rows import Numbers
+
+
+def reduce(store: Store, plan: Plan) -> LayerDone:
+    """Write the map of `plan`, where that is due."""
+    if store.columns_done(plan):
+        return LayerDone(plan, plan.sampling.samples)
+    began, cpu = time.perf_counter(), time.process_time()
+    before = store.before(plan)
+    if before is None:
+        raise StoreError(f"{store}: the activations of {plan.layer_name} are gone. Build as before.")
+    # A matrix product's last bits depend on how many threads share it.
+    with threadpool_limits(plan.numerics.threads):
+        data = laid_out(Samples(store, before), plan)
+    stored = store.write_whole(plan, "reduce", data)
+    placed = int((data["status"] == SampleStatus.OK).sum())
+    record = {"seconds": {"all": round(time.perf_counter() - began, 3)}, "cpu": round(time.process_time() - cpu, 3)}
+    whole = Receipt(store.digest(plan), 0, (0, placed), tuple(stored), record=record | {"placed": placed})
+    store.put_columns_receipt(plan, whole)
+    return LayerDone(plan, placed)
+
+
+def laid_out(samples: Samples, plan: Plan) -> Data:
+    """The columns of a map: a row for every sample of the layer, those of the map placed."""
+    from atlas.layout.quality import trusted
+
+    recipe = plan.charting.layout
+    numbers = members(samples, plan.part[0])
+    if not len(numbers):
+        raise AtlasError(f"{plan.layer_name}: no activation belongs to the map {plan.part[0]}.")
+    some = samples.of(numbers)
+    vectors = some.vectors
+    pair = classes_of(plan.part[0]) if plan.part[0].startswith("pair-") else []
+    found = _pair(some, vectors, pair, plan) if pair else _map(vectors, plan)
+    total = plan.sampling.samples
+    xy, status, fitted = np.full((total, 2), np.nan, np.float32), np.full(total, SampleStatus.ABSENT, np.uint8), None
+    xy[numbers], status[numbers] = found.xy, found.status
+    fitted = np.zeros(total, np.uint8)
+    fitted[numbers[found.fitted]] = 1
+    quality = trusted(vectors, found, recipe, dims=1 if pair else 2)
+    return {"xy": xy, "status": status, "fitted": fitted, "quality": np.array(quality, np.float32)}
+
+
+def members(samples: Samples, name: str) -> Numbers:
+    """The rising numbers of the samples that are on the map `name`."""
+    from atlas.layout.classes import strongest, winners
+
+    classes = samples.plan.sampling.classes
+    collected = np.flatnonzero(samples.column("status") != SampleStatus.ABSENT)
+    if name == "all":
+        return collected
+    choose = winners if name.startswith("winners-") else strongest
+    found = [choose(samples.attributions, classes, label) for label in classes_of(name)]
+    return np.intersect1d(np.unique(np.concatenate(found)), collected)
+
+
+def classes_of(name: str) -> list[int]:
+    """The numbers of the classes that a map is of: none for `all`."""
+    return [int(number) for number in re.findall(r"-([0-9]+)", name)]
+
+
+def _map(vectors: Any, plan: Plan) -> Map:
+    from atlas.layout.project import project
+
+    return project(vectors, plan.charting.layout)
+
+
+def _pair(samples: Samples, vectors: Any, classes: list[int], plan: Plan) -> Map:
+    from atlas.layout.classes import pair
+
+    towards, against = (
+        np.concatenate([block[:, 0] for block in samples.attributions(label, label + 1)]) for label in classes
+    )
+    return pair(vectors, towards, against, plan.charting.layout)
