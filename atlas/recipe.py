@@ -196,11 +196,7 @@ class Recipe:
         return cls(**knobs)
 
 
-<<<<<<< HEAD
-LATER = ("rise", "fall", "parameterization", "spectrum", "box", "diversity", "tries", "agreement")
-=======
-LATER = ("parameterization", "spectrum", "box", "diversity", "tries", "agreement", "power")
->>>>>>> main
+LATER = ("rise", "fall", "parameterization", "spectrum", "box", "diversity", "tries", "agreement", "power")
 """Knobs that came after the first stores. At their default they are not written, so that older plans keep their ids:
 their defaults stay for ever."""
 VARIANT = r"positive|negative|neuron|diverse-[1-9][0-9]*"
