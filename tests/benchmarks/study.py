@@ -237,12 +237,12 @@ def main() -> None:
     asked.out.mkdir(parents=True, exist_ok=True)
     done = Done(asked.out / "study.jsonl")
     done.once("steps", lambda: {f"{name} {layer}": timed(network(name), layer) for name, layer in cases()})
-    for row in ROWS:
-        done.once(row.key, lambda row=row: everywhere(row, asked.units))
     sleepers = done.once("sleepers", lambda: {layer: asleep(cut("squeezenet", layer), BASE) for layer in SLEEPY})
     for count in (0, 2, 4, 8, 12, 24):
         row = Row("asleep", str(count), {"redirected": count})
         done.once(row.key, lambda row=row: [made(row, "squeezenet", layer, sleepers[layer]) for layer in SLEEPY])
+    for row in ROWS:
+        done.once(row.key, lambda row=row: everywhere(row, asked.units))
     print("\n".join(tables(done.found)))
     (asked.out / "study.json").write_text(json.dumps({"torch": torch.__version__, **done.found}, indent=1) + "\n")
 
