@@ -380,6 +380,37 @@ def test_other_maps_are_chosen_on_the_page(quiet: Page, mapped_ours: str, shown:
         expect(quiet.locator("footer")).to_contain_text(f"{cells} cells filled")
         ends = 2 if name.startswith("pair-") else 0
         expect(quiet.locator(".end")).to_have_count(ends)
+    # What was looked for is looked for there too.
+    quiet.get_by_label("Size by count").check()
+    quiet.get_by_label("Map", exact=True).select_option("all")
+    expect(quiet).to_have_url(re.compile(r"/atlas\?sized$"))
+    expect(quiet.get_by_label("Size by count")).to_be_checked()
+
+
+def test_more_of_a_map_appears_where_one_looks(
+    page: Page, built: Path, mapped: Path, tmp_path: Path, shown: Atlas
+) -> None:
+    def half(door: dict[str, Any], row: dict[str, Any]) -> None:
+        row["grids"][1] |= {"tiled": False}
+        row["grids"][2] |= {"tiled": False}
+
+    store, side = altered(mapped, tmp_path / "made.atlas", half), shown.grids[1]
+    cell = full(shown.grid(shown.grids[0]))
+    page.clock.install()
+    with atlas_host(app_of(store, built)) as here:
+        page.goto(f"{here}{route(shown)}?at={cell.x:g},{cell.y:g}&zoom=2.5")
+        the_map(page, shown.grids[0])
+        page.locator("canvas[data-side]").focus()
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("Enter")
+        expect(page.locator(".panel .units a").first).to_be_visible()
+        shutil.copy(mapped / "catalogue.json", store / "catalogue.json")
+        page.clock.fast_forward(20_000)
+        page.get_by_role("button", name="Show it").click()
+        page.clock.fast_forward(1_000)
+        the_map(page, side)
+        expect(page).to_have_url(re.compile(r"zoom=2.5&cell="))
+        expect(page.locator(".panel .units a").first).to_be_visible()
 
 
 def altered(mapped: Path, place: Path, change: Callable[[dict[str, Any], dict[str, Any]], None]) -> Path:
