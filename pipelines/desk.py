@@ -137,20 +137,20 @@ class Desk:
     def _opened(self, examples: Sequence[Example]) -> Iterator[tuple[Example, Pixels, Crop]]:
         """Each example with its photograph and its crop; those whose image has gone or changed are left out."""
         from atlas.collecting import look
-        from atlas.collecting.crops import crops
+        from atlas.collecting.crops import crop
 
-        number, picture, cut = -1, None, []
-        collection, source = self._plan.collection, self._worker.images
+        number, picture, sha256 = -1, None, b""
+        cut: dict[int, Crop] = {}
+        seed, source = self._plan.collection.seed, self._worker.images
         for example in examples:
             if example.image != number:
-                number = example.image
+                number, cut = example.image, {}
                 sha256 = self._worker.store.read("images/sha256", slice(number, number + 1)).tobytes()
                 picture = look(source, source.entries[number], sha256).picture
-                if picture is not None:
-                    cut = crops(
-                        picture, self._prepared.preprocessing, collection.crops, seed=collection.seed, sha256=sha256
-                    )
             if picture is not None:
+                if example.crop not in cut:
+                    preprocessing = self._prepared.preprocessing
+                    cut[example.crop] = crop(picture, preprocessing, example.crop, seed=seed, sha256=sha256)
                 yield example, picture, cut[example.crop]
 
     def _measure(self, batch: list[tuple[Example, Pixels, Crop]], measure: Measure) -> None:

@@ -72,9 +72,11 @@ class Catalogue:
             raise UnknownName.among("layer", name, self.layers, hint=f"{self.store} has {len(self)} of them.")
         return self.layers[name]
 
-    def unit(self, name: str | Unit) -> UnitView:
+    def unit(self, name: str | Unit | UnitView) -> UnitView:
         """The unit `name`, as `features.11:300`. Raises `UnknownName`, offering the nearest."""
-        unit = name if isinstance(name, Unit) else Unit.parse(name)
+        if not isinstance(name, str | Unit | UnitView):
+            raise UnknownName(f"There is no unit {name!r}: ask by name, as features.11:300.")
+        unit = Unit.parse(str(name))
         if unit.basis != "channel":
             raise UnknownName.among("basis", unit.basis, ["channel"], hint=f"{self.store} has only channels.")
         return self.layer(unit.layer)[unit.index]
@@ -109,7 +111,7 @@ class Catalogue:
         text, values = question(layers, status, order, top, ranges)
         return [self.layers[name][index] for name, index in self.sql(text, **values) if name in self.layers]
 
-    def like(self, unit: str | Unit, top: int = 10, layers: str | Sequence[str] | None = None) -> Alike:
+    def like(self, unit: str | Unit | UnitView, top: int = 10, layers: str | Sequence[str] | None = None) -> Alike:
         """The `top` units of any layers, or of `layers` (names or globs), that answer images most like `unit`.
 
         Likeness is the cosine of the units' strongest answers to each image of the reference set, standardised over
@@ -465,7 +467,7 @@ class UnitView:
 
     @property
     def classes(self) -> list[tuple[int, str | None, float]]:
-        """The classes it works for most: number, name, mean activation x gradient."""
+        """The classes it works for most: number, name, mean activation x gradient; empty where it works for none."""
         return self.layer.answers.classes(self.index)
 
     @property

@@ -45,7 +45,7 @@ def _grid(source: Source, layer: LayerSource, plan: Plan) -> Iterator[Chunk]:
     chunk |= {"x": (cell % plan.side + 0.5) / plan.side, "y": (cell // plan.side + 0.5) / plan.side}
     chunk |= {"count": column("count")[cell], "unit": UNIT, "address": address(layer.layer.name), "largest": largest}
     chunk |= {"value": direction[np.arange(len(cell)), largest], "image": image, "cosine": column("cosine")[some, 0]}
-    chunk["path"] = source.paths[image]
+    chunk["path"] = source.paths_of(image)
     label, strength, frequency = (column(f"label{what}")[some] for what in ("", "_strength", "_frequency"))
     for place in range(LABELS):
         number = label[:, place]

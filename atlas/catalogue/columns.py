@@ -130,7 +130,11 @@ IMAGES = [
     Column("status", "VARCHAR", "ok, or why it was not shown to the network"),
     Column("reason", "VARCHAR", "the same, for people"),
     *_guesses(),
-    Column("in_reference", "BOOLEAN", "whether it was shown and belongs to the set that likeness and classes rest on"),
+    Column(
+        "in_reference",
+        "BOOLEAN",
+        "whether it was shown and is of the reference set: classes rest on it, likeness on at most 1,024 of it",
+    ),
 ]
 
 CELLS = [

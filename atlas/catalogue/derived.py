@@ -1,6 +1,7 @@
 """What follows from a unit's picture and its best real examples: the ratio of the two, and whether it ever fired.
 
-peak [c], value of the best example [c] -> ratio [c]        examples -> silent [c]        status, rank [n] -> apt [n]
+peak [c], value of the best example [c] -> ratio [c]        examples, extremes -> silent [c]
+status, rank [n] -> apt [n]
 """
 
 from __future__ import annotations
@@ -34,13 +35,15 @@ def ratio(variant: str, peak: Floats, example_value: Floats) -> Floats:
         return np.where(SIGN[variant] * best > 0, peak / best, np.nan).astype(np.float32)
 
 
-def silent(example_value: Floats) -> Flags:
+def silent(example_value: Floats, least: Floats, largest: Floats) -> Flags:
     """Which units never fired: no crop of any image drives them above zero. bool [c].
 
-    example_value [c,2,9]. A unit that answers with nothing but NaN is not silent.
+    example_value [c,2,9]; least and largest [c], those of the whole layer. Where values lie on both sides of zero, a
+    unit below it says as much as one above: there only one that answers everything the same is silent. A unit that
+    answers with nothing but NaN is not.
     """
     flags: Flags = example_value[:, 0, 0] <= 0
-    return flags
+    return flags & (least == largest) if (least < 0).any() else flags
 
 
 def apt(status: np.ndarray[Any, Any], rank: np.ndarray[Any, Any]) -> Flags:

@@ -38,7 +38,7 @@ def make_door(store: Store) -> dict[str, Any]:
     """The door, from the plans and receipts that are there."""
     plans = store.plans()
     layers: dict[str, list[Plan]] = {}
-    for plan in sorted(plans, key=lambda plan: plan.layer.flops if plan.layer else 0):
+    for plan in sorted(plans, key=store.place_of):
         if plan.layer is not None:
             layers.setdefault(plan.layer.name, []).append(plan)
     relations = store.reduced(RELATIONS)
@@ -46,12 +46,17 @@ def make_door(store: Store) -> dict[str, Any]:
         "encoding-type": CATALOGUE,
         "encoding-version": VERSION,
         "written-by": WRITER,
-        "model": {"spec": store.identity.model, "weights": store.identity.weights, **store.model},
+        "model": {"spec": store.identity.model, "weights": store.identity.weights, **_told(store.model)},
         "note": store.model.get("note"),
         "images": next((_images(store, plan) for plan in plans if plan.stage == IMAGES.name), None),
         "relations": None if relations is None else relations.record.get("layers"),
         "layers": [_layer(store, some) for some in layers.values()],
     }
+
+
+def _told(model: dict[str, Any]) -> dict[str, Any]:
+    """What readers are told of the network: its layers have an order here, and need no list of all there are."""
+    return {name: value for name, value in model.items() if name != "layers"}
 
 
 def _images(store: Store, plan: Plan) -> dict[str, Any]:

@@ -29,6 +29,8 @@ GAP = 2
 PAPER = 255
 SAID = 4
 """Classes and neighbours that are named beside a unit's pictures."""
+WALL = 64
+"""Units of a layer without pictures that are shown by an image each."""
 WIDE = 720
 """Pixels along the edge of a map at most."""
 ROWS = 20
@@ -53,18 +55,27 @@ def sheet(layer: LayerView, variant: str, columns: int) -> Image.Image:
 def catalogue(catalogue: Catalogue) -> str:
     """A table of the layers."""
     rows = "".join(
-        f"<tr><td>{escape(view.name)}</td><td>{view.layer.kind}</td><td>{view.channels}</td><td>{view.done}</td></tr>"
+        f"<tr><td>{escape(view.name)}</td><td>{view.layer.kind}</td><td>{view.channels}</td><td>{view.done}</td>"
+        f"<td>{'yes' if view.answers.there else ''}</td></tr>"
         for view in catalogue
     )
     random = " (random weights)" if catalogue.model.get("random") else ""
-    head = "<tr><th>layer</th><th>kind</th><th>channels</th><th>rendered</th></tr>"
-    return f"<b>{escape(catalogue.model['title'])}{random}</b><table>{head}{rows}</table>"
+    head = "<tr><th>layer</th><th>kind</th><th>channels</th><th>rendered</th><th>statistics</th></tr>"
+    rests = f"<div>{escape(repr(catalogue.images)[1:-1])}</div>" if len(catalogue.images) else ""
+    return f"<b>{escape(catalogue.model['title'])}{random}</b>{rests}<table>{head}{rows}</table>"
 
 
 def layer(layer: LayerView) -> str:
-    """The wall of a layer's thumbnails."""
-    wall = _img(layer.sheet(), layer.name) if layer.variants else ""
+    """The wall of a layer's thumbnails; of one without pictures what its first units saw of their best images."""
+    wall = _img(layer.sheet(), layer.name) if layer.variants else _best(layer)
     return f"<div>{escape(repr(layer))}</div>{wall}"
+
+
+def _best(layer: LayerView) -> str:
+    """The best example of each of a layer's first units, side by side; nothing where no part of an image is stored."""
+    if not layer.answers.there:
+        return ""
+    return "".join(_examples(unit.examples[:1]) for unit in (layer[index] for index in range(min(WALL, len(layer)))))
 
 
 def unit(unit: UnitView) -> str:
@@ -75,8 +86,8 @@ def unit(unit: UnitView) -> str:
         for variant in unit.layer.variants
         if unit.status_of(variant) != "absent"
     )
-    head = f"<div><b>{escape(str(unit))}</b> mean {unit.mean:.4g}, peak {unit.peak:.4g}</div>"
-    return f"{head}{figures}{_answers(unit)}"
+    told = f"mean {unit.mean:.4g}, peak {unit.peak:.4g}" if unit.layer.variants else "no picture"
+    return f"<div><b>{escape(str(unit))}</b> {unit.status}, {told}</div>{figures}{_answers(unit)}"
 
 
 def image(image: ImageView) -> str:
@@ -122,6 +133,9 @@ def _answers(unit: UnitView) -> str:
     if not unit.layer.answers.there:
         return ""
     rows = "".join(f"<div>{_examples(some)}</div>" for some in (unit.examples, unit.bottom))
+    if not unit.layer.catalogue.images.photographs:
+        best = ", ".join(f"{one.image} {one.value:.4g}" for one in unit.examples[:SAID])
+        rows = f"<div>raised most by: {escape(best)}</div>"
     classes = ", ".join(f"{name or number} {value:.3g}" for number, name, value in unit.classes[:SAID])
     alike = ", ".join(f"{other} {likeness:.2f}" for other, likeness in unit.neighbours[:SAID])
     told = {"classes": classes, "answers like": alike, "rests on": f"{unit.statistics.images:,} images"}

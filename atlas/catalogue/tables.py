@@ -30,7 +30,7 @@ from atlas.store import LocalBackend, Store, digest_of
 from atlas.store.schema import LIST, RELATIONS, columns_receipt
 from atlas.store.schema import TABLES as FOLDER
 
-FORMAT = 2
+FORMAT = 3
 """Rises with every change of what the columns of the tables hold."""
 ROWS: dict[str, Callable[[Source], Iterator[Chunk]]] = {
     "units": rows.units,

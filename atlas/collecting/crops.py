@@ -52,10 +52,18 @@ def crops(picture: Pixels, preprocessing: Preprocessing, count: int, *, seed: in
     """The first `count` crops of `picture` [h,w,3], whose content's hash is `sha256`."""
     image = Image.fromarray(picture)
     where = cuts(image.size, preprocessing, count, seed=seed, sha256=sha256)
-    return [
-        Crop(_drawn(image, preprocessing, cut) if number else _evaluation(image, preprocessing, cut), cut)
-        for number, cut in enumerate(where)
-    ]
+    return [_crop(image, preprocessing, number, cut) for number, cut in enumerate(where)]
+
+
+def crop(picture: Pixels, preprocessing: Preprocessing, number: int, *, seed: int, sha256: bytes) -> Crop:
+    """Crop `number` alone of those that `crops` gives."""
+    image = Image.fromarray(picture)
+    cut = cuts(image.size, preprocessing, number + 1, seed=seed, sha256=sha256)[number]
+    return _crop(image, preprocessing, number, cut)
+
+
+def _crop(image: Image.Image, preprocessing: Preprocessing, number: int, cut: Cut) -> Crop:
+    return Crop(_drawn(image, preprocessing, cut) if number else _evaluation(image, preprocessing, cut), cut)
 
 
 def cuts(size: tuple[int, int], preprocessing: Preprocessing, count: int, *, seed: int, sha256: bytes) -> list[Cut]:
