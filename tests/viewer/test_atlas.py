@@ -487,3 +487,22 @@ def test_an_atlas_without_photographs_shows_where_its_samples_looked(
         expect(panel.locator(".samples .box").first).to_be_visible()
         quiet.wait_for_load_state("networkidle")
         assert not [answer.url for answer in answers if "/images/thumb" in answer.url]
+
+
+def test_a_layer_of_which_nothing_but_an_atlas_was_built(
+    quiet: Page, built: Path, mapped: Path, tmp_path: Path, shown: Atlas
+) -> None:
+    def alone(door: dict[str, Any], row: dict[str, Any]) -> None:
+        for stage in ("features", "statistics", "examples"):
+            del next(layer for layer in door["layers"] if layer["name"] == shown.layer.name)[stage]
+
+    cell = full(shown.grid(shown.grids[0]))
+    with atlas_host(app_of(altered(mapped, tmp_path / "made.atlas", alone), built)) as here:
+        quiet.goto(f"{here}#/{shown.layer.name}")
+        quiet.get_by_role("alert").get_by_role("link", name="Its activation atlas").click()
+        quiet.mouse.click(*middle(the_map(quiet), cell))
+        panel = quiet.locator(".panel")
+        expect(panel).to_contain_text("Not rendered yet")
+        unit = cell.units[0][0]
+        expect(panel.get_by_role("link", name=f":{unit.index}", exact=True)).to_have_attribute("href", f"#/{unit}")
+        loaded(panel.locator(".made img"), cell.image.width)
