@@ -44,7 +44,9 @@ def catalogue(
     at `ray`, on one of this machine's own where none is named, or with `local` in this process. Raises `StoreError`
     where the store is another network's or plan's, or cannot be written.
     """
-    store = Store.create(place, model.identity, describe(model, note))
+    store = opened(model, place, note)
+    if images is not None:
+        images.compare(store)
     store.check(plans)
     with Progress() as progress:
         watch = progress.watch(store, plans)
@@ -57,6 +59,11 @@ def catalogue(
         with connect(ray, workers=workers):
             executor = OnRay(plans[0].numerics, workers)
             return build(store, model, plans, executor, images=images, spectrum=spectrum, partial=partial, watch=watch)
+
+
+def opened(model: Model, place: str | Path | Backend, note: str | None = None) -> Store:
+    """The store of `model` at `place`, made where there is none. Raises `StoreError` where it is another network's."""
+    return Store.create(place, model.identity, describe(model, note))
 
 
 if __name__ == "__main__":

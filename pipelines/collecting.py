@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from atlas.plan import EXAMPLES, IMAGES, STATISTICS, Identity, Plan, Shard
+from atlas.errors import PlanMismatch
+from atlas.plan import EXAMPLES, IMAGES, SAMPLES, STATISTICS, Identity, Plan, Shard
 from atlas.recipe import Collection, Numerics
 from atlas.store import Data, Receipt, Store
 from atlas.store.layout import TEXT, written_by
 from atlas.store.schema import LIST
-from atlas.store.text import written
+from atlas.store.text import texts, written
 from atlas.units import Layer
 from pipelines.album import Album
 from pipelines.events import Advanced, Event, LayerDone, ShardDone, Task, counted
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from atlas.models import Model
     from pipelines.work import Worker
 
+NAMED = 3
+"""Images that are named where a list differs."""
 WIDEST = 64
 """Examples measured side by side at most: a backward pass keeps what a forward pass gives back."""
 
@@ -77,15 +80,41 @@ class Images:
         classes = model.classes
         return Collection(self.listed.hash, len(self.listed), classes, crops, seed, photographs)
 
+    def compare(self, store: Store) -> None:
+        """Raise `PlanMismatch`, naming what differs, where what `store` holds rests on another list of images."""
+        done, saved = store.reduced(LIST), store.plans_of(IMAGES.name)
+        if not saved or saved[0].collection.images == self.listed.hash or done is None or done.plan != saved[0].id:
+            return
+        theirs = dict(zip(texts(store.read("images/path")), map(bytes, store.read("images/sha256")), strict=True))
+        ours = dict(zip(texts(written(self.listed.names, TEXT)), map(bytes, self.listed.sha256), strict=True))
+        differing = {
+            "gone": sorted(theirs.keys() - ours.keys()),
+            "new": sorted(ours.keys() - theirs.keys()),
+            "changed": sorted(name for name in ours.keys() & theirs.keys() if ours[name] != theirs[name]),
+        }
+        what = "; ".join(f"{how}: {_some(names)}" for how, names in differing.items() if names)
+        raise PlanMismatch(
+            f"{store} rests on another list of images. {what or 'They are in another order'}. "
+            "Give the same images as before, or name another store with --store."
+        )
+
     def write(self, store: Store, plans: Iterable[Plan]) -> None:
         """Write the list, before any image is shown. Done once."""
         plan = next(plan for plan in plans if plan.stage == IMAGES.name)
         done = store.reduced(LIST)
         if done is None or done.plan != plan.id:
             listed = self.listed
-            data: Data = {"path": written(listed.names, TEXT), "sha256": listed.sha256, "same_as": listed.same_as}
-            stored = store.write_whole(plan, "driver", data)
+            names = (listed.names[start : start + SAMPLES] for start in range(0, len(listed), SAMPLES))
+            paths = (written(some, TEXT) for some in names)  # of a million names half a gigabyte
+            data: Data = {"sha256": listed.sha256, "same_as": listed.same_as}
+            stored = store.write_whole(plan, "driver", data, streamed={"path": paths})
             store.put_reduced(LIST, Receipt(plan.id, 0, (0, plan.total), tuple(stored)))
+
+
+def _some(names: list[str]) -> str:
+    """The first few of some names, and how many more there are."""
+    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
+    return f"{', '.join(names[:NAMED])}{more}"
 
 
 def make(worker: Worker, task: Task, index: int) -> Iterator[Event]:

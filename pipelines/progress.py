@@ -99,7 +99,9 @@ class _Watcher:
         for work, items in dict.fromkeys(WORK.values()):
             if self._total.get(work):
                 self._tasks[work] = bar.add_task(work, total=self._total[work], items=items, pace="")
-        self._began = self._said = time.monotonic()
+        self._said = time.monotonic()
+        self._began: dict[str, tuple[float, int]] = {}
+        """Of each kind of work when its first part was done, and how much that was: it may begin long after others."""
         self._units = 0.0
 
     def __call__(self, event: Event) -> None:
@@ -109,7 +111,7 @@ class _Watcher:
             case LayerDone(plan, items):
                 self._widen(plan, items)
                 name = " ".join([plan.layer_name or "images", *plan.part])
-                self._console.print(f"{name}: {items:,} {self._counted(plan)} done")
+                self._console.print(f"{name}: {self._counted(plan, items)} done")
             case ShardFailed(shard, reason):
                 self._console.print(f"[red]failed[/red] {shard}: {_plain(reason)}")
             case TaskFailed(task, reason):
@@ -117,10 +119,13 @@ class _Watcher:
             case Retried(task, attempt, reason):
                 self._console.print(f"[yellow]retry {attempt}[/yellow] {task}: {_plain(reason)}")
 
-    def _counted(self, plan: Plan) -> str:
+    def _counted(self, plan: Plan, items: int) -> str:
         """What is said to be done of a layer."""
-        words = {STATISTICS.name: "images' statistics", EXAMPLES.name: "units' examples"} | LAID
-        return words.get(plan.stage) or WORK[plan.stage][1]
+        if plan.stage in LAID:
+            return f"{items:,} {LAID[plan.stage]}"
+        of = {STATISTICS.name: "statistics of ", EXAMPLES.name: "examples of "}.get(plan.stage, "")
+        what = {STATISTICS.name: "images", EXAMPLES.name: "units"}.get(plan.stage, WORK[plan.stage][1])
+        return f"{of}{items:,} {what.removesuffix('s') if items == 1 else what}"
 
     def _totals(self, store: Store, plans: Sequence[Plan]) -> dict[str, int]:
         """How much of each kind of work is left."""
@@ -151,19 +156,20 @@ class _Watcher:
     def _advance(self, stage: str, layer: str, items: int) -> None:
         work, counted = WORK[stage]
         self._done[work] += items
-        elapsed = max(time.monotonic() - self._began, 1e-6)
+        began, first = self._began.setdefault(work, (time.monotonic(), items))
+        elapsed = max(time.monotonic() - began, 1e-6)
         pace = ""
         if work not in self._tasks:
             self._tasks[work] = self._bar.add_task(work, total=self._total.get(work), items=counted, pace="")
         if work == "rendering":
-            self._units += items / self._variants[layer]
-            pace = f", {self._units / elapsed:.2f} units/s"
+            self._units += 0 if self._done[work] == first else items / self._variants[layer]
+            pace = f", {self._units / elapsed:.2f} units/s" if self._done[work] > first else ""
         total = max(self._total.get(work, 0), self._done[work] if work in ("cells", "patches") else 0)
         done = min(self._done[work], total)
         self._bar.update(self._tasks[work], completed=done, total=total, description=layer or work, pace=pace)
-        if not self._console.is_terminal and time.monotonic() - self._said > QUIET:
+        if not self._console.is_terminal and done > first and time.monotonic() - self._said > QUIET:
             self._said = time.monotonic()
-            left = (total - done) * elapsed / max(done, 1)
+            left = (total - done) * elapsed / (done - first)
             self._console.print(f"{done:,} of {total:,} {counted}{pace}, about {left:.0f} s left")
 
 

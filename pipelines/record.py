@@ -28,7 +28,7 @@ class Report:
     statuses: dict[str, int] = field(default_factory=dict)
     """Of the pictures that were made."""
     images: dict[str, int] = field(default_factory=dict)
-    """How many images of the list have which status."""
+    """How many images have which status, of a run that has images: those that were shown before it too."""
     cells: dict[str, int] = field(default_factory=dict)
     """How many pictures of an atlas's cells, of those that were made, have which status."""
     grids: list[tuple[Plan, int]] = field(default_factory=list)
@@ -76,8 +76,6 @@ class Record:
             case FEATURES.name:
                 report.made += sum(statuses.values())
                 _add(report.statuses, statuses)
-            case IMAGES.name:
-                _add(report.images, statuses)
             case ICONS.name:
                 _add(report.cells, statuses)
         if shard.stage in (IMAGES.name, STATISTICS.name) and record.get("pass"):

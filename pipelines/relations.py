@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from atlas.catalogue import likeness, write_tables
-from atlas.plan import IMAGES, STATISTICS, Plan, fingerprint
+from atlas.plan import IMAGES, SAMPLES, STATISTICS, Plan, fingerprint
 from atlas.store import Receipt, Store, Stored
 from atlas.store.layout import EXCITED, NEIGHBOURS
 from atlas.store.schema import RELATIONS, columns_receipt, group_key
@@ -80,45 +80,51 @@ def _excited(store: Store, plans: list[Plan]) -> list[Stored]:
     (images,) = store.plans_of(IMAGES.name)
     collection = images.collection
     members = np.arange(0, collection.count, collection.step)
-    excited = likeness.Excited.nothing(collection.count, EXCITED)
-    others: list[tuple[np.ndarray[Any, Any], ...]] = []
+    found = [_example_scores(store, plan, number) for number, plan in enumerate(plans)]
+    examples = Scored(*map(np.concatenate, zip(*found, strict=True)))
+    excited = likeness.Excited.nothing(np.union1d(members, examples.image), EXCITED)
     for number, plan in enumerate(plans):
-        maxima = _maxima(store, plan)
-        excited.add(number, members, likeness.scores(maxima))
-        others.append((np.full(plan.on.channels * 9, number), *_example_scores(store, plan, maxima)))
-    _add_examples(excited, members, others)
-    data = {
-        "excited_layer": excited.layer,
-        "excited_unit": excited.unit,
-        "excited_score": excited.score,
+        excited.add(number, members, likeness.scores(_maxima(store, plan)))
+    _add_examples(excited, members, examples)
+    spans = [slice(start, min(start + SAMPLES, collection.count)) for start in range(0, collection.count, SAMPLES)]
+    columns = {
+        "excited_layer": (excited.of(rows).layer for rows in spans),
+        "excited_unit": (excited.of(rows).unit for rows in spans),
+        "excited_score": (excited.of(rows).score for rows in spans),
     }
-    return store.write_whole(images, "relations", data)
+    return store.write_whole(images, "relations", {}, streamed=columns)
 
 
-def _example_scores(
-    store: Store, plan: Plan, maxima: np.ndarray[Any, Any]
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Image, unit and score of a layer's top examples, by the mean and deviation over the reference set."""
-    group = group_key(plan)
+class Scored(NamedTuple):
+    """Some units' top examples, a column each [m]."""
+
+    layer: np.ndarray[Any, Any]
+    image: np.ndarray[Any, Any]
+    unit: np.ndarray[Any, Any]
+    score: np.ndarray[Any, Any]
+    """In standard deviations above the unit's mean, both over the reference set."""
+
+
+def _example_scores(store: Store, plan: Plan, number: int) -> Scored:
+    """The top examples of layer `number`, but for those whose score says nothing."""
+    group, maxima = group_key(plan), _maxima(store, plan)
     image, value = store.read(f"{group}/example_image")[:, 0], store.read(f"{group}/example_value")[:, 0]
     answers = maxima[np.isfinite(maxima).all(axis=1)].astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
         score = (value - answers.mean(axis=0)[:, None]) / answers.std(axis=0)[:, None]
-    unit = np.repeat(np.arange(plan.on.channels), image.shape[1])
-    return image.ravel(), unit, score.ravel().astype(np.float32)
+    known = (image >= 0) & np.isfinite(score)
+    unit, _ = np.nonzero(known)
+    return Scored(np.full(len(unit), number), image[known], unit, score[known].astype(np.float32))
 
 
-def _add_examples(
-    excited: likeness.Excited, members: np.ndarray[Any, Any], found: list[tuple[np.ndarray[Any, Any], ...]]
-) -> None:
+def _add_examples(excited: likeness.Excited, members: np.ndarray[Any, Any], found: Scored) -> None:
     """Fill in the images outside of the reference set, each with the units whose example it is."""
-    layer, image, unit, score = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    kept = (image >= 0) & np.isfinite(score) & ~np.isin(image, members)
-    layer, image, unit, score = layer[kept], image[kept], unit[kept], score[kept]
+    others = ~np.isin(found.image, members)
+    layer, image, unit, score = (column[others] for column in found)
     order = np.lexsort((unit, layer, -score, image))
     layer, image, unit, score = layer[order], image[order], unit[order], score[order]
     _, first = np.unique(image, return_index=True)
     rank = np.arange(len(image)) - np.repeat(first, np.diff([*first, len(image)]))
     best = rank < excited.score.shape[1]
-    at = image[best], rank[best]
+    at = np.searchsorted(excited.image, image[best]), rank[best]
     excited.layer[at], excited.unit[at], excited.score[at] = layer[best], unit[best], score[best]

@@ -13,10 +13,11 @@ from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 
 from atlas.catalogue.door import write_door
+from atlas.cost import Calibration
 from atlas.errors import StoreError
 from atlas.plan import ACTIVATIONS, FEATURES, ICONS, IMAGES, STATISTICS, Key, Plan, Shard
 from atlas.store import Store
-from pipelines import spectra
+from pipelines import calibration, spectra
 from pipelines.cells import filled
 from pipelines.events import Event, LayerDone, ShardDone, ShardFailed, Task, TaskFailed
 from pipelines.executors import Executor
@@ -31,14 +32,15 @@ if TYPE_CHECKING:
 SECONDS = 60.0
 """What a task should take: long enough to make handing it out free, short enough to lose little."""
 SPEED = 4e10
-"""Floating point operations a second that a CPU core is taken for; a calibration is to measure it."""
+"""Floating point operations a second that a device is taken for as long as nothing was measured on it."""
 
 
 def describe(model: Model, note: str | None = None) -> dict[str, Any]:
     """What a store says of its network to people; `note` is a sentence for the home page."""
     labels = None if model.labels is None else len(model.labels)
     size = list(model.preprocessing.size)
-    return {"title": model.title, "random": model.random, "input": size, "labels": labels, "note": note}
+    known = {"title": model.title, "random": model.random, "input": size, "labels": labels, "note": note}
+    return known | {"layers": [layer.name for layer in model.layers]}
 
 
 def build(
@@ -80,7 +82,9 @@ def build(
     finally:
         with suppress(StoreError):  # a full disk has been complained of already
             record.write()
-            write_door(store)
+            door = write_door(store)
+            if images is not None:
+                record.report.images = door["images"]["statuses"]
     return record.report
 
 
@@ -92,6 +96,7 @@ class _Driver:
 
     def __init__(self, store: Store, plans: Sequence[Plan], *, partial: bool, workers: int) -> None:
         self._store, self._partial, self._workers = store, partial, workers
+        self._calibration = calibration.known(store, plans[0].numerics.device) if plans else None
         self._plans = {plan.names: plan for plan in plans}
         self._left = {key: set(store.todo(plan)) for key, plan in self._plans.items()}
         self._waiting = set(self._plans)
@@ -169,7 +174,7 @@ class _Driver:
         if plan.over == "cells":
             plan = self._asking(plan)
         if plan.over != "images":  # those are shown in passes
-            self.queue.extend(tasks(plan, sorted(self._left[plan.names]), self._workers))
+            self.queue.extend(tasks(plan, sorted(self._left[plan.names]), self._workers, self._calibration))
         if not self._left[plan.names]:
             self._reduce(plan)
 
@@ -231,11 +236,19 @@ def _names(shard: Shard) -> Key:
     return shard.stage, shard.layer, shard.part
 
 
-def tasks(plan: Plan, shards: Sequence[Shard], workers: int) -> Iterator[Task]:
+def tasks(plan: Plan, shards: Sequence[Shard], workers: int, measured: Calibration | None = None) -> Iterator[Task]:
     """Runs of shards worth handing out, never so long that a worker stands idle."""
     if not shards:
         return
-    seconds = plan.flops / max(1, len(plan.shards)) / SPEED if plan.stage in (FEATURES.name, ICONS.name) else SECONDS
-    length = max(1, min(int(SECONDS / max(seconds, 1e-3)), -(-len(shards) // (2 * workers))))
+    length = max(1, min(int(SECONDS / max(_seconds(plan, measured), 1e-3)), -(-len(shards) // (2 * workers))))
     for start in range(0, len(shards), length):
         yield Task((plan,), tuple(shard.index for shard in shards[start : start + length]))
+
+
+def _seconds(plan: Plan, measured: Calibration | None) -> float:
+    """What a shard of `plan` takes: as it was measured here, or by a nominal speed."""
+    if plan.stage not in (FEATURES.name, ICONS.name):
+        return SECONDS
+    shards = max(1, len(plan.shards))
+    each = None if measured is None else measured.seconds(plan)
+    return plan.flops / shards / SPEED if each is None else each * plan.pictures / shards

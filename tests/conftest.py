@@ -36,3 +36,13 @@ def made_store(request: pytest.FixtureRequest, tmp_path: Any) -> Callable[..., S
         return make_store(place, **settings)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def mapped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store that the pipelines made, with an activation atlas of three grids; it needs the builder's libraries."""
+    from tests.atlased import atlas_store
+
+    place = tmp_path_factory.mktemp("mapped")
+    atlas_store(place / "made.atlas", place / "images")
+    return place / "made.atlas"

@@ -17,6 +17,7 @@ FLOORS = [
     "atlas.units",
     "atlas.recipe",
     "atlas.plan",
+    "atlas.cost",
     "atlas.factories",
     "atlas.store",
     "atlas.models",
@@ -31,7 +32,7 @@ FLOORS = [
     "atlas.cli",
 ]
 """From the top: a module imports from its own line and those above it."""
-WORDS = FLOORS[:5]
+WORDS = FLOORS[:6]
 SCRIPTS = {("pipelines.catalogue", "atlas.cli"), ("pipelines.atlases", "atlas.cli")}
 """The steps down: run as a script, a whole job reads its arguments as `atlas build` does."""
 NETWORKED = tuple(

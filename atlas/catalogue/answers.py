@@ -95,7 +95,7 @@ class Answers:
         """Which units never fired on the images, bool [c]; nobody where nothing was collected."""
         if not self.there:
             return np.zeros(self._layer.channels, bool)
-        return derived.silent(self.column("example_value"))
+        return derived.silent(*(self.column(name) for name in ("example_value", "least", "largest")))
 
     @cached_property
     def ratio(self) -> Values:
@@ -138,7 +138,10 @@ class Answers:
         )
 
     def classes(self, unit: int) -> list[tuple[int, str | None, float]]:
-        """The classes a unit works for most: number, name, mean activation x gradient over their images."""
+        """The classes a unit works for most: number, name, mean activation x gradient over their images.
+
+        Of those it works for at all: empty where it speaks against every class that images were taken for.
+        """
         index, value = self.column("class")[unit], self.column("class_attribution")[unit]
         label = self._layer.catalogue.label
         return [(int(k), label(int(k)), float(v)) for k, v in zip(index, value, strict=True) if k >= 0]

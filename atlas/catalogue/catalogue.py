@@ -21,6 +21,7 @@ from PIL import Image
 
 from atlas.catalogue import show
 from atlas.catalogue.answers import Answers, ChannelStatistics, Example
+from atlas.catalogue.atlases import ALL, Atlas
 from atlas.catalogue.door import read_door
 from atlas.catalogue.find import question
 from atlas.catalogue.images import Images
@@ -71,9 +72,11 @@ class Catalogue:
             raise UnknownName.among("layer", name, self.layers, hint=f"{self.store} has {len(self)} of them.")
         return self.layers[name]
 
-    def unit(self, name: str | Unit) -> UnitView:
+    def unit(self, name: str | Unit | UnitView) -> UnitView:
         """The unit `name`, as `features.11:300`. Raises `UnknownName`, offering the nearest."""
-        unit = name if isinstance(name, Unit) else Unit.parse(name)
+        if not isinstance(name, str | Unit | UnitView):
+            raise UnknownName(f"There is no unit {name!r}: ask by name, as features.11:300.")
+        unit = Unit.parse(str(name))
         if unit.basis != "channel":
             raise UnknownName.among("basis", unit.basis, ["channel"], hint=f"{self.store} has only channels.")
         return self.layer(unit.layer)[unit.index]
@@ -108,7 +111,7 @@ class Catalogue:
         text, values = question(layers, status, order, top, ranges)
         return [self.layers[name][index] for name, index in self.sql(text, **values) if name in self.layers]
 
-    def like(self, unit: str | Unit, top: int = 10, layers: str | Sequence[str] | None = None) -> Alike:
+    def like(self, unit: str | Unit | UnitView, top: int = 10, layers: str | Sequence[str] | None = None) -> Alike:
         """The `top` units of any layers, or of `layers` (names or globs), that answer images most like `unit`.
 
         Likeness is the cosine of the units' strongest answers to each image of the reference set, standardised over
@@ -141,14 +144,15 @@ class Catalogue:
 
         Raises `UnknownName` for a class that there is none of.
         """
-        number = self._class(class_)
+        number = self.class_number(class_)
         found: list[tuple[UnitView, float]] = []
         for view in (view for view in self if view.answers.there):
             units, values = (view.answers.column(name)[number] for name in ("unit_of_class", "unit_attribution"))
             found += [(view[int(unit)], float(value)) for unit, value in zip(units, values, strict=True) if unit >= 0]
         return sorted(found, key=lambda one: -one[1])[:top]
 
-    def _class(self, class_: int | str) -> int:
+    def class_number(self, class_: int | str) -> int:
+        """The number of a class, by name or number. Raises `UnknownName` for one that there is none of."""
         count = (self.door["images"] or {"classes": 0})["classes"]
         if isinstance(class_, str):
             if class_ not in self._labels:
@@ -212,6 +216,31 @@ class LayerView:
     def answers(self) -> Answers:
         """What images say of the layer's units."""
         return Answers(self)
+
+    @property
+    def maps(self) -> dict[str, dict[str, Any]]:
+        """How much of each of its activation atlases is there, by the name of its map."""
+        return self._row.get("atlases") or {}
+
+    @property
+    def atlases(self) -> tuple[str, ...]:
+        """The maps of its activations: `all`, and those of a class (`winners-207`) or a pair; see `atlas_of`."""
+        return tuple(self.maps)
+
+    @property
+    def atlas(self) -> Atlas:
+        """Its activation atlas: the map of all its activations. Raises `UnknownName` where there is none."""
+        return self.atlas_of(ALL)
+
+    def atlas_of(self, name: str) -> Atlas:
+        """Its activation atlas of the map `name`. Raises `UnknownName`, naming what there is and how one is made."""
+        if name not in self._atlases:
+            raise self._unmapped(name)
+        return self._atlases[name]
+
+    @cached_property
+    def _atlases(self) -> dict[str, Atlas]:
+        return {name: Atlas(self, name) for name in self.maps}
 
     @property
     def recipe(self) -> Recipe:
@@ -332,6 +361,16 @@ class LayerView:
             raise self._unpictured("no pictures")
         return np.asarray(self.array(name)[:])
 
+    def _unmapped(self, name: str) -> UnknownName:
+        """Of a layer that has no atlas of that name."""
+        if self.maps:
+            hint = f"{self.name} has the maps {', '.join(self.maps)}."
+            return UnknownName.among("map", name, self.maps, hint=hint)
+        others = [view.name for view in self.catalogue if view.maps]
+        there = f" {', '.join(others)} {'have' if len(others) > 1 else 'has'} one." if others else ""
+        build = f"atlas build {self.catalogue.model['spec']} --images ... --atlas '{self.name}'"
+        return UnknownName(f"{self.name} has no activation atlas.{there} Make one: {build}")
+
     def _unpictured(self, what: str) -> UnknownName:
         """Of a layer that images were shown to and nothing was rendered of."""
         spec = self.catalogue.model["spec"]
@@ -428,7 +467,7 @@ class UnitView:
 
     @property
     def classes(self) -> list[tuple[int, str | None, float]]:
-        """The classes it works for most: number, name, mean activation x gradient."""
+        """The classes it works for most: number, name, mean activation x gradient; empty where it works for none."""
         return self.layer.answers.classes(self.index)
 
     @property

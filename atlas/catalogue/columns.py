@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from atlas.store.layout import GUESSES, LEVELS
+from atlas.store.layout import GUESSES, LABELS, LEVELS
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,22 @@ def _guesses() -> list[Column]:
         columns.append(Column(f"class_{rank}", "INTEGER", f"the network's class number {rank} of it"))
         columns.append(Column(f"label_{rank}", "VARCHAR", "that class's name"))
         columns.append(Column(f"probability_{rank}", "FLOAT", "and its probability"))
+    return columns
+
+
+def ranked(name: str, rank: int) -> str:
+    """The name of a column of the `rank`-th label of a cell, from 1: `label`, `label_2`."""
+    return name if rank == 1 else f"{name}_{rank}"
+
+
+def _labelled() -> list[Column]:
+    columns = []
+    for rank in range(1, LABELS + 1):
+        which = "it speaks for most" if rank == 1 else f"number {rank} of those"
+        columns.append(Column(ranked("class", rank), "INTEGER", f"the class {which}"))
+        columns.append(Column(ranked("label", rank), "VARCHAR", "that class's name"))
+        columns.append(Column(ranked("strength", rank), "FLOAT", "how much, in logits: mean attribution"))
+        columns.append(Column(ranked("frequency", rank), "FLOAT", "how often it holds when samples are drawn again"))
     return columns
 
 
@@ -114,8 +130,33 @@ IMAGES = [
     Column("status", "VARCHAR", "ok, or why it was not shown to the network"),
     Column("reason", "VARCHAR", "the same, for people"),
     *_guesses(),
-    Column("in_reference", "BOOLEAN", "whether it was shown and belongs to the set that likeness and classes rest on"),
+    Column(
+        "in_reference",
+        "BOOLEAN",
+        "whether it was shown and is of the reference set: classes rest on it, likeness on at most 1,024 of it",
+    ),
 ]
 
-TABLES = {"units": UNITS, "examples": EXAMPLES, "classes": CLASSES, "images": IMAGES}
+CELLS = [
+    LAYER,
+    Column("map", "VARCHAR", "which of its atlases: all, winners-207, strongest-207, pair-207-208"),
+    Column("side", "INTEGER", "of the grid: cells along each edge"),
+    Column("cell", "INTEGER", "its number on the grid, row by row from the top left"),
+    Column("x", "FLOAT", "its middle on the map, 0 to 1 from the left"),
+    Column("y", "FLOAT", "and from the top"),
+    Column("count", "INTEGER", "samples in it"),
+    *_labelled(),
+    Column("unit", "VARCHAR", "the unit that its direction is largest in"),
+    Column("value", "FLOAT", "that unit's mean over its samples"),
+    Column("image", "INTEGER", "the number of the image whose sample is nearest to its direction"),
+    Column("path", "VARCHAR", "that image's name"),
+    Column("cosine", "FLOAT", "how near"),
+    Column("status", "VARCHAR", "of its picture: ok, unstarted, nan, absent"),
+    Column("mean", "FLOAT", "what its picture reaches: the objective on held-out transforms"),
+    Column("rank", "INTEGER", "how many other cells' pictures point no less near to its direction than its own"),
+    Column("above", "FLOAT", "share of eight other cells' pictures that its own beats"),
+    Column("apt", "BOOLEAN", "whether its picture can be relied on: ok, and of rank within the top 2%"),
+]
+
+TABLES = {"units": UNITS, "examples": EXAMPLES, "classes": CLASSES, "images": IMAGES, "atlas_cells": CELLS}
 """Every table, by name."""

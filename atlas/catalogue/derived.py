@@ -1,6 +1,7 @@
 """What follows from a unit's picture and its best real examples: the ratio of the two, and whether it ever fired.
 
-peak [c], value of the best example [c] -> ratio [c]        examples -> silent [c]
+peak [c], value of the best example [c] -> ratio [c]        examples, extremes -> silent [c]
+status, rank [n] -> apt [n]
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ EXTREME = {"positive": 0, "negative": 1}
 """Which of a unit's extremes (`atlas.store.layout.EXTREMES`) holds the best example of a variant."""
 SIGN = {"positive": 1, "negative": -1}
 NAMES = {int(status): status.name.lower() for status in Status}
+TOP = 0.02
+"""A cell's own picture is to be among this share of its grid's."""
 SILENT = "silent"
 """The status of a unit that never fired on the images that were shown, whatever became of its picture."""
 
@@ -32,12 +35,23 @@ def ratio(variant: str, peak: Floats, example_value: Floats) -> Floats:
         return np.where(SIGN[variant] * best > 0, peak / best, np.nan).astype(np.float32)
 
 
-def silent(example_value: Floats) -> Flags:
+def silent(example_value: Floats, least: Floats, largest: Floats) -> Flags:
     """Which units never fired: no crop of any image drives them above zero. bool [c].
 
-    example_value [c,2,9]. A unit that answers with nothing but NaN is not silent.
+    example_value [c,2,9]; least and largest [c], those of the whole layer. Where values lie on both sides of zero, a
+    unit below it says as much as one above: there only one that answers everything the same is silent. A unit that
+    answers with nothing but NaN is not.
     """
     flags: Flags = example_value[:, 0, 0] <= 0
+    return flags & (least == largest) if (least < 0).any() else flags
+
+
+def apt(status: np.ndarray[Any, Any], rank: np.ndarray[Any, Any]) -> Flags:
+    """Which cells' pictures can be relied on: `ok`, and among the 2% of the grid that point nearest to them. bool [n].
+
+    status, rank [n]: the codes, and how many other cells' pictures point no less near to each cell's direction.
+    """
+    flags: Flags = (status == Status.OK) & (rank >= 0) & (rank < max(1, int(TOP * len(rank))))
     return flags
 
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from atlas.plan import FEATURES, IMAGES, Plan
-from atlas.store import Store, check_version
-from atlas.store.schema import CATALOGUE, RELATIONS, VERSION, WRITER
+from atlas.plan import CELLS, FEATURES, ICONS, IMAGES, LAYOUT, PATCHES, TILES, Plan
+from atlas.store import Receipt, Store, check_version
+from atlas.store.schema import CATALOGUE, RELATIONS, VERSION, WRITER, columns_receipt
 from atlas.units import ImageStatus
 
 DOOR = "catalogue.json"
@@ -38,7 +38,7 @@ def make_door(store: Store) -> dict[str, Any]:
     """The door, from the plans and receipts that are there."""
     plans = store.plans()
     layers: dict[str, list[Plan]] = {}
-    for plan in sorted(plans, key=lambda plan: plan.layer.flops if plan.layer else 0):
+    for plan in sorted(plans, key=store.place_of):
         if plan.layer is not None:
             layers.setdefault(plan.layer.name, []).append(plan)
     relations = store.reduced(RELATIONS)
@@ -46,12 +46,17 @@ def make_door(store: Store) -> dict[str, Any]:
         "encoding-type": CATALOGUE,
         "encoding-version": VERSION,
         "written-by": WRITER,
-        "model": {"spec": store.identity.model, "weights": store.identity.weights, **store.model},
+        "model": {"spec": store.identity.model, "weights": store.identity.weights, **_told(store.model)},
         "note": store.model.get("note"),
         "images": next((_images(store, plan) for plan in plans if plan.stage == IMAGES.name), None),
         "relations": None if relations is None else relations.record.get("layers"),
         "layers": [_layer(store, some) for some in layers.values()],
     }
+
+
+def _told(model: dict[str, Any]) -> dict[str, Any]:
+    """What readers are told of the network: its layers have an order here, and need no list of all there are."""
+    return {name: value for name, value in model.items() if name != "layers"}
 
 
 def _images(store: Store, plan: Plan) -> dict[str, Any]:
@@ -77,7 +82,9 @@ def _layer(store: Store, plans: list[Plan]) -> dict[str, Any]:
     layer = next(plan.layer for plan in plans if plan.layer is not None)
     shape = {"channels": layer.channels, "size": list(layer.size), "stride": layer.stride, "flops": layer.flops}
     stages = {plan.stage: _stage(store, plan) for plan in plans if not plan.part}
-    return {"name": layer.name, "key": layer.key, "kind": layer.kind, **shape, **stages}
+    maps = {plan.part[0]: _atlas(store, plan, plans) for plan in plans if plan.stage == LAYOUT.name}
+    atlases = {"atlases": maps} if maps else {}
+    return {"name": layer.name, "key": layer.key, "kind": layer.kind, **shape, **stages, **atlases}
 
 
 def _stage(store: Store, plan: Plan) -> dict[str, Any]:
@@ -89,3 +96,36 @@ def _stage(store: Store, plan: Plan) -> dict[str, Any]:
     recipe = plan.rendering
     made = {"variants": list(recipe.variants), "size": recipe.size, "recipe": recipe.name, "steps": recipe.steps}
     return made | {"units": asked, "done": done, "pictured": store.columns_done(plan)}
+
+
+def _atlas(store: Store, laid: Plan, plans: list[Plan]) -> dict[str, Any]:
+    """One map of a layer, laid out as `laid`, and how much of it and of its grids is there."""
+    sampling, receipt = laid.sampling, _reduced(store, laid)
+    grids: dict[int, dict[str, Plan]] = {}
+    for plan in plans:
+        if plan.part[:1] == laid.part and plan.part != laid.part:
+            grids.setdefault(plan.side, {})[plan.stage] = plan
+    how = {"crops": sampling.crops, "positions": sampling.positions, "relaxed": sampling.relaxed}
+    return {
+        "samples": sampling.samples,
+        "placed": None if receipt is None else receipt.units[1],
+        "written": receipt is not None,
+        "layout": laid.charting.name,
+        **how,
+        "grids": [_grid(store, side, grids[side]) for side in sorted(grids)],
+    }
+
+
+def _grid(store: Store, side: int, stages: dict[str, Plan]) -> dict[str, Any]:
+    """One grid of a map, and how much of it is there."""
+    words = {"patched": PATCHES, "pictured": ICONS, "tiled": TILES}
+    there = {word: _reduced(store, stages.get(stage.name)) is not None for word, stage in words.items()}
+    cells = _reduced(store, stages.get(CELLS.name))
+    return {"side": side, "filled": None if cells is None else cells.units[1], **there}
+
+
+def _reduced(store: Store, plan: Plan | None) -> Receipt | None:
+    """The receipt of what was written whole; None where that is not there, or rests on what is there no longer."""
+    if plan is None or not store.columns_done(plan):
+        return None
+    return store.reduced(columns_receipt(plan))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, SupportsIndex
 
 from atlas.catalogue.columns import UNITS
 from atlas.catalogue.derived import SILENT
@@ -19,6 +19,8 @@ from atlas.units import Status
 
 COLUMNS = {column.name: column.type for column in UNITS}
 STATUSES = (*(status.name.lower() for status in Status), SILENT)
+GLOB = frozenset("*?[\\")
+"""Characters that make a glob of a text."""
 Values = dict[str, Any]
 
 
@@ -48,7 +50,7 @@ def _known(status: Any) -> None:
     """Raise `UnknownName` for a status that no unit can have; globs may find nothing."""
     given = [status] if isinstance(status, str) else status if isinstance(status, Collection) else []
     for name in given:
-        if isinstance(name, str) and name not in STATUSES and not set("*?[") & set(name):
+        if isinstance(name, str) and name not in STATUSES and GLOB.isdisjoint(name):
             raise UnknownName.among("status", name, STATUSES, hint=f"There are: {', '.join(STATUSES)}.")
 
 
@@ -65,7 +67,8 @@ def _fits(what: str, value: Any, number: int, values: Values) -> Iterator[str]:
                     yield f"{column} {sign} ${side}{number}"
         case None:
             yield f"{column} IS NULL"
-        case str() if COLUMNS[what] == "VARCHAR":
+        # Where it can be no glob, a plain comparison: of most row groups it needs but the statistics.
+        case str() if COLUMNS[what] == "VARCHAR" and not GLOB.isdisjoint(value):
             values[name] = value
             yield f"({column} = ${name} OR {column} GLOB ${name})"
         case Collection() if not isinstance(value, str):
@@ -92,7 +95,7 @@ def _column(name: str) -> str:
     return f'"{name}"'
 
 
-def _count(top: int) -> int:
-    if top < 0:
-        raise QueryError(f"top = {top}: how many units to give; none or more.")
+def _count(top: Any) -> int:
+    if not isinstance(top, SupportsIndex) or int(top) < 0:
+        raise QueryError(f"top = {top!r}: how many units to give; none or more.")
     return int(top)

@@ -30,7 +30,9 @@ class Alike:
     units: tuple[tuple[UnitView, float], ...]
     """Each with the cosine of standardised answers, at most 1; the most alike first."""
     basis: str
-    """The images that it rests on: `1,024 of 40,000 images`."""
+    """How many images it rests on: `1,024 of 40,000 images`."""
+    images: Values
+    """Their numbers, int64 [n], rising: at most 1,024, evenly spread over the reference set."""
 
     def __iter__(self) -> Iterator[tuple[UnitView, float]]:
         return iter(self.units)
@@ -58,7 +60,7 @@ class Likeness:
         self._numbers = {view.name: number for number, view in enumerate(self._layers)}
         self._firsts = np.cumsum([0, *(view.channels for view in self._layers)])
         reference = catalogue.door["images"]["reference"]
-        self._wanted = np.arange(reference)[likeness.thinned(reference)]
+        self._wanted = likeness.thinned(reference)
         # Memory is taken when rows are written: of layers that nobody compares there is none.
         self._vectors = np.empty((self._firsts[-1], len(self._wanted)), np.float32)
         self._fires = np.zeros(self._firsts[-1], bool)
@@ -82,8 +84,9 @@ class Likeness:
         cosines[self._firsts[own] + unit.index] = -np.inf
         (places,), (values,) = likeness.best(cosines[None], top)
         found = [(self._view(int(at)), float(one)) for at, one in zip(places, values, strict=True) if at >= 0]
-        basis = f"{int(images.sum()):,} of {self._catalogue.door['images']['count']:,} images"
-        return Alike(unit, tuple(found), basis)
+        told = self._catalogue.door["images"]
+        basis = f"{int(images.sum()):,} of {told['count']:,} images"
+        return Alike(unit, tuple(found), basis, self._wanted[images] * told["step"])
 
     def _rows(self, start: int, stop: int) -> slice:
         """Of the layers from `start` to `stop`."""

@@ -8,7 +8,7 @@ alike as the cosine of these (their correlation over the images).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,9 +24,10 @@ BLOCK = 1024
 """Units that are compared with all others at a time."""
 
 
-def thinned(rows: int) -> slice:
-    """Which rows of the reference set likeness rests on: at most 1024, evenly spread."""
-    return slice(0, rows, -(-rows // IMAGES))
+def thinned(rows: int) -> Integers:
+    """Which rows of the reference set likeness rests on, rising: 1024, evenly spread, or all where there are fewer."""
+    kept = min(rows, IMAGES)
+    return np.arange(kept, dtype=np.int64) * rows // max(kept, 1)
 
 
 def scores(maxima: Floats) -> Floats:
@@ -64,11 +65,14 @@ def nearest(
     for start in range(0, len(queries), BLOCK):
         block = queries[start : start + BLOCK]
         cosines = block @ units.T
+        # A unit of zeros has a cosine of zero to whatever is asked: only such are looked at whole.
+        zeros = np.flatnonzero(cosines[0] == 0)
+        zeros = zeros[~units[zeros].any(axis=1)]
         if first is not None:
             rows = np.arange(len(block))
             cosines[rows, first + start + rows] = -np.inf
         cosines[~block.any(axis=1)] = -np.inf
-        cosines[:, ~units.any(axis=1)] = -np.inf
+        cosines[:, zeros] = -np.inf
         yield start, *best(cosines, count)
 
 
@@ -88,24 +92,27 @@ def best(values: Floats, count: int) -> tuple[Integers, Floats]:
 
 @dataclass
 class Excited:
-    """The units that each image excites most, gathered layer by layer."""
+    """The units that each of some images excites most, gathered layer by layer."""
 
+    image: Integers
+    """[n], rising: the images' numbers."""
     layer: Numbers
     unit: Numbers
     score: Floats
     """[n,count] each, falling by score; -1 and NaN where there are fewer."""
 
     @classmethod
-    def nothing(cls, images: int, count: int) -> Excited:
-        shape = (images, count)
+    def nothing(cls, images: Integers, count: int) -> Excited:
+        """Nothing yet of `images` [n], rising numbers."""
+        shape = (len(images), count)
         layer, unit = (np.full(shape, -1, np.int32) for _ in range(2))
-        return cls(layer, unit, np.full(shape, np.nan, np.float32))
+        return cls(images, layer, unit, np.full(shape, np.nan, np.float32))
 
-    def add(self, layer: int, images: Sequence[int] | Integers, found: Floats) -> None:
-        """Take in what a layer's units [i,c] scored on `images` [i]."""
+    def add(self, layer: int, images: Integers, found: Floats) -> None:
+        """Take in what a layer's units [i,c] scored on `images` [i], which are among its own."""
         count = self.score.shape[1]
         unit, score = best(np.nan_to_num(found, nan=-np.inf), count)
-        rows = np.asarray(images)
+        rows = np.searchsorted(self.image, images)
         joined = np.concatenate([self.score[rows], score], axis=1)
         order, value = best(np.nan_to_num(joined, nan=-np.inf), count)
         here = np.where(unit >= 0, layer, -1)
@@ -113,3 +120,12 @@ class Excited:
             both = np.concatenate([kept[rows], new], axis=1)
             kept[rows] = np.where(order >= 0, np.take_along_axis(both, np.maximum(order, 0), 1), -1)
         self.score[rows] = value
+
+    def of(self, images: slice) -> Excited:
+        """Those of a range of images, all of them: also those of which nothing is known."""
+        known = slice(*np.searchsorted(self.image, (images.start, images.stop)))
+        spread = Excited.nothing(np.arange(images.start, images.stop), self.score.shape[1])
+        at = self.image[known] - images.start
+        for whole, some in ((spread.layer, self.layer), (spread.unit, self.unit), (spread.score, self.score)):
+            whole[at] = some[known]
+        return spread

@@ -97,9 +97,9 @@ class Result:
 def ask(tables: Tables, text: str, values: Mapping[str, Any]) -> Result:
     """The answer to `text`, in which `$name` stands for one of `values`. Raises `QueryError`, `UnknownName`."""
     _check(text)
-    # More tables than are asked do no harm, but making them may take long.
+    # More tables than are asked do no harm, but making them may take long. What names none may ask which there are.
     words = set(re.findall(r"\w+", text.lower()))
-    return Result(tables.cursor([name for name in TABLES if name in words]), text, values)
+    return Result(tables.cursor([name for name in TABLES if name in words] or list(TABLES)), text, values)
 
 
 def _check(text: str) -> None:

@@ -52,7 +52,7 @@ class Source:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self.plans = sorted(store.plans(), key=lambda plan: plan.layer.flops if plan.layer else 0)
+        self.plans = sorted(store.plans(), key=store.place_of)
         self.labels = Names(store.labels)
         relations = store.reduced(RELATIONS)
         self.related: list[str] = [] if relations is None else relations.record.get("layers") or []
@@ -74,14 +74,33 @@ class Source:
         listed = self.store.reduced(LIST)
         return plan if plan is not None and listed is not None and listed.plan == plan.id else None
 
+    def paths(self, rows: slice) -> Values:
+        """The names of a range of images, object [n]."""
+        return np.array(texts(self.store.read("images/path", rows)), object)
+
+    def paths_of(self, images: Values) -> Values:
+        """The names of some images, object [m], by their numbers [m]: never those of all at once."""
+        numbers, place = np.unique(images, return_inverse=True)
+        names = np.empty(len(numbers), object)
+        for rows in _spans(0 if self.images is None else self.images.total):
+            here = slice(*np.searchsorted(numbers, (rows.start, rows.stop)))
+            if here.start < here.stop:
+                names[here] = self.paths(rows)[numbers[here] - rows.start]
+        return names[place]
+
+    def example_paths(self, images: Values) -> Values:
+        """As `paths_of`, of images that are anybody's example: their names are read once for all layers."""
+        numbers, names = self._examples
+        return names[np.searchsorted(numbers, images)]
+
     @cached_property
-    def paths(self) -> Values:
-        """The names of all images, object [n]."""
-        total = 0 if self.images is None else self.images.total
-        names = np.empty(total, object)
-        for rows in _spans(total):
-            names[rows] = texts(self.store.read("images/path", rows))
-        return names
+    def _examples(self) -> tuple[Values, Values]:
+        """The images that are anybody's example, rising, and their names."""
+        layers = [layer for layer in self.layers if layer.has(STATISTICS.name)]
+        found = [np.unique(layer.column(STATISTICS.name, "example_image")) for layer in layers]
+        numbers = np.unique(np.concatenate([np.zeros(0, np.int32), *found]))
+        numbers = numbers[numbers >= 0]
+        return numbers, self.paths_of(numbers)
 
 
 class Names:
@@ -103,6 +122,8 @@ class LayerSource:
         self.store = store
         self.layer: Layer = plans[0].on
         self.plans = {plan.stage: plan for plan in plans if not plan.part}
+        self.parts = [plan for plan in plans if plan.part]
+        """Of its atlases: each stage of every map and grid."""
 
     def receipt(self, stage: str) -> Receipt | None:
         """Of the columns of a stage; None where they are not written."""
@@ -173,7 +194,7 @@ def _answers(layer: LayerSource, source: Source) -> Chunk:
     chunk: Chunk = {name: column(array) for name, array in SHARED.items()}
     chunk["images"], chunk["example_value"] = int(column("seen")[0]), column("example_value")
     if chunk["images"]:
-        chunk["silent"] = derived.silent(chunk["example_value"])
+        chunk["silent"] = derived.silent(chunk["example_value"], chunk["least"], chunk["largest"])
     chunk |= {quantile(level): values for level, values in zip(LEVELS, column("quantile").T, strict=True)}
     best = column("class")[:, 0]
     chunk |= {
@@ -197,7 +218,7 @@ def examples(source: Source) -> Iterator[Chunk]:
         there = image >= 0
         unit, extreme, rank = (places.astype(np.int32) for places in np.nonzero(there))
         chunk = layer.common | {"index": unit, "rank": rank + 1, "image": image[there]}
-        chunk |= {"extreme": np.array(EXTREMES, object)[extreme], "path": source.paths[image[there]]}
+        chunk |= {"extreme": np.array(EXTREMES, object)[extreme], "path": source.example_paths(image[there])}
         for name in ("crop", "position", "value"):
             chunk[name] = layer.column(STATISTICS.name, f"example_{name}")[there]
         if layer.has(EXAMPLES.name):
@@ -245,7 +266,7 @@ def images(source: Source) -> Iterator[Chunk]:
         hashes = source.store.read("images/sha256", rows)
         chunk: Chunk = {
             "number": number,
-            "path": source.paths[rows],
+            "path": source.paths(rows),
         }
         chunk["sha256"] = np.array([row.tobytes().hex() for row in hashes], object)
         chunk |= _looked_at(source, plan, rows, receipts)

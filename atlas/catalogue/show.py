@@ -1,6 +1,6 @@
 """How a catalogue shows itself in a notebook.
 
-Catalogue | LayerView | UnitView -> HTML, contact sheets
+Catalogue | LayerView | UnitView | Atlas | Cell -> HTML, contact sheets
 """
 
 from __future__ import annotations
@@ -15,17 +15,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from atlas.errors import UnknownName
 from atlas.units import Status
 
 if TYPE_CHECKING:
     from atlas.catalogue.answers import Example
+    from atlas.catalogue.atlases import Atlas
     from atlas.catalogue.catalogue import Catalogue, LayerView, UnitView
+    from atlas.catalogue.cells import Cell
     from atlas.catalogue.images import ImageView
 
 GAP = 2
 PAPER = 255
 SAID = 4
 """Classes and neighbours that are named beside a unit's pictures."""
+WALL = 64
+"""Units of a layer without pictures that are shown by an image each."""
+WIDE = 720
+"""Pixels along the edge of a map at most."""
 ROWS = 20
 """Rows of a table that are shown."""
 
@@ -48,18 +55,27 @@ def sheet(layer: LayerView, variant: str, columns: int) -> Image.Image:
 def catalogue(catalogue: Catalogue) -> str:
     """A table of the layers."""
     rows = "".join(
-        f"<tr><td>{escape(view.name)}</td><td>{view.layer.kind}</td><td>{view.channels}</td><td>{view.done}</td></tr>"
+        f"<tr><td>{escape(view.name)}</td><td>{view.layer.kind}</td><td>{view.channels}</td><td>{view.done}</td>"
+        f"<td>{'yes' if view.answers.there else ''}</td></tr>"
         for view in catalogue
     )
     random = " (random weights)" if catalogue.model.get("random") else ""
-    head = "<tr><th>layer</th><th>kind</th><th>channels</th><th>rendered</th></tr>"
-    return f"<b>{escape(catalogue.model['title'])}{random}</b><table>{head}{rows}</table>"
+    head = "<tr><th>layer</th><th>kind</th><th>channels</th><th>rendered</th><th>statistics</th></tr>"
+    rests = f"<div>{escape(repr(catalogue.images)[1:-1])}</div>" if len(catalogue.images) else ""
+    return f"<b>{escape(catalogue.model['title'])}{random}</b>{rests}<table>{head}{rows}</table>"
 
 
 def layer(layer: LayerView) -> str:
-    """The wall of a layer's thumbnails."""
-    wall = _img(layer.sheet(), layer.name) if layer.variants else ""
+    """The wall of a layer's thumbnails; of one without pictures what its first units saw of their best images."""
+    wall = _img(layer.sheet(), layer.name) if layer.variants else _best(layer)
     return f"<div>{escape(repr(layer))}</div>{wall}"
+
+
+def _best(layer: LayerView) -> str:
+    """The best example of each of a layer's first units, side by side; nothing where no part of an image is stored."""
+    if not layer.answers.there:
+        return ""
+    return "".join(_examples(unit.examples[:1]) for unit in (layer[index] for index in range(min(WALL, len(layer)))))
 
 
 def unit(unit: UnitView) -> str:
@@ -70,8 +86,8 @@ def unit(unit: UnitView) -> str:
         for variant in unit.layer.variants
         if unit.status_of(variant) != "absent"
     )
-    head = f"<div><b>{escape(str(unit))}</b> mean {unit.mean:.4g}, peak {unit.peak:.4g}</div>"
-    return f"{head}{figures}{_answers(unit)}"
+    told = f"mean {unit.mean:.4g}, peak {unit.peak:.4g}" if unit.layer.variants else "no picture"
+    return f"<div><b>{escape(str(unit))}</b> {unit.status}, {told}</div>{figures}{_answers(unit)}"
 
 
 def image(image: ImageView) -> str:
@@ -83,11 +99,43 @@ def image(image: ImageView) -> str:
     return f"<div><b>{escape(image.name)}</b></div>{shown}{lines}"
 
 
+def atlas(atlas: Atlas) -> str:
+    """The first grid's map, and how much there is of it."""
+    head = f"<div>{escape(repr(atlas))}</div>"
+    try:
+        canvas = Image.fromarray(np.asarray(atlas.grid(atlas.grids[0]).canvas()))
+    except (IndexError, UnknownName):  # still in the making
+        return head
+    canvas.thumbnail((WIDE, WIDE), Image.Resampling.LANCZOS)
+    return f"{head}{_img(canvas, str(atlas))}"
+
+
+def atlas_cell(cell: Cell) -> str:
+    """A cell's picture beside what its nearest samples saw, and what it speaks for."""
+    made = _img(cell.image, "its picture") if cell.status == "ok" else escape(cell.status)
+    real = "".join(_img(patch, "what a sample of it saw") for patch in cell.patches)
+    classes = ", ".join(f"{one.name or one.number} {one.strength:.3g} ({one.frequency:.0%})" for one in cell.labels)
+    units = ", ".join(f"{unit} {value:.3g}" for unit, value in cell.units[:SAID])
+    told = {"classes": classes, "units": units, "picture": "" if cell.apt else "unsure"}
+    lines = "".join(f"<div>{what}: {escape(said)}</div>" for what, said in told.items() if said)
+    return f"<div><b>{escape(repr(cell))}</b></div>{made} {real}{lines}"
+
+
+def png(pixels: np.ndarray[Any, Any]) -> bytes:
+    """Pixels uint8 [h,w,3] as a PNG file."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
 def _answers(unit: UnitView) -> str:
     """What raises and lowers a unit most among the images, and what else they say; nothing where there are none."""
     if not unit.layer.answers.there:
         return ""
     rows = "".join(f"<div>{_examples(some)}</div>" for some in (unit.examples, unit.bottom))
+    if not unit.layer.catalogue.images.photographs:
+        best = ", ".join(f"{one.image} {one.value:.4g}" for one in unit.examples[:SAID])
+        rows = f"<div>raised most by: {escape(best)}</div>"
     classes = ", ".join(f"{name or number} {value:.3g}" for number, name, value in unit.classes[:SAID])
     alike = ", ".join(f"{other} {likeness:.2f}" for other, likeness in unit.neighbours[:SAID])
     told = {"classes": classes, "answers like": alike, "rests on": f"{unit.statistics.images:,} images"}
@@ -137,6 +185,5 @@ def _more(rows: Sequence[Any]) -> str:
 
 
 def _img(picture: Image.Image, alt: str) -> str:
-    file = io.BytesIO()
-    picture.save(file, "PNG")
-    return f"<img alt='{escape(alt)}' src='data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}'>"
+    file = base64.b64encode(png(np.asarray(picture))).decode()
+    return f"<img alt='{escape(alt)}' src='data:image/png;base64,{file}'>"

@@ -1,6 +1,6 @@
 """The tables of a catalogue: Parquet files in the store, derived and disposable.
 
-    Store -> tables/units.parquet, examples, classes, images       write_tables
+    Store -> tables/units.parquet, examples, classes, ...       write_tables
     Store -> a connection in which they can be asked                Tables
 
 Each file carries a digest of what it rests on. A reader trusts one whose digest fits and makes any other in memory,
@@ -22,26 +22,29 @@ import duckdb
 import numpy as np
 
 from atlas.catalogue import rows
+from atlas.catalogue.cell_rows import atlas_cells
 from atlas.catalogue.columns import TABLES
 from atlas.catalogue.rows import Chunk, Expression, Source
-from atlas.plan import EXAMPLES, FEATURES, STATISTICS, fingerprint
+from atlas.plan import CELLS, EXAMPLES, FEATURES, ICONS, STATISTICS, fingerprint
 from atlas.store import LocalBackend, Store, digest_of
-from atlas.store.schema import LIST, RELATIONS
+from atlas.store.schema import LIST, RELATIONS, columns_receipt
 from atlas.store.schema import TABLES as FOLDER
 
-FORMAT = 2
+FORMAT = 3
 """Rises with every change of what the columns of the tables hold."""
 ROWS: dict[str, Callable[[Source], Iterator[Chunk]]] = {
     "units": rows.units,
     "examples": rows.examples,
     "classes": rows.classes,
     "images": rows.images,
+    "atlas_cells": atlas_cells,
 }
 STAGES = {
     "units": (FEATURES.name, STATISTICS.name),
     "examples": (STATISTICS.name, EXAMPLES.name),
     "classes": (STATISTICS.name,),
     "images": (),
+    "atlas_cells": (CELLS.name, ICONS.name),
 }
 """The stages whose columns a table rests on."""
 MEMORY = "1GB"
@@ -79,6 +82,8 @@ def digest(source: Source, name: str) -> str:
     store = source.store
     planned = [[layer.layer.to_dict(), sorted(layer.plans)] for layer in source.layers]
     columns = [layer.receipt(stage) for layer in source.layers for stage in STAGES[name]]
+    parts = (plan for layer in source.layers for plan in layer.parts if plan.stage in STAGES[name])
+    columns += [store.reduced(columns_receipt(plan)) for plan in parts]
     shared = [store.reduced(key) for key in (LIST, RELATIONS)]
     read = [receipt and [receipt.plan, receipt.proof] for receipt in (*columns, *shared)]
     if name == "images" and source.images is not None:

@@ -11,8 +11,8 @@ import typer
 
 from atlas.cli import options as o
 from atlas.cli.printing import complain, duration, program, say
-from atlas.errors import AtlasError, BuildFailed
-from atlas.plan import ICONS
+from atlas.errors import BuildFailed
+from atlas.plan import FEATURES, ICONS, STATISTICS
 from atlas.store import Store
 from atlas.store.schema import group_key
 from atlas.units import summary
@@ -44,9 +44,6 @@ Photographs = Annotated[
     bool,
     typer.Option("--photographs/--no-photographs", help="Store crops and thumbnails of the images, or numbers alone."),
 ]
-Pictures = Annotated[
-    bool, typer.Option("--pictures/--no-pictures", help="Render feature visualizations, or collect images alone.")
-]
 Partial = Annotated[bool, typer.Option("--partial", help="Write a layer's numbers although some of its shards failed.")]
 
 
@@ -74,7 +71,7 @@ def build(
     images: o.Images = None,
     crops: o.Crops = None,
     photographs: Photographs = True,
-    pictures: Pictures = True,
+    pictures: o.Pictures = True,
     spectrum: o.Spectrum = None,
     atlas: o.Atlas = None,
     grids: o.Grids = None,
@@ -95,14 +92,11 @@ def build(
 
     atlases = o.Atlases(atlas, grids, maps, positions, atlas_recipe, atlas_settings, layout, relaxed, whitening)
     atlases.check(images)
-    if not pictures and not images:
-        raise AtlasError("--no-pictures without --images: there is nothing to build.")
-    if crops is not None and not images:
-        raise AtlasError("--crops without --images: of which images? Name them, or leave it out.")
+    o.require_work(images, crops, pictures, photographs)
+    place = store or Path(f"{_file_name(model)}.atlas")
     loaded = o.load(model, weights, labels, preprocessing)
     measured = o.measured(spectrum)
-    plans = o.plans(loaded, layers, recipe, settings, device, batch, measured) if pictures else []
-    place = store or Path(f"{_file_name(model)}.atlas")
+    plans = o.plans(loaded, layers, recipe, settings, device, batch, measured, place) if pictures else []
     if layers is None and atlas is not None and not pictures:
         layers = atlas  # of what else would be known what drives it?
     gathered = _gathered(o.places(images)) if images else None
@@ -188,7 +182,12 @@ def finish(report: Report, place: Path) -> None:
 def left_behind(place: Path) -> Iterator[str]:
     """What was asked for by an earlier command and is not there: this one was not told to go on with it."""
     store = Store.open(place)
-    for plan in store.plans():
+    plans = store.plans()
+    collected = {plan.layer_name for plan in plans if plan.stage == STATISTICS.name}
+    alone = [p.layer_name for p in plans if p.stage == FEATURES.name and p.layer_name not in collected]
+    if collected and alone:
+        yield f"No statistics of {', '.join(alone)}: give the same --images to collect them too."
+    for plan in plans:
         left = sum(map(len, store.todo(plan))) or store.left(plan)
         if left:
             what = f"{plan.stage} of {' '.join([plan.layer_name, *plan.part])}" if plan.layer_name else plan.stage

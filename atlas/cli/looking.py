@@ -15,8 +15,10 @@ from atlas.recipe import REFERENCE, Collection
 from atlas.store.layout import LISTED
 
 if TYPE_CHECKING:
+    from atlas.cost import Calibration
     from atlas.models import Model
     from atlas.models.check import Check
+    from atlas.rendering import Spectrum
     from atlas.units import Layer
 
 
@@ -93,6 +95,7 @@ def plan(
     batch: o.Batch = None,
     images: o.Images = None,
     crops: o.Crops = None,
+    pictures: o.Pictures = True,
     spectrum: o.Spectrum = None,
     atlas: o.Atlas = None,
     grids: o.Grids = None,
@@ -101,27 +104,68 @@ def plan(
     atlas_recipe: o.AtlasRecipeName = "cell",
     atlas_settings: o.AtlasSettings = None,
     layout: o.Layout = None,
+    calibrate: Annotated[
+        bool,
+        typer.Option(
+            "--calibrate",
+            help="Render a little of each layer here: find the best --batch and what pictures cost. With --store it is "
+            "kept there, for the builds that follow.",
+        ),
+    ] = False,
 ) -> None:
-    """Show what `atlas build` would do: units, pictures, images, atlases, cost. Nothing is written."""
+    """Show what `atlas build` would do: units, pictures, images, cost. Nothing is written but a calibration."""
+    o.require_work(images, crops, pictures)
     atlases = o.Atlases(atlas, grids, maps, positions, atlas_recipe, atlas_settings, layout)
     atlases.check(images)
     from atlas.collecting import open_images
 
     loaded = o.load(model, weights, None, preprocessing)
-    plans = o.plans(loaded, layers, recipe, settings, device, batch, o.measured(spectrum))
-    left = o.left_in(store, plans)
-    rows = [_row(each, left) for each in plans]
-    table(["layer", "units>", "pictures>", "shards>", "left>", "FLOPs>", "MB>"], rows)
-    pictures, flops, size = (sum(getattr(p, what) for p in plans) for what in ("pictures", "flops", "bytes"))
-    out.print(
-        f"{pictures:,} pictures of {plans[0].rendering.size} px in {plans[0].rendering.steps} steps: "
-        f"{count(flops)}FLOP, about {max(size / 1e6, 0.1):,.1f} MB{_time(plans, flops)}."
-    )
+    measured = o.measured(spectrum)
+    plans = o.plans(loaded, layers, recipe, settings, device, batch, measured, store)
+    if pictures:
+        cost = _calibrated(loaded, plans, batch, measured, store) if calibrate else o.calibration(store, plans)
+        _plan_pictures(plans, o.left_in(store, plans), cost)
     if images:
         found = len(open_images(o.places(images)).entries)
         _plan_images(loaded, [each.on for each in plans], found, crops or o.CROPS)
         shown = Collection("", found, loaded.classes, crops or o.CROPS)
         _plan_atlases(o.charting(loaded, atlases, shown, device, batch, store))
+
+
+def _calibrated(
+    model: Model, plans: list[Plan], batch: int | None, spectrum: Spectrum | None, store: Path | None
+) -> Calibration:
+    """What the plans' pictures cost here; kept in `store`, where one is named."""
+    from pipelines import calibration
+    from pipelines.catalogue import opened
+    from pipelines.progress import Progress
+
+    place = None if store is None else opened(model, store)  # before anything is measured for nothing
+    with Progress() as progress:
+        told = progress.counting("calibrating", len(plans), "layers")
+        found = calibration.calibrate(model, plans, batch=batch, spectrum=spectrum, told=told)
+    if place is not None:
+        calibration.keep(place, found)
+    width = found.numerics.batch
+    say(f"{width} pictures side by side are best on {found.machine}." if batch is None else f"On {found.machine}:")
+    if place is None and batch is None:
+        say(f"Build with --batch {width}, or name a store to keep this in: --store STORE.")
+    return found
+
+
+def _plan_pictures(plans: list[Plan], left: dict[Plan, int], cost: Calibration | None) -> None:
+    """What rendering would cost."""
+    seconds = {each: None if cost is None else cost.seconds(each) for each in plans}
+    measured = all(each is not None for each in seconds.values())
+    columns = ["layer", "units>", "pictures>", "shards>", "left>", "FLOPs>", "MB>"]
+    rows = [(*_row(each, left), *([f"{seconds[each]:,.3g}"] if measured else [])) for each in plans]
+    table([*columns, *(["seconds a picture>"] if measured else [])], rows)
+    pictures, flops, size = (sum(getattr(p, what) for p in plans) for what in ("pictures", "flops", "bytes"))
+    whole = sum((seconds[each] or 0) * each.pictures for each in plans) if measured else None
+    out.print(
+        f"{pictures:,} pictures of {plans[0].rendering.size} px in {plans[0].rendering.steps} steps: "
+        f"{count(flops)}FLOP, about {max(size / 1e6, 0.1):,.1f} MB{_time(plans, flops, whole)}."
+    )
 
 
 def _plan_images(model: Model, layers: list[Layer], found: int, crops: int) -> None:
@@ -166,14 +210,17 @@ def _area(plan: Plan) -> int:
     return int(height * width)
 
 
-def _time(plans: list[Plan], flops: float) -> str:
-    """How long it may take here, where that can be said."""
+def _time(plans: list[Plan], flops: float, seconds: float | None) -> str:
+    """How long it may take here, where that can be said; `seconds` as they were measured."""
     from pipelines.run import SPEED
 
-    cores = os.cpu_count() or 1
-    if plans[0].numerics.device != "cpu":
+    cpu = plans[0].numerics.device == "cpu"
+    if seconds is None and not cpu:
         return ""
-    return f", roughly {duration(flops / SPEED / cores)} on this machine's {cores} cores"
+    workers = os.cpu_count() or 1 if cpu else 1
+    whole = (flops / SPEED if seconds is None else seconds) / workers
+    where = f"this machine's {workers} cores" if cpu else "one such device"
+    return f", {'roughly' if seconds is None else 'about'} {duration(whole)} on {where}"
 
 
 def _row(plan: Plan, left: dict[Plan, int]) -> tuple[object, ...]:

@@ -15,6 +15,7 @@ from atlas.recipe import Collection, LayoutRecipe, Recipe
 from atlas.store import Store
 
 if TYPE_CHECKING:
+    from atlas.cost import Calibration
     from atlas.models import Model
     from atlas.rendering import Spectrum as MeasuredSpectrum
 
@@ -80,6 +81,9 @@ Crops = Annotated[
         "--crops", min=1, help=f"Crops of each image: the network's own evaluation, then random ones; {CROPS}."
     ),
 ]
+Pictures = Annotated[
+    bool, typer.Option("--pictures/--no-pictures", help="Render feature visualizations, or collect images alone.")
+]
 Atlas = Annotated[
     list[str] | None,
     typer.Option(
@@ -143,6 +147,16 @@ def load(model: str, weights: Path | None, labels: Path | None, preprocessing: s
     return load_model(model, weights=weights, labels=labels, preprocessing=given)
 
 
+def require_work(images: list[str] | None, crops: int | None, pictures: bool, photographs: bool = True) -> None:
+    """Raise `AtlasError` where options ask for nothing, or say how images are taken and name none."""
+    if not pictures and not images:
+        raise AtlasError("--no-pictures without --images: there is nothing to build.")
+    if crops is not None and not images:
+        raise AtlasError("--crops without --images: of which images? Name them, or leave it out.")
+    if not photographs and not images:
+        raise AtlasError("--no-photographs without --images: of which images? Name them, or leave it out.")
+
+
 def plans(
     model: Model,
     layers: list[str] | None,
@@ -151,8 +165,12 @@ def plans(
     device: str,
     batch: int | None,
     spectrum: MeasuredSpectrum | None = None,
+    store: Path | None = None,
 ) -> list[Plan]:
-    """The plans that the arguments ask for; `spectrum` is the one that was measured."""
+    """The plans that the arguments ask for; `spectrum` is the one that was measured.
+
+    Where no `batch` is said it is that of what lies in `store` already, or the one that was calibrated for it.
+    """
     from pipelines import features
     from pipelines.numerics import numerics_for
 
@@ -162,7 +180,32 @@ def plans(
     if not names:
         raise AtlasError("--layers names no layer: give auto, all, names or globs, or leave it out.")
     found, units = features.wanted(model, names)
-    return features.plan(model.identity, found, chosen, numerics_for(device, batch), units)
+    numerics = numerics_for(device, batch)
+    width = None if batch else _width_in(store, numerics.device)
+    return features.plan(model.identity, found, chosen, replace(numerics, batch=width or numerics.batch), units)
+
+
+def _width_in(store: Path | None, device: str) -> int | None:
+    from pipelines.calibration import width_in
+
+    opened = _opened(store)
+    return None if opened is None else width_in(opened, device)
+
+
+def calibration(store: Path | None, plans: list[Plan]) -> Calibration | None:
+    """What `store` says of the cost of pictures on the plans' device; None where it says nothing."""
+    from pipelines.calibration import known
+
+    opened = _opened(store)
+    return None if opened is None else known(opened, plans[0].numerics.device)
+
+
+def _opened(store: Path | None) -> Store | None:
+    """The store at a place; None where there is none (yet)."""
+    try:
+        return None if store is None else Store.open(store)
+    except NotAStore:
+        return None
 
 
 def measured(images: list[str] | None) -> MeasuredSpectrum | None:
@@ -278,11 +321,8 @@ def places(texts: Sequence[str] | None) -> list[str]:
 
 def left_in(store: Path | None, plans: list[Plan]) -> dict[Plan, int]:
     """How many shards of each plan are left in `store`; all where there is none."""
-    if store is None:
-        return {plan: len(plan.shards) for plan in plans}
-    try:
-        opened = Store.open(store)
-    except NotAStore:
+    opened = _opened(store)
+    if opened is None:
         return {plan: len(plan.shards) for plan in plans}
     opened.check(plans)
     return {plan: len(opened.todo(plan)) for plan in plans}

@@ -89,15 +89,20 @@ def verify(
     found = hold_against(opened)
     for finding in found.findings:
         say(f"{finding.kind:10} {finding.key}: {finding.reason}")
-    unfinished = len(found.findings) - len(found.damage)
+    unfinished = len(found.findings) - len(found.damage) - len(found.strange)
     say(
         f"{found.objects:,} objects, {found.shards:,} shards, {found.bytes / 1e6:,.1f} MB hashed; "
         f"{len(found.damage)} damaged, {unfinished} unfinished, {found.backoffs} backed off."
     )
     if repair and found.damage:
-        say(f"{len(mend(opened, found.findings))} shards will be made again by the next atlas build.")
+        shards = len(mend(opened, found.findings))
+        others = len({finding.key for finding in found.damage if finding.shard is None})
+        also = f", and {others} other objects looked at anew," if others else ""
+        say(f"{shards} shards will be made again{also} by the next atlas build.")
     elif found.damage:
         raise StoreError(f"{store} is damaged. atlas verify --repair {store} lets the next build make it again.")
+    if found.strange:
+        raise StoreError(f"{store}: {len(found.strange)} files in it are none of ours. Take them out yourself.")
 
 
 def serve(

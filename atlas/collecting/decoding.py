@@ -9,6 +9,7 @@ decoder stumbles over becomes a reason.
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from functools import cache
 
@@ -65,11 +66,18 @@ def decode(data: bytes | Image.Image, *, most: int = MOST_PIXELS) -> Pixels | Pr
         picture.load()
         return _pixels(_upright(picture))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        return _too_large(_text(error))
+        return _too_large(_bomb(error, most))
     except MemoryError:
         return _too_large("more than the memory holds")
     except Exception as error:  # noqa: BLE001  # decoders raise anything at all on damaged files
         return _problem(data if isinstance(data, bytes) else b"", error)
+
+
+def _bomb(error: Exception, most: int) -> str:
+    """Pillow refuses by itself what is several times larger still, in words of its own."""
+    found = re.search(r"\((\d+) pixels\)", str(error))
+    pixels = f"{int(found[1]) / 1e6:,.0f} million pixels" if found else "far too many pixels"
+    return f"{pixels}; at most {most / 1e6:.0f} million"
 
 
 @cache

@@ -20,6 +20,7 @@
     layers/LAYER/activations/                   vectors at random positions, and what each says for every class
     layers/LAYER/atlas/MAP/                     where they lie on a map: `all`, or of a class or a pair of classes
     layers/LAYER/atlas/MAP/SIDE/                the cells of a grid on it; below it patches/, icons/ and tiles/
+    calibration/DEVICE.json                     what pictures cost on a kind of device; recorded, never compared
     tables/                                     Parquet files, derived
     logs/                                       one object a run
 
@@ -55,6 +56,7 @@ LIST = "receipts/list.json"
 """The list of images is written."""
 RELATIONS = "receipts/relations.json"
 TABLES = "tables/"
+CALIBRATIONS = "calibration/"
 CLASSES = "classes.json"
 
 

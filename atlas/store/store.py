@@ -12,6 +12,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,15 @@ Data = Mapping[str, np.ndarray[Any, Any]]
 """Values by the names of their arrays."""
 Blocks = Iterable[np.ndarray[Any, Any]]
 """Rows of an array in their order, in pieces of whole objects: what is too large to be held at once."""
+
+
+OPTIONS = {
+    "recipe.crops": "--crops",
+    "recipe.photographs": "--photographs",
+    "numerics.batch": "--batch",
+    "numerics.device": "--device",
+}
+"""Fields of plans that an option of the same meaning sets: what a person is told by that name."""
 
 
 class Store:
@@ -99,7 +109,16 @@ class Store:
         """Every plan in the store, in the order in which the network computes their layers."""
         keys = (key.removeprefix("plans/") for key in self.backend.list("plans/"))
         found = [plan for plan in map(self.plan, keys) if plan is not None]
-        return sorted(found, key=_order)
+        return sorted(found, key=lambda plan: (_stage(plan), *self.place_of(plan), plan.layer_name, _part(plan)))
+
+    def place_of(self, plan: Plan) -> tuple[int, int]:
+        """What plans are sorted by to be in the network's order: of older stores what their layers cost to reach."""
+        return self._places.get(plan.layer_name, len(self._places)), plan.layer.flops if plan.layer else 0
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        """Every layer's place in the network, by its name; empty in stores that were made before they said."""
+        return {name: place for place, name in enumerate(self.model.get("layers") or ())}
 
     def plans_of(self, stage: str) -> list[Plan]:
         """The plans of one stage, in the order in which the network computes their layers."""
@@ -213,7 +232,7 @@ class Store:
             fits = stop == array.shape[0] or (stop % array.rows == 0 and stop < array.shape[0])
             if not fits or (block.shape[1:], str(block.dtype)) != (array.shape[1:], array.dtype):
                 raise AtlasError(f"{path}: {block.shape} {block.dtype} from row {start} on are no whole objects of it.")
-            yield from self._written(path, slice(start, stop), block)
+            yield from self._written(path, slice(start, stop), array.rows, block)
             start = stop
         if start != array.shape[0]:
             raise AtlasError(f"{path}: written whole, {array.shape[0]} rows; not {start}.")
@@ -232,14 +251,21 @@ class Store:
         owner = _attributes(self.backend.get(f"{group}/zarr.json")).get("plan")
         if owner != plan.id:
             raise PlanMismatch(f"{self}: {group} belongs to plan {str(owner)[:12]}, not {plan.id[:12]}.")
-        return [stored for name in data for stored in self._written(f"{group}/{name}", rows[name], data[name])]
+        return [
+            stored
+            for name, values in data.items()
+            for stored in self._written(f"{group}/{name}", rows[name], owned[name].rows, values)
+        ]
 
-    def _written(self, path: str, rows: slice, values: np.ndarray[Any, Any]) -> list[Stored]:
-        """Write the whole Zarr shards that are `rows` of the array at `path`."""
-        objects = encoded(path, self.backend.get(f"{path}/zarr.json") or b"", rows, values)
-        for key, data in objects.items():
-            self.backend.put(key, data)
-        return [Stored(key, len(data), hashlib.sha256(data).hexdigest()) for key, data in objects.items()]
+    def _written(self, path: str, rows: slice, length: int, values: np.ndarray[Any, Any]) -> Iterator[Stored]:
+        """Write the whole Zarr shards, of `length` rows each, that are `rows` of the array at `path`."""
+        metadata = self.backend.get(f"{path}/zarr.json") or b""
+        for start in range(rows.start, rows.stop, length):
+            stop = min(start + length, rows.stop)
+            block = values[start - rows.start : stop - rows.start]
+            for key, data in encoded(path, metadata, slice(start, stop), block).items():
+                self.backend.put(key, data)
+                yield Stored(key, len(data), hashlib.sha256(data).hexdigest())
 
     def standing(self, plan: Plan, by: layout.Writer) -> list[Stored]:
         """What is there already of the arrays that `by` fills."""
@@ -276,7 +302,8 @@ class Store:
         single = [Receipt.parse(self.backend.get(key)) for key in self.backend.list(f"receipts/{_folder(plan)}")]
         folded = unfold(self.backend.get(schema.manifest_key(plan)))
         found = [*folded, *(receipt for receipt in single if receipt is not None)]
-        return {receipt.shard: receipt for receipt in found if receipt.plan == plan.id}
+        ours = plan.id  # a hash of all it says: once
+        return {receipt.shard: receipt for receipt in found if receipt.plan == ours}
 
     def receipt(self, plan: Plan, shard: Shard) -> Receipt | None:
         """The valid receipt of one shard, if it is done."""
@@ -428,15 +455,18 @@ def check_version(attributes: dict[str, Any], *, where: str) -> None:
 def _compare(ours: dict[str, Any], theirs: dict[str, Any], what: str) -> None:
     # Both as JSON, in which a tuple is a list.
     lines = differences(json.loads(_json(ours)), json.loads(_json(theirs)))
+    lines = [f"{OPTIONS.get(field, field)}: {values}" for field, _, values in (line.partition(": ") for line in lines)]
     if lines:
         raise PlanMismatch(f"{what}: {'; '.join(lines)}. Ask for the same, or name another store with --store.")
 
 
-def _order(plan: Plan) -> tuple[int, int, str, tuple[str, ...]]:
-    flops = plan.layer.flops if plan.layer else 0
-    stage = list(STAGES).index(plan.stage) if plan.stage in STAGES else len(STAGES)
-    # Sides by their size, not by their letters.
-    return stage, flops, plan.layer_name, tuple(word.rjust(6) if word.isdigit() else word for word in plan.part)
+def _stage(plan: Plan) -> int:
+    return list(STAGES).index(plan.stage) if plan.stage in STAGES else len(STAGES)
+
+
+def _part(plan: Plan) -> tuple[str, ...]:
+    """Its map and grid: sides by their size, not by their letters."""
+    return tuple(word.rjust(6) if word.isdigit() else word for word in plan.part)
 
 
 def _folder(plan: Plan) -> str:

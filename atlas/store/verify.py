@@ -50,8 +50,14 @@ class Verified:
     findings: tuple[Finding, ...]
 
     @property
+    def strange(self) -> list[Finding]:
+        """Files that nothing of ours accounts for: no build makes or removes them."""
+        return [finding for finding in self.findings if finding.kind == "foreign" and not finding.receipt]
+
+    @property
     def damage(self) -> list[Finding]:
-        return [finding for finding in self.findings if finding.kind != "unfinished"]
+        """What the next build can make again, once it is forgotten."""
+        return [each for each in self.findings if each.kind != "unfinished" and each not in self.strange]
 
 
 def verify(store: Store) -> Verified:
@@ -197,7 +203,7 @@ def _unclaimed(store: Store, plans: list[Plan], keys: list[str], known: set[str]
             continue
         if key in data:
             yield Finding("unfinished", key, "data without a receipt; the next build writes it again")
-        elif key not in small and not key.startswith(("logs/", schema.TABLES)):
+        elif key not in small and not key.startswith(("logs/", schema.CALIBRATIONS, schema.TABLES)):
             yield Finding("foreign", key, "no plan accounts for it")
         elif not key.startswith(("receipts/", "manifests/", schema.TABLES)) and _parsed(store.backend.get(key)) is None:
             yield Finding("torn", key, "it is no JSON")

@@ -58,7 +58,7 @@ def _pictured(store: Store, plan: Plan, chance: np.random.Generator) -> None:
     data: Data = {"mean": mean, "peak": 3 * mean, "status": status}
     group, stored = f"layers/{plan.on.key}/features", list[Stored]()
     for name, values in data.items():
-        stored += store._written(f"{group}/{name}", slice(0, CHANNELS), values)
+        stored += store._written(f"{group}/{name}", slice(0, CHANNELS), CHANNELS, values)
     store.put_columns_receipt(plan, Receipt(digest_of(shards), 0, (0, CHANNELS), tuple(stored)))
 
 

@@ -10,6 +10,7 @@ import pytest
 
 import atlas
 from atlas.catalogue import Catalogue, write_door
+from atlas.catalogue.likeness import thinned
 from atlas.errors import StoreError, UnknownName
 from atlas.store import MemoryBackend, Receipt, Store, digest_of
 from tests.collected import BAD, collect_into, name_of
@@ -64,6 +65,24 @@ def test_ratio_is_of_the_best_example_of_its_sign(cat: Catalogue) -> None:
     layer = cat.layer("features.3")
     for other in layer:
         assert np.array_equal([other.ratio, other.ratio_of("negative")], layer.ratio[other.index], equal_nan=True)
+
+
+def test_likeness_names_its_images_and_takes_units_as_it_gives_them(cat: Catalogue) -> None:
+    alike = cat.like(cat.unit(UNIT), top=2)
+    assert repr(alike) == repr(cat.like(UNIT, top=2))
+    assert [str(cat.like(unit, top=1).unit) for unit, _ in alike] == [str(unit) for unit, _ in alike]
+    assert alike.images.tolist() == [row[0] for row in cat.sql("select number from images where in_reference").rows]
+    for wrong in (3, None, 2.5):
+        with pytest.raises(UnknownName, match="no unit"):
+            cat.like(wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("rows", "count"), [(0, 0), (1, 1), (1024, 1024), (1025, 1024), (2425, 1024), (4096, 1024)])
+def test_likeness_rests_on_as_many_images_as_it_may(rows: int, count: int) -> None:
+    found = thinned(rows)
+    assert len(found) == count == len(set(found.tolist()))
+    assert found.tolist() == sorted(found.tolist())
+    assert all(0 <= row < rows for row in found)
 
 
 def test_a_silent_unit_says_so_whatever_its_picture(cat: Catalogue) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 import atlas
 from atlas.catalogue import Catalogue, query, show
+from atlas.catalogue.columns import TABLES
 from atlas.errors import QueryError, UnknownName
 from atlas.store import MemoryBackend
 from tests.collected import collect_into
@@ -104,6 +105,16 @@ def test_an_answer_shows_itself(cat: Catalogue) -> None:
 
 
 # -- find --------------------------------------------------------------------------------------------------------------
+
+
+def test_which_tables_there_are_can_be_asked(cat: Catalogue) -> None:
+    assert {row[0] for row in cat.sql("show tables").rows} == set(TABLES)
+
+
+@pytest.mark.parametrize("top", ["3", 2.5, -1])
+def test_how_many_is_a_number(cat: Catalogue, top: Any) -> None:
+    with pytest.raises(QueryError, match="how many units"):
+        cat.find(top=top)
 
 
 def names(cat: Catalogue, **asked: Any) -> list[str]:

@@ -109,8 +109,15 @@ def test_silent_is_what_never_fired_whatever_its_picture(store: Store, cat: Cata
 
 
 def test_a_unit_that_never_rises_above_zero_is_silent_and_one_of_nan_is_not() -> None:
-    value = np.array([[[1.0], [1.0]], [[0.0], [0.0]], [[np.nan], [np.nan]], [[-1.0], [-3.0]]], np.float32)
-    assert derived.silent(value).tolist() == [False, True, False, True]
+    value = np.array([[[1.0], [1.0]], [[0.0], [-2.0]], [[np.nan], [np.nan]], [[0.0], [0.0]]], np.float32)
+    least, largest = np.array([0, 0, np.nan, 0], np.float32), np.array([2, 0, np.nan, 0], np.float32)
+    assert derived.silent(value, least, largest).tolist() == [False, True, False, True]
+
+
+def test_where_values_lie_on_both_sides_of_zero_one_below_it_is_not_silent() -> None:
+    value = np.array([[[-0.1], [-0.3]], [[-1.0], [-1.0]], [[0.5], [-0.5]]], np.float32)
+    least, largest = value[:, 1, 0], value[:, 0, 0]
+    assert derived.silent(value, least, largest).tolist() == [False, True, False]
 
 
 def test_examples_are_those_of_the_statistics(store: Store, cat: Catalogue) -> None:

@@ -159,7 +159,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 @pytest.mark.parametrize("where", ["--local", "--workers=1"])
 def test_a_full_disk_keeps_what_is_finished(run: Command, small_disk: Path, where: str) -> None:
     store = small_disk / "s"
-    settings = [*HASTY, "--set=size=64", "--set=level=100"]
+    settings = [*HASTY, "--set=size=64", "--set=level=100", "--set=deviation=0.01"]
     ran = run("build", TINY, "--layers", "second.1", "--store", store, where, *settings)
     assert ran.code == 1
     assert len(ran.complaints) == 1
@@ -173,3 +173,19 @@ def test_a_full_disk_keeps_what_is_finished(run: Command, small_disk: Path, wher
     ran = run("build", TINY, "--layers", "second.1", "--store", store, "--local", *settings)
     assert ran.code == 0, ran.err
     assert f"{64 * len(done)} were there before" in ran.out
+
+
+def test_a_build_uses_what_was_calibrated_for_its_store(run: Command, tmp_path: Path) -> None:
+    hasty = [f"--set={setting}" for setting in ("size=32", "steps=2", "draws=1", "redirected=0")]
+    command = (TINY, "--layers", "head", "--store", tmp_path / "tiny.atlas", *hasty)
+    ran = run("plan", *command, "--calibrate", "--batch", "3")
+    assert ran.code == 0, ran.err
+    assert "seconds a picture" in ran.out
+    assert "cores" in ran.out
+    assert "seconds a picture" in run("plan", *command).out, "it is kept"
+    assert run("build", *command, "--local").code == 0
+    store = Store.open(tmp_path / "tiny.atlas")
+    assert [plan.numerics.batch for plan in store.plans_of("features")] == [3]
+    assert run("verify", tmp_path / "tiny.atlas").code == 0
+    alone = run("plan", TINY, "--layers", "head", *hasty, "--calibrate")
+    assert "Build with --batch" in alone.out

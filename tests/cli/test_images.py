@@ -76,6 +76,10 @@ def test_a_plan_of_images_writes_nothing(run: Command, folder: Path, tmp_path: P
     ran = run("plan", TINY, "--images", folder, "--crops", "3")
     assert ran.code == 0
     assert "6 images, 3 crops of each" in ran.out
+    alone = run("plan", TINY, "--images", folder, "--no-pictures")
+    assert "6 images, 8 crops of each" in alone.out
+    assert "pictures" not in alone.out
+    one_line(run("plan", TINY, "--no-pictures"), "--no-pictures", "--images")
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -92,6 +96,7 @@ def test_bad_input_is_one_line_and_writes_nothing(run: Command, folder: Path, tm
     one_line(run("build", TINY, *place, "--images", "tests.collecting.nothing:here"), "tests.collecting")
     one_line(run("build", TINY, *place, "--no-pictures"), "--no-pictures", "--images")
     one_line(run("build", TINY, *place, "--crops", "3"), "--crops", "--images")
+    one_line(run("build", TINY, *place, "--no-photographs"), "--no-photographs", "--images")
     assert not (tmp_path / "never").exists()
 
 
@@ -106,6 +111,22 @@ def test_a_folder_with_a_comma_is_one_folder(run: Command, folder: Path, tmp_pat
 def test_other_crops_or_images_are_refused_with_what_differs(run: Command, folder: Path, tmp_path: Path) -> None:
     command = ("build", TINY, "--layers", "head", "--store", tmp_path / "s", "--local", "--no-pictures")
     assert run(*command, "--images", folder).code == 0
-    one_line(run(*command, "--images", folder, "--crops", "9"), "recipe.crops: 8 here, 9 asked")
+    one_line(run(*command, "--images", folder, "--crops", "9"), "--crops: 8 here, 9 asked")
     (folder / "new.png").write_bytes(encoded(pixels(99)))
-    one_line(run(*command, "--images", folder), "another list of images", "6", "7")
+    one_line(run(*command, "--images", folder), "another list of images", "new: new.png", "--store")
+    gone, changed, *_ = sorted(path.name for path in folder.iterdir() if path.name != "new.png")
+    (folder / gone).unlink()
+    (folder / changed).write_bytes(encoded(pixels(98)))
+    one_line(run(*command, "--images", folder), f"gone: {gone}; new: new.png; changed: {changed}")
+
+
+def test_skipped_images_are_counted_at_the_end_of_every_build(run: Command, folder: Path, tmp_path: Path) -> None:
+    (folder / "zz.jpg").write_bytes(b"no image")
+    command = ("build", TINY, "--store", tmp_path / "s", "--local", "--no-pictures", "--images", folder)
+    said = "7 images: 5 used, 2 skipped (2 not an image)."
+    assert said in run(*command, "--layers", "head").out
+    assert said in run(*command, "--layers", "head").out, "nothing was left to do"
+    assert said in run(*command, "--layers", "first.1").out, "a layer came"
+    hasty = [f"--set={setting}" for setting in ("size=32", "steps=2", "draws=1", "redirected=0")]
+    more = run("build", TINY, "--store", tmp_path / "s", "--local", "--layers", "second.1:0-3", *hasty)
+    assert "No statistics of second.1: give the same --images" in more.out

@@ -45,6 +45,11 @@ def test_verify_a_whole_store_and_a_damaged_one(run: Command, store: Path) -> No
     assert "--repair" in ran.complaints[0]
     assert "1 shards will be made again" in run("verify", "--repair", store).out
     assert run("verify", store).code == 0
+    (store / "layers" / "notes.txt").write_text("mine")
+    for again in (run("verify", store), run("verify", "--repair", store)):
+        assert again.code == 1
+        assert "0 damaged" in again.out
+        assert "1 files in it are none of ours" in again.err
 
 
 @pytest.mark.parametrize("command", ["status", "verify", "serve"])

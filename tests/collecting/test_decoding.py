@@ -147,6 +147,7 @@ def test_a_bomb_is_refused_before_it_is_decoded() -> None:
     assert len(bomb()) < 2_000
     for side in (9_000, 11_000, 30_000):
         assert problem(bomb(side)).status == ImageStatus.TOO_LARGE
+        assert "at most 67 million" in problem(bomb(side)).reason
     assert "10 x 10 pixels" in problem(encoded(pixels(size=(10, 10))), most=99).reason
     assert isinstance(decode(encoded(pixels(size=(10, 10))), most=100), np.ndarray)
     assert MOST_PIXELS > 8_000 * 8_000

@@ -68,6 +68,11 @@ def test_an_atlas_is_read(version: str) -> None:
     assert np.abs(store.read(f"{group}/icons/image", slice(0, 1))[0, 0].astype(int) - waves(0, 0, 16)).mean() < 4
     assert store.read(f"{group}/tiles/tile").shape == (1, 400, 400, 3)
     assert store.read(f"{group}/strength").shape == (10, 25)
+    shown = atlas.open(store.backend)["stage.1#0"].atlas  # type: ignore[union-attr]
+    first = shown.grid(5)[0]
+    assert shown.cell(first.x, first.y).labels[0].number == label[0, 0]
+    assert (first.status, shown.grid(5)[3].status) == ("ok", "unstarted")
+    assert len(shown.cells) == (cell >= 0).sum()
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -218,6 +218,12 @@ def test_plans_come_in_the_order_of_the_network(store: Store) -> None:
     assert [plan.layer_name for plan in store.plans()] == ["z", "a", "0"]
 
 
+def test_a_store_that_says_how_its_network_computes_is_read_in_that_order() -> None:
+    store = Store.create(MemoryBackend(), IDENTITY, MODEL | {"layers": ["z", "0", "a"]})
+    store.prepare([plan_of(made_layer(name, 8, flops=7)) for name in ("a", "0", "z")])
+    assert [plan.layer_name for plan in store.plans()] == ["z", "0", "a"]
+
+
 # -- shards ------------------------------------------------------------------------------------------------------------
 
 
@@ -408,6 +414,8 @@ def test_columns_are_written_whole(store: Store) -> None:
     stored = store.write_whole(PLAN, "reduce", columns)
     assert len(stored) == 4, "zeros are written too"
     assert stored == store.write_whole(PLAN, "reduce", columns)
+    streamed = {name: iter([values]) for name, values in columns.items()}
+    assert stored == store.write_whole(PLAN, "reduce", {}, streamed=streamed), "as they come, the same"
 
 
 def test_a_columns_receipt_follows_the_receipts_it_read(store: Store) -> None:

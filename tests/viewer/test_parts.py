@@ -176,6 +176,25 @@ def test_statistics_without_examples_and_relations_are_shown(page: Page, built: 
         expect(page.get_by_text("is written when the layers are complete")).to_be_visible()
 
 
+def test_the_image_that_drives_it_most_stands_for_a_unit_that_has_no_picture(
+    page: Page, built: Path, tmp_path: Path
+) -> None:
+    place = tmp_path / "made.atlas"
+    without_pictures(place)
+    door = json.loads((place / "catalogue.json").read_text())
+    for layer in door["layers"]:
+        layer["examples"] |= {"done": 0, "written": False}
+    (place / "catalogue.json").write_text(json.dumps(door))
+    with served(place, built) as address:
+        page.goto(f"{address}#/features.3:7")
+        region = page.get_by_role("region", name="Units that answer alike")
+        region.scroll_into_view_if_needed()
+        loaded(region.locator("img"), 128)
+        expect(region.locator(".none")).to_have_count(0)
+        page.goto(f"{address}#/images/3")
+        loaded(page.locator(".units img"), 128)
+
+
 def test_images_that_come_while_one_looks_appear(page: Page, built: Path, tmp_path: Path) -> None:
     place = tmp_path / "made.atlas"
     store = make_store(place, layers={"features.3": 40}, size=48)

@@ -114,9 +114,10 @@ export class Answers {
 
   /** What of the examples a unit's pictures are compared with: the values of the best and of the worst; whether it never fired. */
   async beside(unit: number): Promise<Beside> {
-    const value = await this.statistics.row("example_value", unit);
+    const { statistics } = this;
+    const [value, least, largest] = await Promise.all([statistics.row("example_value", unit), statistics.whole("least"), statistics.whole("largest")]);
     const [top, bottom] = [value[0]!, value[value.length / EXTREMES.length]!];
-    return { top, bottom, silent: isSilent(top) };
+    return { top, bottom, silent: isSilent(top, isSigned(least), least[unit] === largest[unit]) };
   }
 
   /** How many images and positions the statistics rest on. */
@@ -150,20 +151,26 @@ export class Answers {
   }
 
   async #look(): Promise<Overview> {
-    const names = ["mean", "active_images", "example_value"];
-    const [mean, activeImages, value] = (await Promise.all(names.map((name) => this.statistics.whole(name)))) as Float32Array[];
+    const names = ["mean", "active_images", "least", "largest", "example_value"];
+    const [mean, activeImages, least, largest, value] = (await Promise.all(names.map((name) => this.statistics.whole(name)))) as Float32Array[];
     const units = mean!.length;
     const width = value!.length / units;
     const top = Float32Array.from({ length: units }, (_, unit) => value![unit * width]!);
     const bottom = Float32Array.from({ length: units }, (_, unit) => value![unit * width + width / 2]!);
-    const silent = Uint8Array.from({ length: units }, (_, unit) => Number(isSilent(top[unit]!)));
+    const signed = isSigned(least!);
+    const silent = Uint8Array.from({ length: units }, (_, unit) => Number(isSilent(top[unit]!, signed, least![unit] === largest![unit])));
     return { mean: mean!, activeImages: activeImages!, top, bottom, silent };
   }
 }
 
-/** Whether a unit never fired: no crop of any image drove it above zero. */
-export function isSilent(top: number): boolean {
-  return top <= 0;
+/** Whether a layer has values on both sides of zero. */
+function isSigned(least: ArrayLike<number>): boolean {
+  return Array.from(least).some((value) => value < 0);
+}
+
+/** Whether a unit never fired: no crop drove it above zero. In a `signed` layer a value below zero says as much as one above. */
+function isSilent(top: number, signed: boolean, constant: boolean): boolean {
+  return top <= 0 && (constant || !signed);
 }
 
 /** How far a picture drives a unit beside its best example; NaN where that is none, zero or of the other sign. */

@@ -51,6 +51,31 @@ export interface Images {
   statuses?: Record<string, number>;
 }
 
+/** One grid of an atlas, and how much of it is there. */
+export interface GridEntry {
+  /** Cells along each edge. */
+  side: number;
+  /** Cells with enough samples; null until they are known. */
+  filled: number | null;
+  /** Whether the real patches, the numbers of the pictures and the tiles are written. */
+  patched: boolean;
+  pictured: boolean;
+  tiled: boolean;
+}
+
+/** One activation atlas of a layer. */
+export interface AtlasEntry {
+  /** Activations that were collected, and those that have a place on this map. */
+  samples: number;
+  placed: number | null;
+  crops: number;
+  positions: number;
+  /** Whether the layout is written. */
+  written: boolean;
+  /** From coarse to fine; each has twice the cells of the one before along each edge. */
+  grids: GridEntry[];
+}
+
 export interface LayerEntry {
   name: string;
   key: string;
@@ -62,6 +87,8 @@ export interface LayerEntry {
   features?: Features | null;
   statistics?: Stage | null;
   examples?: Stage | null;
+  /** Activation atlases by the name of their map: `all`, `winners-207`, `strongest-207`, `pair-207-208`. */
+  atlases?: Record<string, AtlasEntry> | null;
 }
 
 export interface Catalogue {
@@ -109,7 +136,8 @@ function parseCatalogue(bytes: Uint8Array): Catalogue | null {
 /** Whether something that was asked for is still to come. */
 export function unfinished({ images, layers }: Catalogue): boolean {
   if (images && images.done < images.count) return true;
-  return layers.some(({ features, statistics, examples }) => {
+  return layers.some(({ features, statistics, examples, atlases }) => {
+    if (Object.values(atlases ?? {}).some(({ written, grids }) => !written || grids.some(({ tiled }) => !tiled))) return true;
     if (features && (features.done < features.units || !features.pictured)) return true;
     return [statistics, examples].some((stage) => stage && (stage.done < stage.asked || !stage.written));
   });

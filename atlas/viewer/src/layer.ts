@@ -13,6 +13,7 @@ import type { LayerEntry } from "./catalogue";
 import { Columns, type Ranged } from "./columns";
 import { Gallery } from "./gallery";
 import { Problem } from "./problems";
+import { toAtlas } from "./routes";
 import type { Folder } from "./store";
 import { Status } from "./words";
 
@@ -219,7 +220,9 @@ function pictures(group: zarr.Location<Ranged>, name: string): Promise<zarr.Arra
 }
 
 function notYet(entry: LayerEntry): Problem {
+  const maps = Object.keys(entry.atlases ?? {});
   return new Problem("missing", `Nothing was rendered of ${entry.name} yet`, "Its channels are known, their pictures are not made.", [
+    ...(maps.length ? [{ label: "Its activation atlas", href: toAtlas(entry.name, maps[0]) }] : []),
     { label: `atlas build MODEL --layers '${entry.name}'` },
   ]);
 }

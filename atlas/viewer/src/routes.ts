@@ -3,6 +3,7 @@
  *
  *     #/                     home
  *     #/features.11          a layer's wall; `?sort=peak&variant=negative&status=ok` is how it is shown
+ *     #/features.11/atlas    its activation atlas, `/atlas/winners-207` another of its maps; `?at=0.5,0.5&zoom=2&cell=20:7,12`
  *     #/features.11:300      a unit; `#/features.11/BASIS:300` for another basis than the channels
  *     #/images/              the wall of images; `?status=truncated&from=20000`
  *     #/images/12            an image
@@ -18,9 +19,13 @@ export const CHANNEL = "channel";
 /** The segment before an image's number. */
 export const IMAGES = "images";
 
+/** The map of all activations of a layer. */
+export const ALL = "all";
+
 export type Route =
   | { page: "home" }
   | { page: "layer"; layer: string; view: URLSearchParams }
+  | { page: "atlas"; layer: string; map: string; view: URLSearchParams }
   | { page: "unit"; layer: string; basis: string; index: number }
   | { page: "images"; view: URLSearchParams }
   | { page: "image"; number: number }
@@ -36,6 +41,8 @@ export function parse(hash: string): Route {
   if (path === "images/") return { page: "images", view };
   const [, group, number] = /^(images|classes)\/([0-9]+)$/.exec(path) ?? [];
   if (group) return { page: group === "images" ? "image" : "class", number: Number(number) };
+  const [, of, map = ALL] = /^([^:/]+)\/atlas(?:\/([a-z0-9-]+))?$/.exec(path) ?? [];
+  if (of) return { page: "atlas", layer: decoded(of), map, view };
   if (/[:/]/.test(path)) return { page: "nowhere", text: path };
   return { page: "layer", layer: decoded(path), view };
 }
@@ -81,6 +88,11 @@ export const HOME = "#/";
 export function toLayer(layer: string, view?: URLSearchParams): string {
   const query = view?.toString();
   return `#/${encodeURIComponent(layer)}${query ? `?${query}` : ""}`;
+}
+
+export function toAtlas(layer: string, map = ALL, view?: URLSearchParams): string {
+  const query = view?.toString();
+  return `#/${encodeURIComponent(layer)}/atlas${map === ALL ? "" : `/${map}`}${query ? `?${query}` : ""}`;
 }
 
 export function toUnit(layer: string, index: number, basis = CHANNEL): string {

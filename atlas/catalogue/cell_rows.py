@@ -1,0 +1,70 @@
+"""The rows of the table `atlas_cells`, a grid at a time.
+
+Source -> {column: values [n] | one value for all | SQL} of the filled cells
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from atlas.catalogue import derived
+from atlas.catalogue.columns import ranked
+from atlas.catalogue.rows import Chunk, Expression, LayerSource, Source, address
+from atlas.plan import ACTIVATIONS, CELLS, ICONS, Plan
+from atlas.store.layout import LABELS
+from atlas.store.schema import columns_receipt, group_key
+
+Values = np.ndarray[Any, Any]
+UNIT = Expression("$address || ':' || largest")
+
+
+def atlas_cells(source: Source) -> Iterator[Chunk]:
+    """A row a filled cell of every grid of every map."""
+    for layer in source.layers:
+        for plan in layer.parts:
+            if plan.stage == CELLS.name and source.store.reduced(columns_receipt(plan)) is not None:
+                yield from _grid(source, layer, plan)
+
+
+def _grid(source: Source, layer: LayerSource, plan: Plan) -> Iterator[Chunk]:
+    def column(name: str) -> Values:
+        return source.store.read(f"{group_key(plan)}/{name}")
+
+    cell = column("cell")
+    cell = cell[cell >= 0]
+    some = slice(0, len(cell))
+    if not len(cell):
+        return
+    direction, nearest = column("direction")[some], column("sample")[some, 0]
+    largest = direction.argmax(axis=1)
+    image = source.store.read(f"layers/{layer.layer.key}/{ACTIVATIONS.name}/image")[nearest]
+    chunk: Chunk = {"layer": layer.layer.name, "map": plan.part[0], "side": plan.side, "cell": cell}
+    chunk |= {"x": (cell % plan.side + 0.5) / plan.side, "y": (cell // plan.side + 0.5) / plan.side}
+    chunk |= {"count": column("count")[cell], "unit": UNIT, "address": address(layer.layer.name), "largest": largest}
+    chunk |= {"value": direction[np.arange(len(cell)), largest], "image": image, "cosine": column("cosine")[some, 0]}
+    chunk["path"] = source.paths_of(image)
+    label, strength, frequency = (column(f"label{what}")[some] for what in ("", "_strength", "_frequency"))
+    for place in range(LABELS):
+        number = label[:, place]
+        chunk[ranked("class", place + 1)] = np.ma.masked_less(number, 0)
+        chunk[ranked("label", place + 1)] = source.labels.of(number)
+        chunk[ranked("strength", place + 1)] = strength[:, place]
+        chunk[ranked("frequency", place + 1)] = frequency[:, place]
+    yield chunk | _pictured(source, layer, plan, len(cell))
+
+
+def _pictured(source: Source, layer: LayerSource, cells: Plan, count: int) -> Chunk:
+    """What is known of the pictures of a grid's `count` filled cells."""
+    plan = next((one for one in layer.parts if (one.stage, one.part) == (ICONS.name, cells.part)), None)
+    if plan is None or source.store.reduced(columns_receipt(plan)) is None:
+        return {"status": "absent"}
+    status, mean, rank, above = (
+        source.store.read(f"{group_key(plan)}/{name}")[:count].reshape(count)
+        for name in ("status", "mean", "rank", "above")
+    )
+    named = derived.statuses(status, None)
+    apt = derived.apt(status, rank)
+    return {"status": named, "mean": mean, "rank": np.ma.masked_less(rank, 0), "above": above, "apt": apt}

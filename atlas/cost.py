@@ -1,0 +1,66 @@
+"""What pictures cost on one device: measured there once, then asked of any plan.
+
+Cost         seconds a picture of a layer, of any number of steps
+Calibration  the costs of some layers, and the width of a batch at which they are least
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from atlas.plan import Plan
+from atlas.recipe import Numerics, Recipe
+
+FREE = ("name", "steps", "redirected", "tries", "agreement", "seed", "learning_rate", "beta1", "beta2", "level")
+"""Knobs of a recipe that do not change what a step costs."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds of computing one picture of a layer."""
+
+    fixed: float
+    """What does not depend on the number of steps: its start, its numbers."""
+    step: float
+    redirected: float
+    """Of a first step, in which rectifiers are watched."""
+
+    def of(self, recipe: Recipe) -> float:
+        """Seconds a picture by `recipe`."""
+        first = min(recipe.redirected, recipe.steps - 1)
+        ascents = recipe.tries * (2 if recipe.agreement else 1)
+        return ascents * (first * self.redirected + (recipe.steps - first) * self.step) + self.fixed
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What pictures cost on one device, by recipes that differ in `FREE` knobs alone."""
+
+    numerics: Numerics
+    """With the width that was found best."""
+    recipe: Recipe
+    machine: str
+    """What it was measured on; for people."""
+    costs: dict[str, Cost]
+    """By layer."""
+
+    def seconds(self, plan: Plan) -> float | None:
+        """What a picture of `plan` costs; None where nothing of the kind was measured."""
+        same = _fixed(plan.rendering) == _fixed(self.recipe) and plan.numerics.device == self.numerics.device
+        found = self.costs.get(plan.layer_name) if same else None
+        return None if found is None else found.of(plan.rendering)
+
+    def to_dict(self) -> dict[str, Any]:
+        known = {"numerics": self.numerics.to_dict(), "recipe": self.recipe.to_dict(), "machine": self.machine}
+        return known | {"costs": {layer: asdict(cost) for layer, cost in self.costs.items()}}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Calibration:
+        costs = {layer: Cost(**cost) for layer, cost in data["costs"].items()}
+        return cls(Numerics.from_dict(data["numerics"]), Recipe.from_dict(data["recipe"]), data["machine"], costs)
+
+
+def _fixed(recipe: Recipe) -> dict[str, Any]:
+    """What of a recipe decides what a step costs."""
+    return {name: value for name, value in asdict(recipe).items() if name not in FREE}
