@@ -50,7 +50,7 @@ def chart_into(
     recipe = Recipe.named("cell", size=size)
     layout = LayoutRecipe(neighbours=8)
     planned = atlases.plans(
-        store.identity, [layer], sampling, recipe, NUMERICS, width=4, maps=maps, grids=grids, layout=layout
+        store.identity, [layer], sampling, recipe, NUMERICS, width=4, maps=maps, grids=grids, layout=lambda _: layout
     )
     makers = {ACTIVATIONS.name: _show, PATCHES.name: _patch, ICONS.name: _paint}
     store.prepare(planned)

@@ -80,6 +80,7 @@ def build(
     atlas_recipe: o.AtlasRecipeName = "cell",
     atlas_settings: o.AtlasSettings = None,
     layout: o.Layout = None,
+    layout_settings: o.LayoutSettings = None,
     relaxed: o.Relaxed = False,
     whitening: o.Whitening = None,
 ) -> None:
@@ -90,7 +91,9 @@ def build(
     """
     from pipelines.catalogue import catalogue
 
-    atlases = o.Atlases(atlas, grids, maps, positions, atlas_recipe, atlas_settings, layout, relaxed, whitening)
+    atlases = o.Atlases(
+        atlas, grids, maps, positions, atlas_recipe, atlas_settings, layout, relaxed, whitening, layout_settings
+    )
     atlases.check(images)
     o.require_work(images, crops, pictures, photographs)
     place = store or Path(f"{_file_name(model)}.atlas")
