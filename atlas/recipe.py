@@ -172,13 +172,7 @@ class Recipe:
 
         Raises `AtlasError` where a setting cannot be read, `UnknownName` for an unknown knob.
         """
-        changes = {}
-        for setting in settings:
-            knob, _, text = setting.partition("=")
-            if not text:
-                raise AtlasError(f"--set {setting}: write KNOB=VALUE, as in steps=96.")
-            changes[knob] = _read(knob, text)
-        return cls.named(name, **changes)
+        return cls.named(name, **_changes(cls, "--set", settings, "steps=96"))
 
     def to_dict(self) -> dict[str, Any]:
         """Every knob as JSON, but those that came later where they are as if they were not there."""
@@ -202,10 +196,25 @@ their defaults stay for ever."""
 VARIANT = r"positive|negative|neuron|diverse-[1-9][0-9]*"
 
 
-def _read(knob: str, text: str) -> Any:
+def _changes(recipe: type[Any], option: str, settings: typing.Iterable[str], like: str) -> dict[str, Any]:
+    """What `settings`, given by `option`, change of a recipe. Raises `AtlasError` where one cannot be read."""
+    changes = {}
+    for setting in settings:
+        knob, _, text = setting.partition("=")
+        if not text:
+            raise AtlasError(f"{option} {setting}: write KNOB=VALUE, as in {like}.")
+        changes[knob] = _read(recipe, option, knob, text)
+    return changes
+
+
+def _read(recipe: type[Any], option: str, knob: str, text: str) -> Any:
     """The value that `text` means for `knob`, by the type of the knob."""
-    kinds = {field.name: field.type for field in fields(Recipe)}
+    kinds = {field.name: field.type for field in fields(recipe)}
     kind = str(kinds.get(knob, "str"))
+    if kind.endswith(" | None"):
+        if text == "none":
+            return None
+        kind = kind.removesuffix(" | None")
     try:
         if kind.startswith("tuple[float"):
             low, high = map(float, text.split(","))
@@ -218,7 +227,7 @@ def _read(knob: str, text: str) -> Any:
     except (ValueError, KeyError):
         forms = {"int": "a whole number", "float": "a number", "bool": "yes or no"}
         form = forms.get(kind, "two numbers, as 0.9,1.1")
-        raise AtlasError(f"--set {knob}={text}: {knob} is {form}.") from None
+        raise AtlasError(f"{option} {knob}={text}: {knob} is {form}.") from None
 
 
 STANDARD = Recipe(rise=8, fall=0.3)
@@ -352,6 +361,8 @@ class LayoutRecipe:
     margin: float = 0.1
     """What is shown beyond these ends, as a part of what lies between them."""
     seed: int = 0
+    facing: str = ""
+    """Layer whose map of all activations this one is turned to face; by its own data unless said."""
 
     def __post_init__(self) -> None:
         for name in ("distance", "clip", "margin"):
@@ -380,12 +391,18 @@ class LayoutRecipe:
                 raise UnknownName.among("knob of a layout", knob, known)
         return replace(LAYOUTS[name], **changes)
 
+    @classmethod
+    def parse(cls, name: str, settings: typing.Iterable[str]) -> LayoutRecipe:
+        """The preset `name` changed by texts such as `neighbours=20`, `pca=none`. Raises as `Recipe.parse`."""
+        return cls.named(name, **_changes(cls, "--layout-set", settings, "neighbours=20"))
+
     def plain(self) -> LayoutRecipe:
         """The same without whitening and principal components."""
         return replace(self, whiten=False, pca=None)
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """Every knob as JSON; `facing`, which came later, where it says something."""
+        return {name: value for name, value in asdict(self).items() if (name, value) != ("facing", "")}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> LayoutRecipe:

@@ -9,7 +9,7 @@ python -m pipelines.atlases MODEL --images IMAGES --atlas LAYERS --store FOLDER 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -46,15 +46,16 @@ def plans(
     width: int,
     maps: Sequence[str] = (ALL,),
     grids: Sequence[int] = GRIDS,
-    layout: LayoutRecipe | None = None,
+    layout: Callable[[str], LayoutRecipe] = LayoutRecipe.named,
     whitening: float = WHITENING,
     known: Iterable[Plan] = (),
 ) -> list[Plan]:
     """The plans of every stage of the atlases of `layers`.
 
     `maps` as a store names them, `recipe` and `numerics` those of the cells' pictures, `width` how many crops are shown
-    side by side. Without `layout` all samples are laid out by `standard`, those of classes by `class`. `known` are
-    plans of the store: levels below a grid that has them stay. Raises `AtlasError` for what cannot be.
+    side by side. `layout` makes the recipe of a preset, which is `standard` for all samples, `class` for those of
+    classes. `known` are plans of the store: levels below a grid that has them stay, and a map can face another that is
+    among them. Raises `AtlasError` for what cannot be.
     """
     check(layers, sampling, recipe, grids)
     numbers = replace(sampling, photographs=True)  # they are the same without
@@ -62,7 +63,8 @@ def plans(
     for layer in layers:
         made.append(Plan.of(ACTIVATIONS.name, identity, layer, numbers, replace(numerics, batch=width)))
         for name in dict.fromkeys(maps):
-            laid = AtlasRecipe(numbers, layout or LayoutRecipe.named("standard" if name == ALL else "class"))
+            laid = AtlasRecipe(numbers, layout("standard" if name == ALL else "class"))
+            _check_facing(layer, laid.layout, known)
             made.append(Plan.of(LAYOUT.name, identity, layer, laid, REDUCED, part=(name,)))
             below = _levels_below(grids, [plan for plan in known if plan.names[:2] == (TILES.name, layer.name)], name)
             for side in sorted(set(grids)):
@@ -76,6 +78,16 @@ def plans(
                     Plan.of(TILES.name, identity, layer, replace(grid, below=below[side]), REDUCED, part=part),
                 ]
     return made
+
+
+def _check_facing(layer: Layer, laid: LayoutRecipe, known: Iterable[Plan]) -> None:
+    """Raise `AtlasError` where a map is to face one that is not in the store."""
+    there = [plan.layer_name for plan in known if plan.stage == LAYOUT.name and plan.part == (ALL,)]
+    if laid.facing not in ("", layer.name, *there):
+        raise AtlasError(
+            f"--layout-set facing={laid.facing}: the store has no map of that layer. Build it first, by itself: "
+            f"--atlas {laid.facing}"
+        )
 
 
 def _levels_below(grids: Sequence[int], known: Sequence[Plan], name: str) -> dict[int, int]:

@@ -16,8 +16,9 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from atlas.errors import AtlasError, StoreError
-from atlas.plan import Plan
+from atlas.plan import Plan, place
 from atlas.store import Data, Receipt, Store
+from atlas.store.schema import group_key
 from atlas.units import SampleStatus
 from pipelines.events import LayerDone
 from pipelines.samples import Samples
@@ -57,7 +58,7 @@ def laid_out(samples: Samples, plan: Plan) -> Data:
     some = samples.of(numbers)
     vectors = some.vectors
     pair = classes_of(plan.part[0]) if plan.part[0].startswith("pair-") else []
-    found = _pair(some, vectors, pair, plan) if pair else _map(vectors, plan)
+    found = _pair(some, vectors, pair, plan) if pair else _map(vectors, plan, _faced(samples.store, plan, numbers))
     total = plan.sampling.samples
     xy, status, fitted = np.full((total, 2), np.nan, np.float32), np.full(total, SampleStatus.ABSENT, np.uint8), None
     xy[numbers], status[numbers] = found.xy, found.status
@@ -85,10 +86,26 @@ def classes_of(name: str) -> list[int]:
     return [int(number) for number in re.findall(r"-([0-9]+)", name)]
 
 
-def _map(vectors: Any, plan: Plan) -> Map:
+def _map(vectors: Any, plan: Plan, facing: Any) -> Map:
     from atlas.layout.project import project
 
-    return project(vectors, plan.charting.layout)
+    return project(vectors, plan.charting.layout, facing=facing)
+
+
+def _faced(store: Store, plan: Plan, numbers: Numbers) -> Any:
+    """Where the samples lie on the map that this one is to face, [m,2]; None where it faces by its own data.
+
+    Samples of two layers belong together by image, crop and draw. Raises `AtlasError` where that map is not there.
+    """
+    layer = plan.charting.layout.facing
+    if layer in ("", plan.layer_name):
+        return None
+    other = store.plan(f"{place(plan.stage, layer, ('all',))}.json")
+    if other is None or not store.columns_done(other):
+        raise AtlasError(f"{plan.layer_name} is to face the map of {layer}, which is not there. Build that first.")
+    if other.sampling.samples != plan.sampling.samples:
+        raise AtlasError(f"{plan.layer_name} is to face the map of {layer}, which has other samples.")
+    return store.read(f"{group_key(other)}/xy")[numbers]
 
 
 def _pair(samples: Samples, vectors: Any, classes: list[int], plan: Plan) -> Map:

@@ -48,7 +48,7 @@ def atlas_store(place: Path, folder: Path, *, photographs: bool = True, maps: bo
             width=16,
             maps=names,
             grids=grids,
-            layout=LAYOUT,
+            layout=lambda _: LAYOUT,
         )
 
     plans += charted(("all",), GRIDS)

@@ -62,7 +62,9 @@ def atlas_plans(
 def charting_plans(model: Model, images: Images) -> list[Plan]:
     """Plans for two maps of the tiny network, of which one grid has more cells than a shard."""
     layout = LayoutRecipe(neighbours=15)
-    return atlas_plans(model, images, "second.1", crops=1, maps=("all", "strongest-3"), grids=(5, 10), layout=layout)
+    return atlas_plans(
+        model, images, "second.1", crops=1, maps=("all", "strongest-3"), grids=(5, 10), layout=lambda _: layout
+    )
 
 
 def build_in(

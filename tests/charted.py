@@ -50,13 +50,15 @@ def chart_into(
     recipe = Recipe.named("cell", size=size)
     layout = LayoutRecipe(neighbours=8)
     planned = atlases.plans(
-        store.identity, [layer], sampling, recipe, NUMERICS, width=4, maps=maps, grids=grids, layout=layout
+        store.identity, [layer], sampling, recipe, NUMERICS, width=4, maps=maps, grids=grids, layout=lambda _: layout
     )
     makers = {ACTIVATIONS.name: _show, PATCHES.name: _patch, ICONS.name: _paint}
     store.prepare(planned)
     for plan in planned:
-        if plan.over == "cells":
-            (plan,) = store.prepare([plan.asking([0])])  # noqa: PLW2901
+        before = store.before(plan)
+        if plan.over == "cells" and before is not None:
+            shards = range(-(-cells.filled(store, before) // plan.per_shard))
+            (plan,) = store.prepare([plan.asking(shards)])  # noqa: PLW2901
         for shard in plan.shards:
             makers[plan.stage](store, plan, shard)
         REDUCERS[plan.stage](store, plan)
@@ -107,11 +109,13 @@ def _patch(store: Store, plan: Plan, shard: Any) -> None:
 def _paint(store: Store, plan: Plan, shard: Any) -> None:
     before = store.before(plan)
     assert before is not None
-    filled = min(cells.filled(store, before), len(shard))
-    direction = store.read(f"layers/{plan.on.key}/atlas/{'/'.join(plan.part)}/direction", slice(0, len(shard)))
+    filled = min(cells.filled(store, before) - shard.start, len(shard))
+    rows = slice(shard.start, shard.stop)
+    direction = store.read(f"layers/{plan.on.key}/atlas/{'/'.join(plan.part)}/direction", rows)
     pictures = np.stack([waves(row, 0, plan.rendering.size) for row in range(len(shard))])[:, None]
     stored = store.write_shard(plan, shard, {"image": pictures, "answer": direction})
     value = np.arange(filled, dtype=np.float32)[:, None]
     status = np.where(value == 3, int(Status.UNSTARTED), int(Status.OK))
     numbers = {"mean": plain(value), "peak": plain(2 * value), "status": plain(status), "attempt": plain(status * 0)}
-    store.put_receipt(plan, shard, Receipt(plan.id, shard.index, (0, filled), tuple(stored), numbers, HOST))
+    span = (shard.start, shard.start + filled)
+    store.put_receipt(plan, shard, Receipt(plan.id, shard.index, span, tuple(stored), numbers, HOST))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from atlas.plan import SHARD, Identity, Plan
-from atlas.recipe import DTYPES, METRICS, VARIANTS, LayoutRecipe, Numerics, Recipe
+from atlas.plan import ATLAS, SHARD, Identity, Made, Plan
+from atlas.recipe import DTYPES, METRICS, VARIANTS, AtlasRecipe, LayoutRecipe, Numerics, Recipe, Sampling
 from atlas.units import Layer, Unit
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
@@ -44,6 +44,7 @@ RECIPES = st.builds(
     diversity=st.floats(0, 10),
     rise=st.integers(0, 100),
     fall=st.floats(0, 1),
+    power=st.one_of(st.just(0.0), st.integers(0, 8), st.floats(0, 8)),
 )
 
 LAYOUTS = st.builds(
@@ -58,6 +59,27 @@ LAYOUTS = st.builds(
     clip=st.floats(0, 49),
     margin=st.floats(0, 10),
     seed=st.integers(-(2**40), 2**40),
+)
+
+SAMPLINGS = st.builds(
+    Sampling,
+    images=st.text("0123456789abcdef", min_size=64, max_size=64),
+    count=st.integers(1, 5000),
+    classes=st.sampled_from([0, 1, 10, 1000, 2001, 21841]),
+    crops=st.integers(1, 32),
+    seed=st.integers(-(2**40), 2**40),
+    photographs=st.booleans(),
+    positions=st.integers(1, 32),
+    relaxed=st.booleans(),
+)
+
+ATLASES = st.builds(
+    AtlasRecipe,
+    SAMPLINGS,
+    LAYOUTS,
+    side=st.integers(1, 32).map(lambda tiles: 5 * tiles),
+    below=st.integers(0, 5),
+    whitening=st.one_of(st.just(1), st.floats(0, 1)),
 )
 
 NUMERICS = st.builds(
@@ -84,3 +106,14 @@ def plans(draw: st.DrawFn) -> Plan:
     plan = Plan.of("features", draw(IDENTITIES), layer, draw(RECIPES), draw(NUMERICS), units)
     assert all(index * SHARD < layer.channels for index in plan.wanted)
     return plan
+
+
+@st.composite
+def atlas_plans(draw: st.DrawFn) -> Plan:
+    """Plans of any stage of an atlas."""
+    stage, atlas = draw(st.sampled_from(ATLAS)), draw(ATLASES)
+    made: dict[str, Made] = {"activations": atlas.sampling, "icons": draw(RECIPES)}
+    recipe = made.get(stage.name, atlas)
+    name = draw(st.sampled_from(["all", "winners-3", "strongest-207", "pair-1-2"]))
+    part = (name, str(atlas.side))[: stage.parts]
+    return Plan.of(stage.name, draw(IDENTITIES), draw(LAYERS), recipe, draw(NUMERICS), part=part)

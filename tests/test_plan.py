@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atlas.errors import UnknownName
-from atlas.plan import SHARD, Identity, Plan, differences
-from atlas.recipe import Numerics, Recipe
+from atlas.plan import SHARD, Identity, Plan, differences, key_of
+from atlas.recipe import AtlasRecipe, LayoutRecipe, Numerics, Recipe, Sampling
 from atlas.units import Layer
-from tests.strategies import plans
+from tests.strategies import atlas_plans, plans
 
 IDENTITY = Identity("squeezenet", "0" * 64, {"size": [224, 224], "mean": [0.0, 0.0, 0.0]})
 LAYER = Layer("features.11", "conv", 70, (13, 13), 16.0, 123_456)
@@ -53,6 +53,51 @@ def test_a_plan_survives_json(plan: Plan) -> None:
     again = Plan.from_dict(json.loads(json.dumps(plan.to_dict())))
     assert again == plan
     assert again.id == plan.id
+
+
+@given(atlas_plans())
+def test_a_plan_of_an_atlas_survives_json(plan: Plan) -> None:
+    again = Plan.from_dict(json.loads(json.dumps(plan.to_dict())))
+    assert again == plan
+    assert again.id == plan.id
+    assert again.key == plan.key == key_of(plan.names)
+
+
+@given(atlas_plans(), st.text(max_size=9))
+def test_the_id_of_an_atlas_leaves_out_names_and_holds_the_part(plan: Plan, name: str) -> None:
+    if isinstance(plan.recipe, AtlasRecipe):
+        renamed = replace(plan.recipe, layout=replace(plan.recipe.layout, name=name))
+        assert replace(plan, recipe=renamed).id == plan.id
+    if plan.part:
+        assert replace(plan, part=("winners-9", *plan.part[1:])).id != plan.id
+    assert plan.asking([0]).id == plan.id
+
+
+def test_a_stage_rests_on_the_same_part_as_far_as_that_has_one() -> None:
+    numerics, atlas = Numerics(), AtlasRecipe(Sampling("0", 7), LayoutRecipe(), side=20)
+    tiles = Plan.of("tiles", IDENTITY, LAYER, atlas, numerics, part=("all", "20"))
+    chain = [tiles]
+    while (before := chain[-1].before) is not None:
+        chain.append(Plan.of(before[0], IDENTITY, LAYER, atlas, numerics, part=before[2]))
+    assert [plan.key for plan in chain] == [
+        "tiles/features.11/all/20.json",
+        "icons/features.11/all/20.json",
+        "cells/features.11/all/20.json",
+        "layout/features.11/all.json",
+        "activations/features.11.json",
+    ]
+
+
+def test_cells_are_asked_for_once_they_are_known() -> None:
+    icons = Plan.of("icons", IDENTITY, LAYER, Recipe.named("cell"), Numerics(), part=("all", "20"))
+    assert (icons.wanted, icons.needed, icons.total) == ((), (), 400)
+    asked = icons.asking(range(3))
+    assert asked.needed == (0, 1, 2)
+    assert [str(shard) for shard in asked.shards][:2] == [
+        "icons features.11 all 20 cells 0-31",
+        "icons features.11 all 20 cells 32-63",
+    ]
+    assert len(icons.complete.wanted) == 13
 
 
 @given(plans(), st.text(max_size=9), st.integers(0, 10**9))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,9 +11,9 @@ from hypothesis import given
 
 from atlas.errors import AtlasError, UnknownName
 from atlas.plan import fingerprint
-from atlas.recipe import LAYOUTS, PRESETS, LayoutRecipe, Numerics, Recipe
+from atlas.recipe import LAYOUTS, PRESETS, AtlasRecipe, LayoutRecipe, Numerics, Recipe, Sampling
 from tests import strategies
-from tests.strategies import NUMERICS, RECIPES
+from tests.strategies import ATLASES, NUMERICS, RECIPES
 
 
 @given(RECIPES)
@@ -20,6 +21,28 @@ def test_a_recipe_survives_json(recipe: Recipe) -> None:
     again = Recipe.from_dict(json.loads(json.dumps(recipe.to_dict())))
     assert again == recipe
     assert fingerprint(again.to_dict()) == fingerprint(recipe.to_dict())
+
+
+@given(ATLASES)
+def test_how_an_atlas_is_made_survives_json(recipe: AtlasRecipe) -> None:
+    again = AtlasRecipe.from_dict(json.loads(json.dumps(recipe.to_dict())))
+    assert again == recipe
+    assert fingerprint(again.to_dict()) == fingerprint(recipe.to_dict())
+
+
+@pytest.mark.parametrize(
+    ("made", "told"),
+    [
+        (lambda: Sampling("0", 5, positions=0), "at least 1 of each crop"),
+        (lambda: Sampling("0", 5, crops=64, positions=17), "of an image at most 1,024"),
+        (lambda: AtlasRecipe(Sampling("0", 5), LayoutRecipe(), side=12), "multiple of 5"),
+        (lambda: AtlasRecipe(Sampling("0", 5), LayoutRecipe(), whitening=2), "a power from 0 to 1"),
+        (lambda: Recipe(power=-1), "power must be a number from 0 up"),
+    ],
+)
+def test_what_no_atlas_can_be_made_by_is_said(made: Callable[[], object], told: str) -> None:
+    with pytest.raises(AtlasError, match=told):
+        made()
 
 
 @given(NUMERICS)

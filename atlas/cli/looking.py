@@ -104,6 +104,7 @@ def plan(
     atlas_recipe: o.AtlasRecipeName = "cell",
     atlas_settings: o.AtlasSettings = None,
     layout: o.Layout = None,
+    layout_settings: o.LayoutSettings = None,
     calibrate: Annotated[
         bool,
         typer.Option(
@@ -115,7 +116,9 @@ def plan(
 ) -> None:
     """Show what `atlas build` would do: units, pictures, images, cost. Nothing is written but a calibration."""
     o.require_work(images, crops, pictures)
-    atlases = o.Atlases(atlas, grids, maps, positions, atlas_recipe, atlas_settings, layout)
+    atlases = o.Atlases(
+        atlas, grids, maps, positions, atlas_recipe, atlas_settings, layout, layout_settings=layout_settings
+    )
     atlases.check(images)
     from atlas.collecting import open_images
 

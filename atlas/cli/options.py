@@ -122,6 +122,15 @@ Layout = Annotated[
         "--layout", help="How activations are laid out: standard or class; by the second where a map is of classes."
     ),
 ]
+LayoutSettings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--layout-set",
+        metavar="KNOB=VALUE",
+        help="Change a knob of the layout: neighbours=20, distance=0.1, metric=euclidean, pca=none, whiten=yes, "
+        "seed=1; facing=LAYER turns a map to face another layer's.",
+    ),
+]
 Whitening = Annotated[
     float | None,
     typer.Option(
@@ -246,6 +255,7 @@ class Atlases:
     layout: str | None = None
     relaxed: bool = False
     whitening: float | None = None
+    layout_settings: list[str] | None = None
 
     def check(self, images: list[str] | None) -> None:
         """Raise `AtlasError` where something is said of atlases that are not asked for, or there are no images."""
@@ -255,6 +265,7 @@ class Atlases:
                 "--map": self.maps,
                 "--positions": self.positions,
                 "--atlas-set": self.settings,
+                "--layout-set": self.layout_settings,
             }
             for option in (option for option, value in said.items() if value):
                 raise AtlasError(f"{option} without --atlas: of which layers? Name them, or leave it out.")
@@ -262,6 +273,10 @@ class Atlases:
             raise AtlasError("--atlas without --images: an atlas is made of what images activate. Name them: --images.")
         elif not split(self.layers):
             raise AtlasError("--atlas names no layer: give names or globs, as features.11.")
+
+    def laid_out(self, preset: str) -> LayoutRecipe:
+        """How a map is laid out whose kind has the preset `preset`."""
+        return LayoutRecipe.parse(self.layout or preset, self.layout_settings or [])
 
     def sides(self) -> list[int]:
         """The sides of the grids. Raises `AtlasError` for what is no number."""
@@ -295,7 +310,7 @@ def charting(
         width=WIDTHS_OF_SAMPLING[numerics.device],
         maps=atlases.maps(model, asked.maps or []),
         grids=asked.sides(),
-        layout=None if asked.layout is None else LayoutRecipe.named(asked.layout),
+        layout=asked.laid_out,
         whitening=atlases.WHITENING if asked.whitening is None else asked.whitening,
         known=known_in(store),
     )

@@ -51,6 +51,7 @@ def test_an_atlas_by_one_command(run: Command, folder: Path, tmp_path: Path) -> 
     ran = chart(run, store, folder, "--positions", "4", "--map", "all", "--map", "class=2")
     assert ran.code == 0, ran.err
     assert f"Atlas of body.1 all: {grid(store)} of 25 cells filled." in ran.out
+    assert "the own picture is among the 2%" in ran.out
     assert "pictures of cells. Status: " in ran.out
     assert "Not done yet" not in ran.out
     status = run("status", store)
@@ -93,6 +94,10 @@ def test_a_plan_says_what_it_will_do(run: Command, folder: Path, tmp_path: Path)
         (("--positions", "37"), "36 positions to draw from"),
         (("--positions", "600"), "of an image at most 1,024"),
         (("--layout", "flat"), "no layout 'flat'"),
+        (("--layout-set", "neighbours=few"), "neighbours is a whole number"),
+        (("--layout-set", "neighbors=9"), "Did you mean 'neighbours'"),
+        (("--layout-set", "pca=1"), "pca must be at least 2"),
+        (("--layout-set", "facing=head"), "no map of that layer"),
         (("--atlas-recipe", "slow"), "no recipe 'slow'"),
         (("--atlas-set", "variants=negative"), "one picture, `positive`"),
         (("--atlas-set", "power=-1"), "power must be a number from 0 up"),

@@ -14,6 +14,7 @@ from PIL import Image
 
 from atlas.collecting import open_images
 from atlas.collecting.crops import AREA, SHAPE, Crop, Cut, crops, cuts, evaluation_box
+from atlas.collecting.crops import crop as one_crop
 from atlas.collecting.decoding import Pixels
 from atlas.models.preprocessing import Preprocessing
 from tests.collecting.made import index, photographs, pixels
@@ -43,6 +44,15 @@ def test_crop_0_is_evaluation_itself(how: Preprocessing) -> None:
         assert isinstance(picture, np.ndarray)
         first = crops(picture, how, 1, seed=3, sha256=images.sha256(number))[0]
         assert torch.equal(first.x, how.image(Image.fromarray(picture)))
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_one_crop_alone_is_that_of_all(how: Preprocessing) -> None:
+    picture = pixels(3, (70, 90))
+    for number, expected in enumerate(some(picture, how)):
+        found = one_crop(picture, how, number, seed=0, sha256=CONTENT)
+        assert torch.equal(found.x, expected.x)
+        assert found.cut == expected.cut
 
 
 @pytest.mark.parametrize("how", HOW)

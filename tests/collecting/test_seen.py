@@ -57,6 +57,17 @@ def test_the_box_of_an_even_convolution_is_its_field(layer: str, row: int, colum
         assert found.tolist() == [[4 * column, 4 * row, 4 * column + 16, 4 * row + 12]]
 
 
+@pytest.mark.parametrize("layer", ["conv", "relu"])
+def test_a_direction_of_one_channel_sees_what_the_channel_sees(layer: str) -> None:
+    prepared, x = prepare(model_of(Field(), PLAIN), layer), crops(3)
+    units, positions = [0, 1, 2], [0, 3 * COLUMNS + 2, 7]
+    one_by_one = seen(prepared, x, units, positions, before=False)
+    found = seen(prepared, x, torch.eye(4)[units], positions, before=False)
+    np.testing.assert_array_equal(found, one_by_one)
+    both = seen(prepared, x[:1], torch.tensor([[1.0, 1.0, 0.0, 0.0]]), [3 * COLUMNS + 2], before=False)
+    assert both.tolist() == [[8, 12, 24, 24]]
+
+
 def test_a_box_is_never_smaller_than_8_pixels_and_lies_in_the_crop() -> None:
     prepared = prepare(model_of(Field(), PLAIN), "conv")
     middle, corner = seen(prepared, crops(2), [1, 1], [0, 7 * COLUMNS + 12], before=False)

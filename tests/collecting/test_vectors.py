@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from atlas.collecting.shown import Shown, batches
-from atlas.collecting.vectors import Sampler, Vectors, chance, drawn, sample
+from atlas.collecting.shown import Batch, Shown, batches, in_places
+from atlas.collecting.vectors import Sampler, Vectors, chance, drawn, inner_positions, sample
 from atlas.collecting.watch import on_device, watch
 from atlas.models import load_model
-from atlas.units import Status
+from atlas.units import Kind, Layer, Status
 from tests.collecting.made import photographs
 from tests.collecting.test_collect import made, plainly
 from tests.models.networks import model_of
@@ -195,3 +195,33 @@ def test_photographs_through_a_trained_network() -> None:
 def test_examples() -> None:
     assert doctest.testmod(importlib.import_module("atlas.collecting.vectors")).attempted > 0
     assert doctest.testmod(importlib.import_module("atlas.collecting.vectors")).failed == 0
+
+
+def test_every_crop_has_a_place_that_no_other_image_moves() -> None:
+    shown = some_images(7, crops=3)
+    shown = [Shown(number, one.crops, one.sha256) for number, one in enumerate(shown, 100)]
+    whole = list(in_places(shown, 4, crops=3, first=100))
+    told = [(image, crop) for batch in whole for image, crop, _ in _rows(batch)]
+    assert told == [(image, crop) for image in range(100, 107) for crop in range(3)]
+    fewer = list(in_places([one for one in shown if one.image not in (102, 103)], 4, crops=3, first=100))
+    places = {(int(i), int(c)): (int(place), batch.x[place]) for batch in whole for i, c, place in _rows(batch)}
+    for batch in fewer:
+        assert batch.x.shape == (4, 3, 32, 32)
+        for image, crop, place in _rows(batch):
+            expected, x = places[int(image), int(crop)]
+            assert int(place) == expected == ((int(image) - 100) * 3 + int(crop)) % 4
+            assert torch.equal(batch.x[place], x)
+        assert all(any(torch.equal(row, batch.x[place]) for place in batch.place.tolist()) for row in batch.x)
+    assert sum(map(len, fewer)) == 15
+    assert not list(in_places([], 4, crops=3, first=0))
+
+
+def _rows(batch: Batch) -> list[tuple[int, int, int]]:
+    return list(zip(batch.images.tolist(), batch.crops.tolist(), batch.place.tolist(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("size", "kind", "count"), [((13, 13), "conv", 121), ((4, 9), "conv", 36), ((), "linear", 1), ((), "tokens", 0)]
+)
+def test_how_many_positions_there_are_to_draw_from(size: tuple[int, ...], kind: Kind, count: int) -> None:
+    assert inner_positions(Layer("layer", kind, 8, size, 1.0, 0)) == count

@@ -8,7 +8,7 @@ from sklearn.manifold import trustworthiness as reference
 
 from atlas.layout.grid import cells_of, fill
 from atlas.layout.project import project
-from atlas.layout.quality import agreement, judge, own_ranks, trustworthiness
+from atlas.layout.quality import agreement, beaten, judge, own_ranks, trustworthiness
 from atlas.layout.strengths import Strongest, labels, strengths
 from atlas.recipe import LayoutRecipe
 from tests.layout.made import planted
@@ -52,6 +52,20 @@ def test_own_ranks_count_the_pictures_that_are_nearer() -> None:
     assert own_ranks(answers, directions).tolist() == [0, 1, 3, 3]
     ranks = own_ranks(RNG.random((700, 6)).astype(np.float32), RNG.random((700, 6)).astype(np.float32))
     assert 250 < ranks.mean() < 450
+
+
+def test_a_picture_is_held_against_some_others() -> None:
+    directions = np.eye(4, dtype=np.float32)
+    answers = np.array([[5, 0, 0, 0], [1, 1, 0, 0], [0, 3, 0, 0], [np.nan, 0, 0, 1]], np.float32)
+    # Of fewer than eight others all are asked; what points no nearer than another has not beaten it.
+    assert beaten(answers, directions, 0).tolist() == [1, np.float32(2 / 3), 0, 0]
+    assert beaten(answers[:1], directions[:1], 0).tolist() == [1]
+    many = RNG.random((300, 6)).astype(np.float32)
+    share = beaten(many, RNG.random((300, 6)).astype(np.float32), 1)
+    assert set((share * 8).tolist()) <= set(range(9))
+    assert 0.4 < share.mean() < 0.6
+    assert (beaten(many, many, 1) == 1).all()
+    np.testing.assert_array_equal(beaten(many, many[::-1].copy(), 2), beaten(many, many[::-1].copy(), 2))
 
 
 def test_a_map_is_judged() -> None:

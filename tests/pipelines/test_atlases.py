@@ -16,9 +16,11 @@ from atlas.collecting import look
 from atlas.collecting.crops import crops as crops_of
 from atlas.explain.attribution import attribute
 from atlas.layout.grid import cells_of
+from atlas.layout.place import turn
 from atlas.layout.quality import beaten, own_ranks
 from atlas.models import Model, load_model
 from atlas.plan import STAGES
+from atlas.recipe import LayoutRecipe
 from atlas.store import Backend, LocalBackend, MemoryBackend, Store, verify
 from atlas.store.codec import decode
 from atlas.units import SampleStatus, Status
@@ -75,6 +77,13 @@ def whole(model: Model, images: Images) -> MemoryBackend:
     assert report.cells["ok"] > 60
     assert report.cells.keys() == {"ok"}
     return backend
+
+
+def copied(backend: Backend) -> MemoryBackend:
+    made = MemoryBackend()
+    for key in backend.list():
+        made.put(key, backend.get(key) or b"")
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -328,3 +337,25 @@ def test_without_photographs_there_are_boxes_alone(model: Model, images: Images)
     assert backend.get(f"{GROUP}/5/patches/box/c/0/0/0") is not None
     assert backend.get(f"{GROUP}/5/patches/picture/zarr.json") is None
     assert "thumb" not in "".join(backend.list("images/"))
+
+
+def test_a_map_can_be_turned_to_face_another_layers(model: Model, images: Images, whole: MemoryBackend) -> None:
+    # The other map is mirrored and its axes change places, so that no layer's own data face that way.
+    backend = copied(whole)
+    store = Store.open(backend)
+    (other,) = (plan for plan in store.plans_of("layout") if plan.part == ("all",))
+    columns = {name: store.read(f"{GROUP}/{name}") for name in ("xy", "status", "fitted", "quality")}
+    columns["xy"] = np.ascontiguousarray((1 - columns["xy"])[:, ::-1])
+    store.write_whole(other, "reduce", columns)
+
+    def facing(layer: str) -> np.ndarray[Any, Any]:
+        layout = LayoutRecipe(neighbours=15, facing=layer)
+        shown: dict[str, Any] = {"crops": 2, "positions": 4, "grids": (5,), "known": store.plans()}
+        plans = atlas_plans(model, images, "body.0", layout=lambda _: layout, **shown)
+        made, report = build_in(copied(backend), model, plans, InProcess(), images)
+        assert not report.failed
+        xy: np.ndarray[Any, Any] = made.read("layers/body.0/atlas/all/xy")
+        return turn(xy, columns["xy"])
+
+    np.testing.assert_allclose(facing("body.1"), np.eye(2), atol=0.3)
+    assert np.abs(facing("") - np.eye(2)).max() > 0.5

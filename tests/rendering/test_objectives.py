@@ -25,6 +25,7 @@ OBJECTIVES = {
     "neuron": neuron(LAYER, UNITS),
     "direction": direction(LAYER, VECTORS),
     "direction with cosine": direction(LAYER, VECTORS, power=2),
+    "direction at the centre": direction(LAYER, VECTORS, power=4, centre=True),
     "before the rectifier": channel(LAYER, UNITS, before=True),
     "negative": -channel(LAYER, UNITS, before=True),
     "diversity": -diversity(LAYER, 2),
@@ -108,6 +109,10 @@ GIVEN = Given(map=VALUES, tokens=VALUES.flatten(2), row=VALUES.flatten(2)[..., :
         (magnitude(-channel("map", [0, 2])), [1.5, 21.5]),
         (direction("map", torch.eye(3)[[0, 2]]), [1.5, 21.5]),
         (direction("linear", torch.eye(3)[[0, 2]]), [0.0, 20.0]),
+        (direction("map", torch.eye(3)[[0, 2]], centre=True), [3.0, 23.0]),
+        (direction("tokens", torch.eye(3)[[0, 2]], centre=True), [3.0, 23.0]),
+        (direction("row", torch.eye(3)[[0, 2]], centre=True), [1.0, 21.0]),
+        (direction("linear", torch.eye(3)[[0, 2]], centre=True), [0.0, 20.0]),
     ],
 )
 def test_every_objective_gives_one_score_a_picture(objective: Objective, expected: list[float]) -> None:

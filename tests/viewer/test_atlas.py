@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -378,3 +380,129 @@ def test_other_maps_are_chosen_on_the_page(quiet: Page, mapped_ours: str, shown:
         expect(quiet.locator("footer")).to_contain_text(f"{cells} cells filled")
         ends = 2 if name.startswith("pair-") else 0
         expect(quiet.locator(".end")).to_have_count(ends)
+    # What was looked for is looked for there too.
+    quiet.get_by_label("Size by count").check()
+    quiet.get_by_label("Map", exact=True).select_option("all")
+    expect(quiet).to_have_url(re.compile(r"/atlas\?sized$"))
+    expect(quiet.get_by_label("Size by count")).to_be_checked()
+
+
+def test_more_of_a_map_appears_where_one_looks(
+    page: Page, built: Path, mapped: Path, tmp_path: Path, shown: Atlas
+) -> None:
+    def half(door: dict[str, Any], row: dict[str, Any]) -> None:
+        row["grids"][1] |= {"tiled": False}
+        row["grids"][2] |= {"tiled": False}
+
+    store, side = altered(mapped, tmp_path / "made.atlas", half), shown.grids[1]
+    cell = full(shown.grid(shown.grids[0]))
+    page.clock.install()
+    with atlas_host(app_of(store, built)) as here:
+        page.goto(f"{here}{route(shown)}?at={cell.x:g},{cell.y:g}&zoom=2.5")
+        the_map(page, shown.grids[0])
+        page.locator("canvas[data-side]").focus()
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("Enter")
+        expect(page.locator(".panel .units a").first).to_be_visible()
+        shutil.copy(mapped / "catalogue.json", store / "catalogue.json")
+        page.clock.fast_forward(20_000)
+        page.get_by_role("button", name="Show it").click()
+        page.clock.fast_forward(1_000)
+        the_map(page, side)
+        expect(page).to_have_url(re.compile(r"zoom=2.5&cell="))
+        expect(page.locator(".panel .units a").first).to_be_visible()
+
+
+def altered(mapped: Path, place: Path, change: Callable[[dict[str, Any], dict[str, Any]], None]) -> Path:
+    """A copy of the store, of which `change` altered the door and the entry of the first atlas in it."""
+    shutil.copytree(mapped, place)
+    file = place / "catalogue.json"
+    door = json.loads(file.read_text())
+    change(door, next(layer for layer in door["layers"] if layer.get("atlases"))["atlases"]["all"])
+    file.write_text(json.dumps(door))
+    return place
+
+
+def test_an_atlas_in_the_making_shows_what_is_there(
+    quiet: Page, built: Path, mapped: Path, tmp_path: Path, shown: Atlas
+) -> None:
+    def half(door: dict[str, Any], row: dict[str, Any]) -> None:
+        row["grids"][1] |= {"pictured": False, "tiled": False, "patched": False}
+        row["grids"][2] |= {"filled": None, "pictured": False, "tiled": False, "patched": False}
+
+    store, side = altered(mapped, tmp_path / "made.atlas", half), shown.grids[1]
+    cell = max(shown.grid(side), key=lambda cell: cell.count)
+    with atlas_host(app_of(store, built)) as here:
+        # A grid whose pictures are still to come is not zoomed into; its cells are known all the same.
+        quiet.goto(f"{here}{route(shown)}?at={cell.x:g},{cell.y:g}&zoom=12&cell={side}:{cell.place[0]},{cell.place[1]}")
+        the_map(quiet, shown.grids[0])
+        panel = quiet.locator(".panel")
+        expect(panel.locator(".made")).to_contain_text("absent")
+        expect(panel.locator(".labels li")).to_have_count(len(cell.labels))
+        expect(panel.locator(".samples a")).to_have_count(len(cell.samples))
+        expect(panel.locator(".samples .box")).to_have_count(0)
+        expect(panel.locator(".patches, .verdict, .parts")).to_have_count(0)
+        quiet.goto(f"{here}{route(shown)}/strongest-3")
+        the_map(quiet, shown.grids[0])
+
+    def nothing(door: dict[str, Any], row: dict[str, Any]) -> None:
+        for grid in row["grids"]:
+            grid |= {"filled": None, "pictured": False, "tiled": False, "patched": False}
+
+    quiet.goto("about:blank")
+    with atlas_host(app_of(altered(mapped, tmp_path / "bare.atlas", nothing), built)) as here:
+        quiet.goto(f"{here}{route(shown)}")
+        expect(quiet.get_by_role("alert")).to_contain_text("is in the making")
+        quiet.goto(here)
+        expect(quiet.locator(f'[data-atlas="{shown.layer.name}/all"]')).to_contain_text("in the making")
+
+
+def test_an_atlas_without_photographs_shows_where_its_samples_looked(
+    quiet: Page, built: Path, mapped: Path, tmp_path: Path, shown: Atlas
+) -> None:
+    def bare(door: dict[str, Any], row: dict[str, Any]) -> None:
+        door["images"] |= {"photographs": False, "classes": 0}
+
+    store = altered(mapped, tmp_path / "made.atlas", bare)
+    side, group = shown.grids[0], store / "layers" / shown.layer.layer.key
+    shutil.rmtree(group / f"atlas/all/{side}/patches/picture")
+    metadata = json.loads((group / "zarr.json").read_text())
+    listed = metadata["consolidated_metadata"]["metadata"]
+    del listed[f"atlas/all/{side}/patches/picture"]
+    listed[f"atlas/all/{side}/patches"]["attributes"]["recipe"]["sampling"]["photographs"] = False
+    (group / "zarr.json").write_text(json.dumps(metadata))
+    cell = full(shown.grid(side))
+    with atlas_host(app_of(store, built)) as here:
+        answers = answers_of(quiet)
+        quiet.goto(f"{here}{route(shown)}")
+        canvas = the_map(quiet)
+        expect(quiet.get_by_role("combobox", name="Look for a class")).to_have_count(0)
+        quiet.mouse.move(*middle(canvas, cell))
+        expect(quiet.locator(".card")).to_contain_text("Mean of")
+        expect(quiet.locator(".card .patches")).to_have_count(0)
+        quiet.mouse.click(*middle(canvas, cell))
+        panel = quiet.locator(".panel")
+        loaded(panel.locator(".made img"), cell.image.width)
+        expect(panel.locator(".samples a")).to_have_count(len(cell.samples))
+        expect(panel.locator(".samples .box").first).to_be_visible()
+        quiet.wait_for_load_state("networkidle")
+        assert not [answer.url for answer in answers if "/images/thumb" in answer.url]
+
+
+def test_a_layer_of_which_nothing_but_an_atlas_was_built(
+    quiet: Page, built: Path, mapped: Path, tmp_path: Path, shown: Atlas
+) -> None:
+    def alone(door: dict[str, Any], row: dict[str, Any]) -> None:
+        for stage in ("features", "statistics", "examples"):
+            del next(layer for layer in door["layers"] if layer["name"] == shown.layer.name)[stage]
+
+    cell = full(shown.grid(shown.grids[0]))
+    with atlas_host(app_of(altered(mapped, tmp_path / "made.atlas", alone), built)) as here:
+        quiet.goto(f"{here}#/{shown.layer.name}")
+        quiet.get_by_role("alert").get_by_role("link", name="Its activation atlas").click()
+        quiet.mouse.click(*middle(the_map(quiet), cell))
+        panel = quiet.locator(".panel")
+        expect(panel).to_contain_text("Not rendered yet")
+        unit = cell.units[0][0]
+        expect(panel.get_by_role("link", name=f":{unit.index}", exact=True)).to_have_attribute("href", f"#/{unit}")
+        loaded(panel.locator(".made img"), cell.image.width)

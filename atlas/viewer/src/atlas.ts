@@ -137,6 +137,15 @@ export class Grid {
     return scored(label!, strength!).map((one, at) => ({ ...one, frequency: frequency![at]! }));
   }
 
+  /** What the samples nearest to the cell's direction saw, as addresses of pictures. */
+  async seen(entry: number, signal: AbortSignal): Promise<string[]> {
+    if (!this.patch.side) return [];
+    const sample = await this.columns.row("sample", entry);
+    const ranks = Array.from({ length: PATCHES }, (_, rank) => rank).filter((rank) => sample[rank]! >= 0);
+    const found = await Promise.all(ranks.map((rank) => this.patch.picture(entry, rank, signal)));
+    return found.filter((address) => address !== null);
+  }
+
   /** The real samples nearest to the cell's direction, the nearest first. */
   async nearest(entry: number): Promise<Sample[]> {
     const [sample, cosine, box] = await Promise.all([
@@ -218,18 +227,18 @@ async function open(folder: Folder, layer: LayerEntry, map: string, entry: Atlas
 async function openGrid(root: zarr.Location<Ranged>, place: zarr.Location<Ranged>, entry: GridEntry, first: boolean, samples: Columns): Promise<Grid> {
   const [patches, icons, tiles] = ["patches", "icons", "tiles"].map((name) => place.resolve(name)) as [typeof place, typeof place, typeof place];
   const [patch, picture, ...levels] = await Promise.all([
-    entry.patched ? array(patches, "picture") : null,
-    entry.pictured ? array(icons, "image") : null,
-    ...levelNames(first ? entry.side : 0).map((name) => (entry.tiled ? array(tiles, name) : null)),
+    entry.patched && (await hasPhotographs(patches)) ? pictures(patches, "picture") : null,
+    entry.pictured ? pictures(icons, "image") : null,
+    ...levelNames(first ? entry.side : 0).map((name) => (entry.tiled ? pictures(tiles, name) : null)),
   ]);
   return new Grid(
     entry,
     new Columns(root.store, place),
     new Columns(root.store, icons),
     new Columns(root.store, patches),
-    new Gallery(picture!, PICTURES),
-    new Gallery(patch!, PICTURES, (row, rank) => [row, rank]),
-    levels.filter((level) => level !== null).map((level, halvings) => new Tiles(new Gallery(level, TILES, (tile) => [tile]), entry.side, halvings)),
+    new Gallery(picture ?? null, PICTURES),
+    new Gallery(patch ?? null, PICTURES, (row, rank) => [row, rank]),
+    levels.filter((level) => level !== null && level !== undefined).map((level, halvings) => new Tiles(new Gallery(level, TILES, (tile) => [tile]), entry.side, halvings)),
     samples,
   );
 }
@@ -241,14 +250,14 @@ function levelNames(side: number): string[] {
   return names;
 }
 
-/** An array of pictures; null where the store was built without them. */
-async function array(group: zarr.Location<Ranged>, name: string): Promise<zarr.Array<"uint8"> | null> {
-  try {
-    return (await zarr.open.v3(group.resolve(name), { kind: "array" })) as zarr.Array<"uint8">;
-  } catch (error) {
-    if (error instanceof zarr.NotFoundError) return null;
-    throw error;
-  }
+function pictures(group: zarr.Location<Ranged>, name: string): Promise<zarr.Array<"uint8">> {
+  return zarr.open.v3(group.resolve(name), { kind: "array" }) as Promise<zarr.Array<"uint8">>;
+}
+
+/** Whether what the samples saw was cut out, or its place alone is known. */
+async function hasPhotographs(patches: zarr.Location<Ranged>): Promise<boolean> {
+  const { attrs } = await zarr.open.v3(patches, { kind: "group" });
+  return (attrs.recipe as { sampling?: { photographs?: boolean } } | undefined)?.sampling?.photographs !== false;
 }
 
 function notYet(layer: LayerEntry, map: string): Problem {

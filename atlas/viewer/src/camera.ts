@@ -14,7 +14,7 @@ export interface View {
 
 export const WHOLE: View = { x: 0.5, y: 0.5, zoom: 1 };
 /** Pixels of the page that a cell has at least before the next finer grid is shown in its stead. */
-const LEAST = 44;
+const LEAST = 48;
 /** Pixels that a cell of the finest grid may grow to. */
 const MOST = 240;
 /** Room around the map when all of it is shown, as a share of the room there is. */

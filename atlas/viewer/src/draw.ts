@@ -10,8 +10,9 @@ import type { Camera } from "./camera";
 import type { Look } from "./look";
 import type { Tiles } from "./tiles";
 
-/** Share of a cell's side that is left free around its picture. */
+/** Share of a cell's side that is left free around its picture, where a cell is large enough to leave any. */
 const GAP = 0.035;
+const SMALL = 12;
 
 export interface Scene {
   grid: Grid;
@@ -48,15 +49,19 @@ export function ask(camera: Camera, { grid, cells }: Scene, density: number, { c
 export function draw(pen: CanvasRenderingContext2D, camera: Camera, { grid, cells, look }: Scene, alpha: number, density: number, ink: Ink): void {
   const pixels = camera.size / cells.side;
   const level = levelFor(grid.levels, pixels * density);
+  const gap = pixels < SMALL ? 0 : GAP * pixels;
+  // To whole pixels of the screen: gaps between cells would differ else.
+  const snapped = (value: number) => Math.round(value * density) / density;
   for (const { cell, entry, column, row } of inSight(camera, cells)) {
-    const [x, y] = [camera.left + column * pixels, camera.top + row * pixels];
+    const [x, y] = [snapped(camera.left + column * pixels), snapped(camera.top + row * pixels)];
     pen.globalAlpha = entry < 0 ? alpha : alpha * look.opacity[entry]!;
     if (entry < 0) {
       if (cells.count[cell]! > 0) dot(pen, x + pixels / 2, y + pixels / 2, pixels, ink.dot);
       continue;
     }
-    const size = pixels * (1 - 2 * GAP) * look.scale[entry]!;
-    const edge = (pixels - size) / 2;
+    const whole = snapped(camera.left + (column + 1) * pixels) - x;
+    const size = snapped((whole - 2 * gap) * look.scale[entry]!);
+    const edge = snapped((whole - size) / 2);
     const from = level && pictured(cells, entry) ? here(grid.levels, level, column, row) : null;
     if (from) pen.drawImage(from.canvas, from.x, from.y, from.cell, from.cell, x + edge, y + edge, size, size);
     else if (!level || !pictured(cells, entry)) frame(pen, x + edge, y + edge, size, ink.line, cells.doubt(entry) === "failed");

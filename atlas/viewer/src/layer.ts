@@ -137,6 +137,13 @@ export class Layer {
     return this.variants.some((_, variant) => this.status(unit, variant) !== Status.ABSENT);
   }
 
+  /** Whether there is a picture of a unit, or of what it saw: of some layers only some units were asked for. */
+  async shows(unit: number): Promise<boolean> {
+    if (this.entry.features?.pictured ? this.rendered(unit) : this.entry.features?.done) return true;
+    const box = await this.answers?.examples?.row("box", unit);
+    return Boolean(box && Number.isFinite(box[0]));
+  }
+
   /** What a wall shows: thumbnails, or the pictures themselves as long as there are none. */
   get wall(): Gallery {
     return this.entry.features?.pictured ? this.thumb : this.image;
