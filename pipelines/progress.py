@@ -44,7 +44,7 @@ WORK = {
 }
 LAID = {
     ACTIVATIONS.name: "activations",
-    LAYOUT.name: "activations laid out",
+    LAYOUT.name: "places of activations",
     CELLS.name: "filled cells",
     PATCHES.name: "cells' patches",
     ICONS.name: "cells' pictures",

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
-from atlas.plan import CELLS, FEATURES, ICONS, IMAGES, STATISTICS, Shard, columns_of
+from atlas.plan import CELLS, FEATURES, ICONS, IMAGES, STATISTICS, Plan, Shard, columns_of
 from atlas.store import Store
 from pipelines.events import Event, Finished, LayerDone, Retried, ShardDone, ShardFailed, TaskFailed
 
@@ -31,8 +31,8 @@ class Report:
     """How many images have which status, of a run that has images: those that were shown before it too."""
     cells: dict[str, int] = field(default_factory=dict)
     """How many pictures of an atlas's cells, of those that were made, have which status."""
-    grids: list[str] = field(default_factory=list)
-    """A line for each grid of an atlas whose cells were found."""
+    grids: list[tuple[Plan, int]] = field(default_factory=list)
+    """Grids of atlases whose cells were found, and how many of these are filled."""
     spent: dict[str, float] = field(default_factory=dict)
     """Seconds that collecting took, by phase, over all workers."""
     failed: list[str] = field(default_factory=list)
@@ -58,8 +58,7 @@ class Record:
                 self._lines.append({"done": str(shard), "statuses": statuses, **record})
             case LayerDone(plan, items):
                 if plan.stage == CELLS.name:
-                    name = " ".join([plan.layer_name, plan.part[0]])
-                    self.report.grids.append(f"{name}: {items:,} of {plan.side**2:,} cells filled")
+                    self.report.grids.append((plan, items))
                 self._lines.append({"done": columns_of(plan), "items": items})
             case Finished(record):
                 self._lines.append({"done": "relations and tables", **record})

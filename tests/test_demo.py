@@ -21,12 +21,13 @@ pytestmark = [pytest.mark.builder, pytest.mark.slow]
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo's store, made by the demo's command."""
+    """The demo's store, made by the demo's command, with its atlas."""
     store = tmp_path_factory.mktemp("demo") / "demo.atlas"
-    command = [sys.executable, "-m", "atlas", "demo", "--no-serve", "--store", str(store)]
+    command = [sys.executable, "-m", "atlas", "demo", "--atlas", "--no-serve", "--store", str(store)]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     assert f"atlas serve {store}" in ran.stdout  # python -m atlas, here
+    assert "clusters of photographs" in ran.stdout
     print(f"\nthe demo took {cpu_minutes(Store.open(store)):.1f} CPU-minutes of its workers")
     return store
 
@@ -61,3 +62,18 @@ def test_its_pictures_have_contrast_and_differ(catalogue: Catalogue) -> None:
         assert quality.clipped < 0.1
         assert quality.correlation < SAME
         assert quality.statuses["ok"] >= 0.9 * 192
+
+
+def test_the_pictures_of_its_atlas_stand_for_their_cells(demo: Path) -> None:
+    """In the top 2% of the grid for 90% of the cells, and above all of eight others for 99%."""
+    store = Store.open(demo)
+    group = "layers/features.11/atlas/all/20"
+    filled = int((store.read(f"{group}/cell") >= 0).sum())
+    rank, above = (store.read(f"{group}/icons/{name}")[:filled] for name in ("rank", "above"))
+    print(f"{filled} cells, {(rank < 0.02 * filled).mean():.1%} in the top 2%, {(above == 1).mean():.1%} above eight")
+    assert filled >= 120
+    assert (rank < 0.02 * filled).mean() >= 0.9
+    assert (above == 1).mean() >= 0.99
+    assert (store.read(f"{group}/icons/status")[:filled] == 0).mean() >= 0.99
+    quality = store.read("layers/features.11/atlas/all/quality")
+    assert quality[0] > 0.9

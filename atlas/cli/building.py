@@ -12,8 +12,9 @@ import typer
 from atlas.cli import options as o
 from atlas.cli.printing import complain, duration, program, say
 from atlas.errors import BuildFailed
-from atlas.plan import FEATURES, STATISTICS
+from atlas.plan import FEATURES, ICONS, STATISTICS
 from atlas.store import Store
+from atlas.store.schema import group_key
 from atlas.units import summary
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ DEMO_NOTE = (
     "The demo: 64 channels of each of three layers, rendered on this machine when the demo was built. Demo data: "
     f"20 photographs, {DEMO_CROPS} crops of each; what drives a unit most is the best of these few."
 )
-DEMO_ATLAS = o.Atlases(["features.11"], positions=8)
+DEMO_ATLAS = o.Atlases(["features.11"], positions=4)
 DEMO_ATLAS_NOTE = (
     "Its activation atlas shows what the network makes of these 20 photographs: clusters of photographs, and of what "
     "is on them. An atlas of a network takes many thousands."
@@ -164,7 +165,7 @@ def finish(report: Report, place: Path) -> None:
     states = ", ".join(f"{count:,} {name}" for name, count in sorted(report.statuses.items()))
     if report.planned or not report.images:
         say(f"{report.made:,} pictures in {duration(report.seconds)}{kept}.{f' Status: {states}.' if states else ''}")
-    for line in collected(report):
+    for line in (*collected(report), *charted(report, place)):
         say(line)
     for line in report.failed[:10]:
         complain(line)
@@ -194,18 +195,31 @@ def left_behind(place: Path) -> Iterator[str]:
 
 
 def collected(report: Report) -> Iterator[str]:
-    """What came of the images and of atlases: how many were used, why others were not, and where the time went."""
-    for line in report.grids:
-        yield f"Atlas of {line}."
-    if report.cells:
-        states = ", ".join(f"{count:,} {name}" for name, count in sorted(report.cells.items()))
-        yield f"{sum(report.cells.values()):,} pictures of cells. Status: {states}."
+    """What came of the images: how many were used, why others were not, and where the time went."""
     if report.images:
         yield f"{summary(report.images)}."
     whole = sum(report.spent.values())
     if whole:
         split = ", ".join(f"{name} {seconds / whole:.0%}" for name, seconds in report.spent.items())
         yield f"Collecting took {whole:,.1f} s of the workers' time: {split}."
+
+
+def charted(report: Report, place: Path) -> Iterator[str]:
+    """What came of atlases, and how well the pictures of their cells stand for these."""
+    store = Store.open(place)
+    for plan, filled in report.grids:
+        yield f"Atlas of {plan.layer_name} {plan.part[0]}: {filled:,} of {plan.side**2:,} cells filled."
+        icons = store.planned((ICONS.name, *plan.names[1:]))
+        if icons is not None and store.columns_done(icons) and filled:
+            rank, above = (store.read(f"{group_key(icons)}/{name}")[:filled] for name in ("rank", "above"))
+            top = (rank < max(1.0, 0.02 * filled)).mean()
+            yield (
+                f"  Of {top:.0%} of them the own picture is among the 2% of the grid's that point nearest to the cell, "
+                f"of {(above == 1).mean():.0%} it beats eight others."
+            )
+    if report.cells:
+        states = ", ".join(f"{count:,} {name}" for name, count in sorted(report.cells.items()))
+        yield f"{sum(report.cells.values()):,} pictures of cells. Status: {states}."
 
 
 def _file_name(model: str) -> str:

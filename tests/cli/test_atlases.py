@@ -51,6 +51,7 @@ def test_an_atlas_by_one_command(run: Command, folder: Path, tmp_path: Path) -> 
     ran = chart(run, store, folder, "--positions", "4", "--map", "all", "--map", "class=2")
     assert ran.code == 0, ran.err
     assert f"Atlas of body.1 all: {grid(store)} of 25 cells filled." in ran.out
+    assert "the own picture is among the 2%" in ran.out
     assert "pictures of cells. Status: " in ran.out
     assert "Not done yet" not in ran.out
     status = run("status", store)
