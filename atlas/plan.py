@@ -24,7 +24,7 @@ SHARD = 32
 SAMPLES = 1024
 """Images a shard, of the stages that pass images through the network."""
 
-ENGINE = 1
+ENGINE = 2
 """Rises with every change of the renderer that changes pictures: an old store is not gone on with in another hand."""
 
 

@@ -8,7 +8,7 @@
     Numerics   what moves bits without changing meaning: widths, threads, dtype, device kind
 
 >>> Recipe.named("quick").steps
-64
+48
 >>> Recipe.named("quick", steps=96).steps
 96
 >>> Recipe.named("quick", variants=("positive", "diverse-1", "diverse-2")).diverse
@@ -34,9 +34,16 @@ NATURAL = "natural"
 """The spectrum that is assumed where none was measured: see `atlas.rendering.spectrum`."""
 
 
+LEAST = {"size": 16, "steps": 1, "draws": 1, "level": 1, "redirected": 0, "rise": 0, "tries": 1}
+"""The least that a knob of a recipe may be."""
+
+
 @dataclass(frozen=True)
 class Recipe:
-    """How pictures are made. Defaults are those of the preset `standard`."""
+    """How pictures are made. Defaults are those of the preset `standard`, but for the knobs that came later (`LATER`).
+
+    What each knob is worth was measured: docs/engine.md.
+    """
 
     name: str = "standard"
     """For people; two recipes with the same knobs are the same whatever they are called."""
@@ -47,21 +54,25 @@ class Recipe:
     variants: tuple[str, ...] = VARIANTS
     """Pictures a unit gets: what raises it (`positive`), what lowers it (`negative`), what raises it at the centre
     position alone (`neuron`), and several that raise it, each in another way (`diverse-1` to `diverse-N`)."""
-    learning_rate: float = 0.06
-    beta1: float = 0.5
+    learning_rate: float = 0.2
+    beta1: float = 0.3
     beta2: float = 0.99
     """Adam's; the short memory of the gradient is worth as much as a higher rate."""
-    decay: float = 1.0
+    rise: int = 0
+    """First steps over which the rate rises to `learning_rate`; at most a quarter of all."""
+    fall: float = 0.0
+    """Last share of the steps over which it falls to zero."""
+    decay: float = 1.1
     """Power of 1/frequency by which the spectrum is preconditioned."""
-    deviation: float = 0.01
+    deviation: float = 0.05
     """Standard deviation of the initial spectrum."""
     jitter: float = 12.0
     """Largest shift of the picture under the transforms, in pixels."""
-    zoom: tuple[float, float] = (0.9, 1.1)
+    zoom: tuple[float, float] = (0.95, 1.05)
     """Smallest and largest scale under the transforms."""
-    turn: float = 10.0
+    turn: float = 5.0
     """Largest rotation under the transforms, in degrees."""
-    redirected: int = 16
+    redirected: int = 8
     """First steps in which a rectifier that blocks every gradient lets it pass (Lucid's redirected ReLU)."""
     draws: int = 8
     """Held-out transform draws behind each number of a picture."""
@@ -101,11 +112,13 @@ class Recipe:
         for name in ("learning_rate", "beta1", "beta2", "decay", "deviation", "jitter", "turn", "diversity", "power"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise AtlasError(f"recipe: {name} must be a number from 0 up, not {getattr(self, name)}.")
-        for name, least in {"size": 16, "steps": 1, "draws": 1, "level": 1, "redirected": 0, "tries": 1}.items():
+        for name, least in LEAST.items():
             if getattr(self, name) < least:
                 raise AtlasError(f"recipe: {name} must be at least {least}, not {getattr(self, name)}.")
         if self.tries > 255:
             raise AtlasError(f"recipe: tries are at most 255, not {self.tries}.")
+        if not 0 <= self.fall <= 1:
+            raise AtlasError(f"recipe: fall is a share of the steps, from 0 to 1, not {self.fall}.")
         if self.level > 100:
             raise AtlasError(f"recipe: level is a JPEG quality from 1 to 100, not {self.level}.")
         if not (len(self.zoom) == 2 and 0 < self.zoom[0] <= self.zoom[1] < math.inf):
@@ -177,7 +190,7 @@ class Recipe:
         return cls(**knobs)
 
 
-LATER = ("parameterization", "spectrum", "box", "diversity", "tries", "agreement", "power")
+LATER = ("rise", "fall", "parameterization", "spectrum", "box", "diversity", "tries", "agreement", "power")
 """Knobs that came after the first stores. At their default they are not written, so that older plans keep their ids:
 their defaults stay for ever."""
 VARIANT = r"positive|negative|neuron|diverse-[1-9][0-9]*"
@@ -217,12 +230,20 @@ def _read(recipe: type[Any], option: str, knob: str, text: str) -> Any:
         raise AtlasError(f"{option} {knob}={text}: {knob} is {form}.") from None
 
 
+STANDARD = Recipe(rise=8, fall=0.3)
 PRESETS = {
-    "quick": Recipe(name="quick", size=128, steps=64, learning_rate=0.12),
-    "standard": Recipe(),
-    "fine": Recipe(name="fine", size=224, steps=512, learning_rate=0.025),
+    "quick": replace(STANDARD, name="quick", size=128, steps=48),
+    "standard": STANDARD,
+    "fine": replace(STANDARD, name="fine", size=224, steps=256, learning_rate=0.15),
     "maco": Recipe(
-        name="maco", size=224, steps=256, learning_rate=0.1, redirected=32, parameterization="maco", box=(0.5, 0.95)
+        name="maco",
+        size=224,
+        steps=256,
+        learning_rate=0.1,
+        beta1=0.5,
+        redirected=32,
+        parameterization="maco",
+        box=(0.5, 0.95),
     ),
 }
 
@@ -395,6 +416,9 @@ LAYOUTS = {
 """The second for the samples of a class: there are fewer of them, and what parts them is finer."""
 
 
+DTYPES = ("float32", "bfloat16")
+
+
 @dataclass(frozen=True)
 class AtlasRecipe:
     """How a layer's activations are laid out, and cut into cells."""
@@ -442,9 +466,16 @@ class Numerics:
     """Kind of device: `cpu` or `cuda`."""
     torch: str = ""
     """MAJOR.MINOR of the torch that computes."""
+    dtype: str = "float32"
+    """What the network computes in: `float32` or `bfloat16`. Numbers are measured in float32 either way."""
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise UnknownName.among("dtype", self.dtype, DTYPES, hint=f"There are: {', '.join(DTYPES)}.")
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """Every field as JSON, but the dtype that there was before there was a choice."""
+        return {name: value for name, value in asdict(self).items() if (name, value) != ("dtype", "float32")}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Numerics:

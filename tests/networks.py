@@ -38,6 +38,14 @@ def other() -> tuple[Tiny, Preprocessing]:
         return Tiny(), SMALL
 
 
+def separable() -> nn.Module:
+    """A network of 1x1 and depthwise convolutions: layer 4 has 70 units."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        deep = nn.Conv2d(24, 24, 3, padding=1, groups=24)
+        return nn.Sequential(nn.Conv2d(3, 24, 3, stride=2), nn.ReLU6(), deep, nn.Conv2d(24, 70, 1), nn.ReLU())
+
+
 class Planted(nn.Module):
     """Six colours, four channels and one class for each: a logit is the mean of its colour's channels, so that what a
     position says for a class is known."""
@@ -143,7 +151,7 @@ def stubborn() -> tuple[Planted, Preprocessing]:
 
 
 class Fragile(nn.Module):
-    """Channel 2 is infinite where its mean rises above `limit`."""
+    """Channel 2 and its gradient are infinite where its mean rises above `limit`."""
 
     def __init__(self, limit: float) -> None:
         super().__init__()
@@ -151,7 +159,12 @@ class Fragile(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         fragile = x[:, 2:3]
-        return torch.cat([x[:, :2], fragile / (fragile.mean((2, 3), keepdim=True) < self.limit), x[:, 3:]], dim=1)
+        whole = fragile.mean((2, 3), keepdim=True) < self.limit
+        if fragile.requires_grad:  # of a channel nobody asks for the gradient stays 0, which 0 / 0 would not
+            fragile.register_hook(  # type: ignore[no-untyped-call]
+                lambda gradient: torch.where(gradient == 0, gradient, gradient / whole)
+            )
+        return torch.cat([x[:, :2], fragile + torch.where(whole, 0.0, torch.inf), x[:, 3:]], dim=1)
 
 
 def dead() -> tuple[nn.Module, Preprocessing]:

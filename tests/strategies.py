@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from atlas.plan import ATLAS, SHARD, Identity, Made, Plan
-from atlas.recipe import METRICS, VARIANTS, AtlasRecipe, LayoutRecipe, Numerics, Recipe, Sampling
+from atlas.recipe import DTYPES, METRICS, VARIANTS, AtlasRecipe, LayoutRecipe, Numerics, Recipe, Sampling
 from atlas.units import Layer, Unit
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
@@ -42,6 +42,8 @@ RECIPES = st.builds(
     tries=st.integers(1, 255),
     agreement=st.booleans(),
     diversity=st.floats(0, 10),
+    rise=st.integers(0, 100),
+    fall=st.floats(0, 1),
     power=st.one_of(st.just(0.0), st.integers(0, 8), st.floats(0, 8)),
 )
 
@@ -80,7 +82,13 @@ ATLASES = st.builds(
     whitening=st.one_of(st.just(1), st.floats(0, 1)),
 )
 
-NUMERICS = st.builds(Numerics, batch=st.integers(1, 64), threads=st.integers(1, 64), torch=st.just("2.10"))
+NUMERICS = st.builds(
+    Numerics,
+    batch=st.integers(1, 64),
+    threads=st.integers(1, 64),
+    torch=st.just("2.10"),
+    dtype=st.sampled_from(DTYPES),
+)
 
 IDENTITIES = st.builds(
     Identity,

@@ -3,7 +3,8 @@
     Model, Layer -> Prepared        Tensor[n,3,h,w] in [0,1] -> Activation
 
 The prefix of the network up to the layer runs, and nothing after it: a hook on the layer's module stops the forward
-pass. Weights are frozen, batch normalisations above the layer are folded, images are channels-last in memory.
+pass. Weights are frozen, batch normalisations above the layer are folded, 1x1 convolutions take a CPU's quick path,
+images are channels-last in memory.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from atlas.errors import DryRunError, UnknownName
 from atlas.models.fold import Consumers, fold
 from atlas.models.model import Model
 from atlas.models.outputs import Place, items
+from atlas.models.pointwise import quicken
 from atlas.models.probe import dry_input, module_by_module
 from atlas.models.rectify import Rectifiers
 from atlas.units import Layer
@@ -79,16 +81,23 @@ class Prepared:
     redirect: bool = False
     """Rectifiers pass gradients on by the rule of Lucid's redirected ReLU."""
 
-    def __init__(self, model: Model, layer: Layer, network: nn.Module, *, rectified: bool, has_before: bool) -> None:
+    def __init__(
+        self, model: Model, layer: Layer, network: nn.Module, *, rectified: bool, rectifiers: frozenset[int]
+    ) -> None:
         self.layer = layer
         self.preprocessing = model.preprocessing
         self.rectified = rectified
         """The layer's value cannot be below zero."""
-        self.has_before = has_before
-        """What came before the layer's rectifier can be had."""
+        self.rectifiers = rectifiers
+        """The rectifiers, by the order they are called in, that what came before the layer's own is had from."""
         self.network = network
         """The prepared copy of the model's network; only its prefix ever runs."""
         self._accepted: dict[tuple[int, int], bool] = {}
+
+    @property
+    def has_before(self) -> bool:
+        """What came before the layer's rectifier can be had."""
+        return bool(self.rectifiers)
 
     def activations(self, x: Tensor, *, before: bool = True) -> Activation:
         """The layer's value for pictures `x` [n,3,h,w] in [0,1], with gradient where `x` has one.
@@ -99,7 +108,8 @@ class Prepared:
         network_input = self.preprocessing.normalise(x).contiguous(memory_format=torch.channels_last)
         if not self.redirect and not (before and self.has_before):
             return Activation(self._arranged(self._run(network_input)), None, self.rectified)
-        with Rectifiers(redirect=self.redirect) as rectifiers:
+        only = self.rectifiers if before else ()
+        with Rectifiers(redirect=self.redirect, only=only) as rectifiers:
             raw = self._run(network_input)
         raw_before = rectifiers.before(raw) if before else None
         return Activation(
@@ -147,14 +157,18 @@ def prepare(model: Model, layer: Layer | str, *, device: str = "cpu", folded: bo
     network_input = model.preprocessing.normalise(dry_input(model.preprocessing))
     with torch.no_grad(), Consumers() as consumers, Rectifiers() as rectifiers:
         value = stop_at(network, layer.name, network_input)
-    rectified, has_before = rectifiers.rectified(value), rectifiers.before(value) is not None
+    rectified = rectifiers.rectified(value)
+    rectifiers.before(value)
+    used = frozenset(rectifiers.used)
     if folded:
         fold(network, consumers.pairs(network, value))
+        if torch.device(device).type == "cpu":
+            quicken(network)
         with torch.no_grad():
             same = _close(stop_at(network, layer.name, network_input), value)
         network = network if same else copy.deepcopy(model.network)
     network = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Prepared(model, layer, network, rectified=rectified, has_before=has_before)
+    return Prepared(model, layer, network, rectified=rectified, rectifiers=used)
 
 
 def _close(one: Tensor, other: Tensor) -> bool:

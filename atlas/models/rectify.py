@@ -39,8 +39,8 @@ Deferred = Callable[[], Tensor]
 class Rectifiers(TorchFunctionMode):
     """Watches one forward pass; with `redirect`, rectifiers in it pass gradients on by Lucid's rule.
 
-    With `only`, of the rectifiers called just those of these numbers (from 1) are watched, so that no others that work
-    in place cost a copy.
+    With `only`, what came before is kept of the rectifiers of these numbers alone (from 1, as they are called), so that
+    no others that work in place cost a copy.
     """
 
     def __init__(self, *, redirect: bool = False, only: Container[int] | None = None) -> None:
@@ -70,8 +70,9 @@ class Rectifiers(TorchFunctionMode):
         name = func.__name__.strip("_")
         if bounds := _bounds(name, args[1:], kwargs):
             self._called += 1
-            if self._only is None or self._called in self._only:
-                return self._rectify(func, bounds, args, kwargs)
+            kept = self._only is None or self._called in self._only
+            if kept or self.redirect:
+                return self._rectify(func, bounds, args, kwargs, kept=kept)
         result = func(*args, **kwargs)
         if isinstance(result, Tensor):
             self._follow(result, self._carried(func, name, args, kwargs), self._floor(name, args))
@@ -79,16 +80,14 @@ class Rectifiers(TorchFunctionMode):
             self._follow_each(func, result, args, kwargs)
         return result
 
-    def _rectify(self, func: Callable[..., Any], bounds: Bounds, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _rectify(
+        self, func: Callable[..., Any], bounds: Bounds, args: tuple[Any, ...], kwargs: dict[str, Any], *, kept: bool
+    ) -> Any:
         x = args[0]
         in_place = func.__name__.endswith("_") or kwargs.get("inplace", args[-1] is True)
-        before = x.clone() if in_place else x
-        if self.redirect:
-            result = redirected(before, *bounds)
-            result = x.copy_(result) if in_place else result
-        else:
-            result = func(*args, **kwargs)
-        self._follow(result, self._noted(before), True)
+        before = x.clone() if in_place and kept else x
+        result = redirected(x, *bounds, in_place=in_place) if self.redirect else func(*args, **kwargs)
+        self._follow(result, self._noted(before) if kept else None, True)
         return result
 
     def _noted(self, before: Tensor) -> Deferred:
@@ -198,33 +197,49 @@ def _given(rest: tuple[Any, ...], kwargs: dict[str, Any], **defaults: Any) -> li
     return [named.get(name, default) for name, default in defaults.items()]
 
 
-def redirected(x: Tensor, low: float = 0.0, high: float = math.inf) -> Tensor:
+def redirected(x: Tensor, low: float = 0.0, high: float = math.inf, *, in_place: bool = False) -> Tensor:
     """`x` between `low` and `high`, with the gradient of Lucid's redirected ReLU.
 
     Gradients are those of a loss to be lowered. Where a rectifier blocks the whole gradient of a batch entry, that
     entry gets the incoming gradient instead, except where following it would push `x` still further out of bounds. An
     entry through which any gradient passes keeps the ordinary one. (`lucid/misc/redirected_relu_grad.py`)
     """
-    result: Tensor = _Redirected.apply(x, low, high)
+    if in_place and x._is_view():  # a custom function may not write into a piece of something
+        return x.copy_(redirected(x.clone(), low, high))
+    result: Tensor = _Redirected.apply(x, low, high, in_place)
     return result
 
 
 class _Redirected(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, low: float, high: float) -> Tensor:
-        ctx.save_for_backward(x)
+    def forward(ctx: Any, x: Tensor, low: float, high: float, in_place: bool) -> Tensor:
+        result = x.clamp_(low, high) if in_place else x.clamp(low, high)
+        if in_place:
+            ctx.mark_dirty(x)
+        ctx.save_for_backward(result)
         ctx.bounds = low, high
-        return x.clamp(low, high)
+        return result
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         (x,), (low, high), gradient = ctx.saved_tensors, ctx.bounds, gradients[0]
         if math.isinf(high):
             ordinary = torch.ops.aten.threshold_backward(gradient, x, low)
         else:
             ordinary = torch.ops.aten.hardtanh_backward(gradient, x, low, high)
-        passes = ordinary.abs().amax(dim=tuple(range(1, x.dim())), keepdim=True) != 0
-        if x.device.type == "cpu" and bool(passes.all()):  # the usual case; elsewhere to ask would stop the device
-            return ordinary, None, None
-        further = ((x < low) & (gradient > 0)) | ((x > high) & (gradient < 0))
-        return torch.where(passes, ordinary, gradient.masked_fill(further, 0)), None, None
+        entry = tuple(range(1, x.dim()))
+        blocked = (ordinary.amax(entry, keepdim=True) == 0) & (ordinary.amin(entry, keepdim=True) == 0)
+        # Asked of no entry, so that no step waits for an answer; multiplied, since a choice takes twice the time.
+        return ordinary.addcmul_(blocked.to(x.dtype), _inwards(gradient, x, low, high)), None, None, None
+
+
+def _inwards(gradient: Tensor, x: Tensor, low: float, high: float) -> Tensor:
+    """`gradient` but where following it would push a value that lies at a bound still further out.
+
+    Asked for where a rectifier blocks everything: there `gradient` is 0 within the bounds.
+    """
+    if math.isinf(high):
+        return gradient.clamp(max=0)
+    away = gradient * (x - (low + high) / 2)
+    inwards: Tensor = torch.ops.aten.threshold_backward(gradient, away, 0.0)
+    return inwards

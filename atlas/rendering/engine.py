@@ -7,7 +7,8 @@
         └────────────────────── Adam <────────────── one backward of their sum <─────────────────────┘
 
 Pictures of a batch share kernels, never numbers: each has its own start, transforms, score and
-gradient, and Adam works by element. No step waits for the device or reads a value back.
+gradient, and Adam works by element. No step waits for the device or reads a value back; all it reads
+and writes are tensors that stay where they are, so that CUDA records it once and replays it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ from atlas.models import Activation, Prepared
 from atlas.recipe import Numerics, Recipe
 from atlas.rendering.chance import Key
 from atlas.rendering.objectives import Objective
+from atlas.rendering.pace import Climber, paces
 from atlas.rendering.parameters import fourier
+from atlas.rendering.replay import Replayed
 from atlas.rendering.transforms import draw, resample
 from atlas.units import Status
 
@@ -36,14 +39,29 @@ class View:
     activation: Activation
 
     @classmethod
-    def through(cls, prepared: Prepared, pictures: Tensor, affine: Tensor, *, before: bool) -> View:
-        """What the network sees in pictures Tensor[n,3,h,w] under their affines Tensor[n,2,3].
+    def through(
+        cls,
+        prepared: Prepared,
+        pictures: Tensor,
+        affine: Tensor,
+        *,
+        before: bool,
+        share: float = 1.0,
+        dtype: str = "float32",
+    ) -> View:
+        """What the network sees in pictures Tensor[n,3,h,w] under their affines Tensor[n,2,3], computed in `dtype`.
 
-        A network that does not take the pictures' size sees them at its own.
+        A network that does not take the pictures' size sees them at its own. `share` as in `resample`.
         """
         height, width = pictures.shape[-2:]
         size = (height, width) if prepared.accepts((height, width)) else prepared.preprocessing.size
-        return cls(prepared.layer.name, prepared.activations(resample(pictures, affine, size), before=before))
+        seen = resample(pictures, affine, size, share)
+        if dtype == "float32":
+            return cls(prepared.layer.name, prepared.activations(seen, before=before))
+        with torch.autocast(seen.device.type, getattr(torch, dtype), cache_enabled=False):
+            found = prepared.activations(seen, before=before)
+        whole = None if found.before is None else found.before.float()
+        return cls(prepared.layer.name, Activation(found.value.float(), whole, found.rectified))
 
     def __call__(self, layer: str, *, before: bool = False) -> Tensor:
         """The layer's value, or `before` its rectifier (the value itself where it has none)."""
@@ -74,24 +92,73 @@ def ascend(
     Picture i is scored at place i of the objective and takes its chance from `keys[i]`. A status is `OK`,
     `NAN` (a score was not finite) or `UNSTARTED` (no step but a redirected one found a gradient).
     """
-    leaf, paint = parameterization(keys, recipe)
-    leaf, paint = leaf.to(numerics.device).requires_grad_(), paint.to(numerics.device)
+    ascent = Ascent(prepared, objective, parameterization(keys, recipe), recipe, numerics)
     affines = transforms(keys, recipe, recipe.steps, "training").to(numerics.device)
-    adam = torch.optim.Adam([leaf], recipe.learning_rate, (recipe.beta1, recipe.beta2), fused=True)
-    finite = torch.ones(len(keys), dtype=torch.bool, device=numerics.device)
-    moved = torch.zeros_like(finite)
+    table = paces(recipe).to(numerics.device)
     redirected = min(recipe.redirected, recipe.steps - 1)
-    for step in range(recipe.steps):
-        prepared.redirect = step < redirected
-        scores = objective(View.through(prepared, paint(leaf), affines[step], before=objective.before))
-        (gradient,) = torch.autograd.grad(-scores.sum(), leaf, materialize_grads=True)
-        leaf.grad = gradient.contiguous()  # torch's fused Adam reads a CPU gradient as it lies in memory
-        adam.step()
+    for index in range(recipe.steps):
+        if index in (0, redirected):
+            prepared.redirect = index < redirected
+            step = Replayed(ascent.step, numerics.device)
+        ascent.turn(affines[index], table[index])
+        step()
+    return ascent.pictures, ascent.status
+
+
+class Ascent:
+    """A batch of pictures under way. See `ascend`."""
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        objective: Objective,
+        begun: tuple[Tensor, nn.Module],
+        recipe: Recipe,
+        numerics: Numerics,
+    ) -> None:
+        leaf, paint = begun
+        self._prepared, self._objective = prepared, objective
+        self._share, self._dtype = recipe.box[0], numerics.dtype
+        self._leaf, self._paint = leaf.to(numerics.device).requires_grad_(), paint.to(numerics.device)
+        self._climber = Climber(self._leaf, recipe)
+        self._affine = torch.empty(len(leaf), 2, 3, device=numerics.device)
+        self._pace = torch.empty(2, device=numerics.device)
+        self.finite = torch.ones(len(leaf), dtype=torch.bool, device=numerics.device)
+        """Which pictures, Tensor[n], had no score or gradient that was no number."""
+        self.moved = torch.zeros_like(self.finite)
+        """Which pictures a gradient has moved that was not redirected."""
+
+    def turn(self, affine: Tensor, pace: Tensor) -> None:
+        """Say what the next step sees the pictures under, Tensor[n,2,3], and how far it goes, Tensor[2]."""
+        self._affine.copy_(affine)
+        self._pace.copy_(pace)
+
+    def step(self) -> None:
+        """One step up. It asks the device nothing and is told nothing by the host."""
+        gradient, scores = self.gradient()
+        self._climber.step(gradient, self._pace)
         strongest = gradient.flatten(1).abs().amax(dim=1)
-        finite &= scores.detach().isfinite() & strongest.isfinite()
-        if step >= redirected:
-            moved |= strongest > 0
-    with torch.no_grad():
-        pictures = paint(leaf)
-    status = torch.where(finite, torch.where(moved, int(Status.OK), int(Status.UNSTARTED)), int(Status.NAN))
-    return pictures, status.to(torch.uint8)
+        self.finite &= scores.isfinite() & strongest.isfinite()
+        if not self._prepared.redirect:
+            self.moved |= strongest > 0
+
+    def gradient(self) -> tuple[Tensor, Tensor]:
+        """Which way is down from here, like the leaf, and the scores Tensor[n]."""
+        pictures, before = self._paint(self._leaf), self._objective.before
+        seen = View.through(self._prepared, pictures, self._affine, before=before, share=self._share, dtype=self._dtype)
+        scores = self._objective(seen)
+        (gradient,) = torch.autograd.grad(-scores.sum(), self._leaf, materialize_grads=True)
+        return gradient, scores.detach()
+
+    @property
+    def pictures(self) -> Tensor:
+        """As they are now, Tensor[n,3,h,w] in (0,1)."""
+        with torch.no_grad():
+            found: Tensor = self._paint(self._leaf)
+        return found
+
+    @property
+    def status(self) -> Tensor:
+        """What became of each, uint8 Tensor[n] of `Status`."""
+        begun = torch.where(self.moved, int(Status.OK), int(Status.UNSTARTED))
+        return torch.where(self.finite, begun, int(Status.NAN)).to(torch.uint8)

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from math import isqrt
 from typing import Protocol
 
@@ -111,11 +112,14 @@ def direction(
 
 def alignments(layer: str, vectors: Tensor, *, power: float = 0.0, before: bool = False, centre: bool = False) -> Score:
     """T -> Tensor[n,p]: what `direction` is the mean of, at each of the layer's p positions, or the centre alone."""
+    held: dict[torch.device, Tensor] = {}  # brought over once: to do so anew stops a GPU at every step
 
     def respond(T: Activations) -> Tensor:
         value = T(layer, before=before)
         value = at_centre(value)[:, :, None] if centre else value.reshape(*value.shape[:2], -1)
-        aim = vectors.to(value)[:, :, None]
+        if value.device not in held:
+            held[value.device] = vectors.to(value)[:, :, None]
+        aim = held[value.device]
         dot = (value * aim).sum(1)
         if power:
             cosine = dot / (value.norm(dim=1) + 1e-4) / (aim.norm(dim=1) + 1e-4)
@@ -183,8 +187,15 @@ def responses(layer: str, indices: Sequence[int], *, before: bool = False) -> Sc
 
 def _chosen(value: Tensor, indices: Sequence[int]) -> Tensor:
     """Channel `indices[i]` of picture i: [n,c,...] -> [n,...]."""
-    index = torch.as_tensor(indices, device=value.device)
+    index = _held(tuple(indices), value.device)
     return value[torch.arange(len(index), device=value.device), index]
+
+
+@lru_cache(maxsize=64)
+def _held(indices: tuple[int, ...], device: torch.device) -> Tensor:
+    """`indices` on `device`: kept there, as to bring them over anew stops a GPU at every step."""
+    with torch.inference_mode(False):
+        return torch.tensor(indices, device=device)
 
 
 def _as_map(value: Tensor) -> Tensor:

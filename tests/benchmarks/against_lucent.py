@@ -5,7 +5,7 @@
 Both render the same channels of the same layer of the same trained network at the same size, in turns, with the same
 number of threads. Lucent makes its pictures at 128 and at 512 steps; ours are made at a ladder of steps, and the lowest
 rung counts on which the mean score over the channels is no lower than lucent's both ways the judge looks (`judge`).
-Writes FOLDER/against_lucent.json and a sheet a network, and prints a table.
+Writes FOLDER/against_lucent.json and FOLDER/against_lucent.jpg, all pictures on one sheet, and prints a table.
 
 Lucent needs an environment of its own, which may borrow this one's torch:
 
@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from atlas.models import Model, Prepared, load_model, prepare
 from atlas.recipe import Numerics, Recipe
@@ -42,8 +42,10 @@ Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 ROOT = Path(__file__).parents[2]
 TARGETS = (128, 512)
 """Lucent's steps: what it advises for a look, and its default."""
-LADDER = (24, 32, 40, 48, 64, 80, 96, 128, 160, 192, 256)
+LADDER = (24, 32, 40, 48, 56, 64, 80, 96, 112, 128)
 WIDTH = 4
+SIDE = 160
+"""Of a picture on the sheet."""
 
 
 @dataclass(frozen=True)
@@ -160,16 +162,10 @@ def theirs(peer: Lucent, units: list[int], steps: int) -> tuple[Pixels, dict[str
 
 def ours(prepared: Prepared, case: Case, units: list[int], steps: int, threads: int) -> tuple[Pixels, dict[str, float]]:
     """Our pictures of `units`, side by side, and what they took together."""
-    recipe = rung(steps, case.size)
+    recipe = Recipe.named("quick", size=case.size, steps=steps, variants=("positive",))
     wall, cpu = time.perf_counter(), time.process_time()
     made = render_units(prepared, units, recipe, Numerics(batch=WIDTH, threads=threads))
     return made.pictures[:, 0], {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall}
-
-
-def rung(steps: int, size: int) -> Recipe:
-    """The recipe `quick` with more or fewer steps: positives alone."""
-    rate = 0.12 * (64 / steps) ** 0.75
-    return Recipe.named("quick", size=size, steps=steps, variants=("positive",), learning_rate=rate)
 
 
 def reached(entries: list[Entry], steps: int) -> tuple[Entry, Entry | None]:
@@ -197,10 +193,25 @@ def table(case: Case, entries: list[Entry]) -> str:
     return "\n".join(lines)
 
 
-def sheet(entries: list[Entry], file: Path) -> None:
-    """A row an engine: lucent at each of its steps, and below it our rung that reached it."""
-    rows = [entry for steps in TARGETS for entry in reached(entries, steps) if entry]
-    Image.fromarray(np.concatenate([np.concatenate(list(row.pictures), 1) for row in rows])).save(file, quality=88)
+def sheet(results: list[tuple[Case, list[Entry]]], file: Path) -> None:
+    """A row an engine, for each network: lucent at each of its steps, and below it our rung that reached it."""
+    rows = []
+    for case, entries in results:
+        for entry in (entry for steps in TARGETS for entry in reached(entries, steps) if entry):
+            name = f"{case.model}\n{entry.engine}\n{entry.steps} steps\n{entry.cpu:.2f} CPU-s"
+            rows.append(np.concatenate([_label(name), *map(_small, entry.pictures)], 1))
+    Image.fromarray(np.concatenate(rows)).save(file, quality=88)
+
+
+def _small(picture: Pixels) -> Pixels:
+    return np.asarray(Image.fromarray(picture).resize((SIDE, SIDE), Image.Resampling.LANCZOS))
+
+
+def _label(text: str) -> Pixels:
+    """Black on white, as high as a picture."""
+    paper = Image.new("RGB", (SIDE, SIDE), "white")
+    ImageDraw.Draw(paper).multiline_text((8, SIDE // 3), text, "black")
+    return np.asarray(paper)
 
 
 def record(case: Case, entries: list[Entry]) -> dict[str, Any]:
@@ -222,14 +233,14 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
-    records = []
+    results: list[tuple[Case, list[Entry]]] = []
     for case in [CASES[name] for name in asked.models]:
-        entries = compare(case, asked.peer, asked.threads)
-        print(table(case, entries), flush=True)
-        sheet(entries, asked.out / f"against_lucent-{case.model}.jpg")
-        records.append(record(case, entries))
-    written = {"torch": torch.__version__, "threads": asked.threads, "cases": records}
-    (asked.out / "against_lucent.json").write_text(json.dumps(written, indent=1) + "\n")
+        results.append((case, compare(case, asked.peer, asked.threads)))
+        print(table(*results[-1]), flush=True)
+        records = [record(*result) for result in results]
+        written = {"torch": torch.__version__, "threads": asked.threads, "cases": records}
+        (asked.out / "against_lucent.json").write_text(json.dumps(written, indent=1) + "\n")
+        sheet(results, asked.out / "against_lucent.jpg")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -13,15 +13,16 @@ from hypothesis import strategies as st
 from torch import nn
 from torchvision.models import VisionTransformer
 
-from atlas.models import Model, prepare
+from atlas.models import Model, Prepared, prepare
 from atlas.recipe import Numerics, Recipe
 from atlas.rendering import Rendered, Spectrum, ascend, diversity, render_batches, render_units, score_pictures
 from atlas.rendering.batches import batches
 from atlas.rendering.engine import View
+from atlas.rendering.score import Numbers
 from atlas.rendering.spectrum import SHAPE
 from atlas.rendering.tries import GREY
 from atlas.units import Status
-from tests.networks import dead, tiny
+from tests.networks import dead, separable, tiny
 from tests.rendering.conftest import model_of
 
 pytestmark = pytest.mark.builder
@@ -126,7 +127,7 @@ def test_a_unit_that_starts_dead_gets_a_picture_by_redirected_gradients() -> Non
     network = nn.Sequential(convolution, nn.ReLU())
     nn.init.constant_(convolution.weight, 0.1)
     assert convolution.bias is not None
-    nn.init.constant_(convolution.bias, -0.5)
+    nn.init.constant_(convolution.bias, -2.0)
     prepared, patient = prepare(model_of(network), "1"), Recipe.named("quick", size=32, steps=48)
     with_redirect = render_units(prepared, [0], patient, Numerics())
     without = render_units(prepared, [0], Recipe.named("quick", size=32, steps=48, redirected=0), Numerics())
@@ -176,49 +177,73 @@ def test_the_last_layer_of_a_network_that_flattens() -> None:
     assert not render_units(prepared, [0, 4], recipe, Numerics()).status.any()
 
 
+@dataclass(frozen=True)
+class Way:
+    """Some way of making pictures."""
+
+    recipe: Recipe
+    prepared: Prepared = SECOND
+    numerics: Numerics = Numerics()  # noqa: RUF009 - frozen
+    spectrum: Spectrum | None = None
+
+    def render(self, units: list[int]) -> Rendered:
+        return render_units(self.prepared, units, self.recipe, self.numerics, self.spectrum)
+
+    def score(self, rendered: Rendered, rows: list[int]) -> tuple[Numbers, Numbers]:
+        units = [UNITS[row] for row in rows]
+        return score_pictures(self.prepared, rendered.pictures[rows], units, self.recipe, self.numerics)
+
+
+EVERY = Recipe.named("quick", size=32, steps=4, jitter=2.0, redirected=2, variants=VARIANTS)
 WAYS = {
-    "every variant": Recipe.named("quick", size=32, steps=4, jitter=2.0, redirected=2, variants=VARIANTS),
-    "tries": Recipe.named(
-        "quick", size=32, steps=3, jitter=2.0, redirected=2, variants=VARIANTS[2:5], tries=3, agreement=True
+    "every variant": Way(EVERY),
+    "tries": Way(replace(EVERY, steps=3, variants=VARIANTS[2:5], tries=3, agreement=True)),
+    "maco": Way(Recipe.named("maco", size=32, steps=4, redirected=2, variants=VARIANTS[:3])),
+    "maco of images": Way(
+        Recipe.named("maco", size=32, steps=4, redirected=2, tries=2, spectrum=SPECTRUM.hash), spectrum=SPECTRUM
     ),
-    "maco": Recipe.named("maco", size=32, steps=4, redirected=2, variants=VARIANTS[:3]),
-    "maco of images": Recipe.named("maco", size=32, steps=4, redirected=2, tries=2, spectrum=SPECTRUM.hash),
+    "1x1 convolutions": Way(EVERY, prepare(model_of(separable()), "4")),
+    "a wide batch": Way(EVERY, numerics=Numerics(batch=16)),
+    "bfloat16": Way(EVERY, numerics=Numerics(dtype="bfloat16")),
 }
 
 
 @pytest.fixture(scope="module", params=WAYS)
-def made(request: pytest.FixtureRequest) -> tuple[Recipe, Spectrum | None, Rendered]:
-    recipe = WAYS[request.param]
-    spectrum = SPECTRUM if recipe.spectrum == SPECTRUM.hash else None
-    return recipe, spectrum, render_units(SECOND, UNITS, recipe, Numerics(), spectrum)
+def made(request: pytest.FixtureRequest) -> tuple[Way, Rendered]:
+    way = WAYS[request.param]
+    return way, way.render(UNITS)
 
 
 @settings(max_examples=6, deadline=None)
 @given(order=st.permutations(UNITS), count=st.integers(1, 6))
-def test_no_picture_of_any_kind_knows_its_neighbours(
-    made: tuple[Recipe, Spectrum | None, Rendered], order: list[int], count: int
-) -> None:
-    recipe, spectrum, rendered = made
-    again = render_units(SECOND, order[:count], recipe, Numerics(), spectrum)
-    rows = [UNITS.index(unit) for unit in order[:count]]
+def test_no_picture_of_any_kind_knows_its_neighbours(made: tuple[Way, Rendered], order: list[int], count: int) -> None:
+    way, rendered = made
+    again, rows = way.render(order[:count]), [UNITS.index(unit) for unit in order[:count]]
     for name in ("pictures", "status", "attempt", "agreement"):
         assert np.array_equal(getattr(again, name), getattr(rendered, name)[rows], equal_nan=name == "agreement")
 
 
-def test_every_picture_of_every_kind_is_another(made: tuple[Recipe, Spectrum | None, Rendered]) -> None:
-    recipe, _, rendered = made
+def test_every_picture_of_every_kind_is_another(made: tuple[Way, Rendered]) -> None:
+    way, rendered = made
     found = rendered.pictures[rendered.status == Status.OK]
     assert len({picture.tobytes() for picture in found}) == len(found) > 0.8 * rendered.status.size
-    assert np.isnan(rendered.agreement).all() != recipe.agreement
+    assert np.isnan(rendered.agreement).all() != way.recipe.agreement
 
 
-def test_no_number_of_any_kind_knows_its_neighbours(made: tuple[Recipe, Spectrum | None, Rendered]) -> None:
-    recipe, _, rendered = made
-    numbers = score_pictures(SECOND, rendered.pictures, UNITS, recipe, Numerics())
+def test_no_number_of_any_kind_knows_its_neighbours(made: tuple[Way, Rendered]) -> None:
+    way, rendered = made
+    numbers = way.score(rendered, [*range(len(UNITS))])
     for rows in ([4], [5, 1], [3, 2, 0, 4, 1]):
-        units = [UNITS[row] for row in rows]
-        again = score_pictures(SECOND, rendered.pictures[rows], units, recipe, Numerics())
+        again = way.score(rendered, rows)
         assert all(np.array_equal(one, whole[rows]) for one, whole in zip(again, numbers, strict=True))
+
+
+def test_what_the_network_computes_in_changes_pictures_and_not_what_they_are_measured_in() -> None:
+    whole, half = (WAYS[name].render(UNITS) for name in ("every variant", "bfloat16"))
+    assert not np.array_equal(whole.pictures, half.pictures)
+    rows = [*range(len(UNITS))]
+    measured = [WAYS[name].score(half, rows) for name in ("every variant", "bfloat16")]
+    assert np.array_equal(measured[0], measured[1])
 
 
 @pytest.mark.parametrize("width", [2, 3, 4, 7, 8])
