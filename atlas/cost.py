@@ -12,7 +12,10 @@ from typing import Any
 from atlas.plan import Plan
 from atlas.recipe import Numerics, Recipe
 
-FREE = ("name", "steps", "redirected", "tries", "agreement", "seed", "learning_rate", "beta1", "beta2", "level")
+FREE = (
+    *("name", "steps", "redirected", "rise", "fall", "tries", "agreement", "seed"),
+    *("learning_rate", "beta1", "beta2", "decay", "deviation", "jitter", "turn", "level"),
+)
 """Knobs of a recipe that do not change what a step costs."""
 
 
@@ -47,7 +50,9 @@ class Calibration:
 
     def seconds(self, plan: Plan) -> float | None:
         """What a picture of `plan` costs; None where nothing of the kind was measured."""
-        same = _fixed(plan.rendering) == _fixed(self.recipe) and plan.numerics.device == self.numerics.device
+        here = (self.numerics.device, self.numerics.dtype, self.numerics.threads)
+        there = (plan.numerics.device, plan.numerics.dtype, plan.numerics.threads)
+        same = here == there and _fixed(plan.rendering) == _fixed(self.recipe)
         found = self.costs.get(plan.layer_name) if same else None
         return None if found is None else found.of(plan.rendering)
 

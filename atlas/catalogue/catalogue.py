@@ -83,7 +83,7 @@ class Catalogue:
 
     @cached_property
     def tables(self) -> Tables:
-        """Its tables: units, examples, classes, images."""
+        """Its tables: units, examples, classes, images, atlas_cells."""
         return Tables(self.store)
 
     def sql(self, text: str, **values: Any) -> Result:

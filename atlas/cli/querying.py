@@ -53,7 +53,7 @@ def query(
         int | None, typer.Option(min=0, help=f"Rows at most; {SHOWN} as a table, otherwise all, unless said.")
     ] = None,
 ) -> None:
-    """Ask the tables units, examples, classes and images in SQL (DuckDB's)."""
+    """Ask the tables units, examples, classes, images and atlas_cells in SQL (DuckDB's)."""
     catalogue = open_catalogue(store)
     if sql is None:
         columns, rows = ["table", "column", "type", "meaning"], _listed()

@@ -31,7 +31,7 @@ def test_without_a_question_the_tables_are_listed(run: Command, store: Path) -> 
     for words in (["units", "ratio", "FLOAT"], ["examples", "crop", "INTEGER"], ["images", "sha256", "VARCHAR"]):
         assert any(line.split()[:3] == words for line in ran.out.splitlines())
     rows = json.loads(run("query", store, "--format", "json").out)
-    assert {row["table"] for row in rows} == {"units", "examples", "classes", "images"}
+    assert {row["table"] for row in rows} == {"units", "examples", "classes", "images", "atlas_cells"}
 
 
 def test_an_answer_as_a_table(run: Command, store: Path) -> None:
