@@ -199,8 +199,9 @@ def test_a_dead_unit_is_dead_in_every_variant() -> None:
     layer = atlas.open(backend).layer("second.2")
     assert (layer.status[:2] == Status.UNSTARTED).all()
     assert np.isnan(layer.agreement[:2]).all()
-    assert (layer.status[3] == Status.OK).all()
-    assert np.isfinite(layer.agreement[3]).all()
+    fine = (layer.status[3:32] == Status.OK).all(axis=1)
+    assert fine.sum() > 10, "the others are as good as they would be without it"
+    assert np.isfinite(layer.agreement[3:32][fine]).all()
 
 
 def test_a_plan_says_what_tries_and_agreement_cost(tiny: Model) -> None:
