@@ -20,8 +20,9 @@ from atlas.store.layout import LEVELS
 from atlas.store.schema import layer_key
 
 if TYPE_CHECKING:
-    from atlas.catalogue.catalogue import LayerView, UnitView
     from atlas.catalogue.images import ImageView
+    from atlas.catalogue.layer import LayerView
+    from atlas.catalogue.unit import UnitView
 
 Values = np.ndarray[Any, Any]
 

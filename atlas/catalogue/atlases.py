@@ -25,7 +25,7 @@ from atlas.store.schema import atlas_key, layer_key
 from atlas.units import Status
 
 if TYPE_CHECKING:
-    from atlas.catalogue.catalogue import LayerView
+    from atlas.catalogue.layer import LayerView
 
 Values = np.ndarray[Any, Any]
 ALL = "all"

@@ -15,8 +15,8 @@ from atlas.units import Status
 
 if TYPE_CHECKING:
     from atlas.catalogue.atlases import Grid
-    from atlas.catalogue.catalogue import UnitView
     from atlas.catalogue.images import ImageView
+    from atlas.catalogue.unit import UnitView
 
 UNITS = 8
 """Units that a cell's direction is told by."""

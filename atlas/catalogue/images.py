@@ -23,7 +23,8 @@ from atlas.store.text import texts
 from atlas.units import ImageStatus
 
 if TYPE_CHECKING:
-    from atlas.catalogue.catalogue import Catalogue, UnitView
+    from atlas.catalogue.catalogue import Catalogue
+    from atlas.catalogue.unit import UnitView
 
 SOME = 1 << 16
 """Names that are read at a time."""

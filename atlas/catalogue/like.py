@@ -17,7 +17,9 @@ from atlas.plan import SAMPLES
 from atlas.store.schema import layer_key
 
 if TYPE_CHECKING:
-    from atlas.catalogue.catalogue import Catalogue, LayerView, UnitView
+    from atlas.catalogue.catalogue import Catalogue
+    from atlas.catalogue.layer import LayerView
+    from atlas.catalogue.unit import UnitView
 
 Values = np.ndarray[Any, Any]
 

@@ -21,9 +21,11 @@ from atlas.units import Status
 if TYPE_CHECKING:
     from atlas.catalogue.answers import Example
     from atlas.catalogue.atlases import Atlas
-    from atlas.catalogue.catalogue import Catalogue, LayerView, UnitView
+    from atlas.catalogue.catalogue import Catalogue
     from atlas.catalogue.cells import Cell
     from atlas.catalogue.images import ImageView
+    from atlas.catalogue.layer import LayerView
+    from atlas.catalogue.unit import UnitView
 
 GAP = 2
 PAPER = 255

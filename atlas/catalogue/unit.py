@@ -1,0 +1,153 @@
+"""One unit of a catalogue: its pictures, their numbers, and what images say of it.
+
+(LayerView, index) -> UnitView
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from atlas.catalogue import show
+from atlas.catalogue.answers import ChannelStatistics, Example
+from atlas.errors import StoreError, UnknownName
+from atlas.store.schema import features_key
+from atlas.units import Status, Unit
+
+if TYPE_CHECKING:
+    from atlas.catalogue.layer import LayerView
+
+
+class UnitView:
+    """One unit of a catalogue: its pictures and their numbers."""
+
+    def __init__(self, layer: LayerView, index: int) -> None:
+        self.layer = layer
+        self.index = index
+        self.unit = Unit(layer.name, index)
+
+    @property
+    def image(self) -> Image.Image:
+        """What raises the unit: its feature visualization."""
+        return self.picture("positive")
+
+    @property
+    def negative(self) -> Image.Image:
+        """What lowers it, before the rectifier where there is one."""
+        return self.picture("negative")
+
+    @property
+    def neuron(self) -> Image.Image:
+        """What raises it at the centre position alone."""
+        return self.picture("neuron")
+
+    @property
+    def diverse(self) -> list[Image.Image]:
+        """Pictures that raise it, each in another way; empty where none were asked for."""
+        names = [name for name in self.layer.variants if name.startswith("diverse-")]
+        return [self.picture(name) for name in sorted(names, key=lambda name: int(name.removeprefix("diverse-")))]
+
+    @property
+    def mean(self) -> float:
+        """The objective on held-out transforms, of the picture as stored; NaN where there is none."""
+        return float(self.layer.mean[self.index, 0]) if self.layer.variants else float("nan")
+
+    @property
+    def peak(self) -> float:
+        """The strongest position on held-out transforms; NaN where there is no picture."""
+        return float(self.layer.peak[self.index, 0]) if self.layer.variants else float("nan")
+
+    @property
+    def ratio(self) -> float:
+        """`peak` over what the best real image reaches; NaN where none reaches anything, or none was shown."""
+        return self.ratio_of("positive")
+
+    def ratio_of(self, variant: str) -> float:
+        """The ratio of one of the unit's pictures: of a negative, to the image that lowers it most."""
+        layer = self.layer
+        return float(layer.ratio[self.index, layer.variant(variant)]) if variant in layer.variants else float("nan")
+
+    @property
+    def agreement(self) -> float:
+        """How alike the picture of a second seed is to the network, -1 to 1; NaN where nobody asked."""
+        return float(self.layer.agreement[self.index, 0])
+
+    @property
+    def attempt(self) -> int:
+        """Which of several tries the picture is of, from 0."""
+        return int(self.layer.attempt[self.index, 0])
+
+    @property
+    def status(self) -> str:
+        """`ok`, `unstarted`, `nan`, `rectified` or `absent`, of the positive picture; or `silent`.
+
+        A silent unit never fired on the images that were shown (`statistics.images` of them), whatever its picture.
+        """
+        pictured = self.status_of(self.layer.variants[0]) if self.layer.variants else "absent"
+        return "silent" if self.silent and pictured in ("ok", "absent") else pictured
+
+    @property
+    def silent(self) -> bool:
+        """Whether it never fired on the images that were shown."""
+        return bool(self.layer.answers.silent[self.index])
+
+    @property
+    def examples(self) -> list[Example]:
+        """The images that raise it most, at most nine. Raises `UnknownName` where none were collected."""
+        return self.layer.answers.examples(self.index, 0)
+
+    @property
+    def bottom(self) -> list[Example]:
+        """The images that lower it most, before its rectifier where it has one."""
+        return self.layer.answers.examples(self.index, 1)
+
+    @property
+    def statistics(self) -> ChannelStatistics:
+        """What it answers over all images: mean, quantiles, histogram, ..."""
+        return self.layer.answers.statistics(self.index)
+
+    @property
+    def classes(self) -> list[tuple[int, str | None, float]]:
+        """The classes it works for most: number, name, mean activation x gradient; empty where it works for none."""
+        return self.layer.answers.classes(self.index)
+
+    @property
+    def neighbours(self) -> list[tuple[UnitView, float]]:
+        """The units of any layer that answer the images most alike, with their likeness."""
+        return self.layer.answers.neighbours(self.index)
+
+    def status_of(self, variant: str) -> str:
+        """The status of one of the unit's pictures."""
+        return Status(int(self.layer.status[self.index, self.layer.variant(variant)])).name.lower()
+
+    def picture(self, variant: str) -> Image.Image:
+        """One of the unit's pictures.
+
+        Raises `UnknownName` where it has not been rendered, `StoreError` where it is gone or damaged, or where the
+        layer's numbers, by which it is known, are not written yet.
+        """
+        v = self.layer.variant(variant)
+        if self.layer.status[self.index, v] == Status.ABSENT:
+            raise self._absent(variant)
+        path = f"{features_key(self.layer.layer)}/image"
+        return Image.fromarray(self.layer.catalogue.store.read(path, slice(self.index, self.index + 1))[0, v])
+
+    def _absent(self, variant: str) -> UnknownName | StoreError:
+        """Why there is no picture. The receipts are asked here, where something is missing, and never before."""
+        if not self.layer._rendered(self.index):
+            model = self.layer.catalogue.model["spec"]
+            return UnknownName(f"{self} has no {variant} picture yet. Build it: atlas build {model} --layers '{self}'")
+        return StoreError(
+            f"{self} is rendered, but the numbers of {self.layer.name} were not written when it was opened: its build "
+            f"was still going on, or failed. Open it again, or see: atlas status {self.layer.catalogue.store}"
+        )
+
+    def __str__(self) -> str:
+        return str(self.unit)
+
+    def __repr__(self) -> str:
+        return f"<{self}: {self.status}, mean {self.mean:.4g}, peak {self.peak:.4g}>"
+
+    def _repr_html_(self) -> str:
+        return show.unit(self)
