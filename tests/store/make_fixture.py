@@ -9,7 +9,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from atlas.store.schema import TABLES, VERSION
-from tests.charted import chart_into
 from tests.collected import collect_into
 from tests.stores import make_store
 
@@ -18,6 +17,8 @@ LAYERS = {"stage.1#0": 6}
 
 
 def make(folder: Path) -> None:
+    from tests.charted import chart_into  # needs torch, which whoever only reads fixtures has not
+
     store = make_store(folder, layers=LAYERS, size=16, note="For ever.", title="Fixture", labels=10)
     store.put_labels([f"class {number}" for number in range(10)])
     plans = collect_into(store, images=7, crops=1)
