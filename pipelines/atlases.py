@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from atlas.errors import AtlasError, UnknownName
@@ -66,7 +67,9 @@ def plans(
             laid = AtlasRecipe(numbers, layout("standard" if name == ALL else "class"))
             _check_facing(layer, laid.layout, known)
             made.append(Plan.of(LAYOUT.name, identity, layer, laid, REDUCED, part=(name,)))
-            below = _levels_below(grids, [plan for plan in known if plan.names[:2] == (TILES.name, layer.name)], name)
+            tiled = [plan for plan in known if (*plan.names[:2], plan.part[:1]) == (TILES.name, layer.name, (name,))]
+            _check_nested({*grids, *(plan.side for plan in tiled)})
+            below = _levels_below(grids, tiled)
             for side in sorted(set(grids)):
                 grid = replace(laid, side=side)
                 part, patched = (name, str(side)), replace(grid, sampling=sampling)
@@ -90,11 +93,22 @@ def _check_facing(layer: Layer, laid: LayoutRecipe, known: Iterable[Plan]) -> No
         )
 
 
-def _levels_below(grids: Sequence[int], known: Sequence[Plan], name: str) -> dict[int, int]:
+def _check_nested(sides: Iterable[int]) -> None:
+    """Raise `AtlasError` where the grids of a map, those that are there included, are not each twice the one before."""
+    rising = sorted(sides)
+    for side, finer in pairwise(rising):
+        if finer != 2 * side:
+            told = ", ".join(map(str, rising))
+            raise AtlasError(
+                f"--grids {told}: each grid is twice the one before, so that its cells are parts of its own."
+            )
+
+
+def _levels_below(grids: Sequence[int], known: Sequence[Plan]) -> dict[int, int]:
     """How many levels of tiles lie below each grid: below the first one all down to a single tile."""
     from atlas.layout.pyramid import levels_below
 
-    there = {plan.side: plan.charting.below for plan in known if plan.part[0] == name}
+    there = {plan.side: plan.charting.below for plan in known}
     first = min([*grids, *there])
     return {side: there.get(side, levels_below(side) if side == first else 0) for side in grids}
 

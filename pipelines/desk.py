@@ -18,6 +18,7 @@ from PIL import Image
 from atlas.plan import Plan, Shard
 from atlas.store import Receipt, Store
 from atlas.store.layout import EXAMPLE, arrays
+from pipelines.cells import filled
 from pipelines.events import Advanced, Event, LayerDone, ShardDone
 from pipelines.features import Clock, plain
 
@@ -105,7 +106,9 @@ def reduce(store: Store, plan: Plan) -> LayerDone:
         stored = store.write_whole(plan, "reduce", {"box": boxes})
         store.put_columns_receipt(plan, Receipt(store.digest(plan), 0, (0, plan.total), tuple(stored)))
     store.fold(plan)
-    return LayerDone(plan, sum(receipt.units[1] - receipt.units[0] for receipt in receipts.values()))
+    done = sum(receipt.units[1] - receipt.units[0] for receipt in receipts.values())
+    cells = store.before(plan) if plan.over == "cells" else None
+    return LayerDone(plan, done if cells is None else min(done, filled(store, cells)))
 
 
 class Desk:

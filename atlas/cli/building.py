@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from atlas.catalogue.derived import TOP
 from atlas.cli import options as o
 from atlas.cli.printing import complain, duration, program, say
 from atlas.errors import BuildFailed
-from atlas.plan import FEATURES, ICONS, STATISTICS
+from atlas.plan import FEATURES, ICONS, STATISTICS, Plan
 from atlas.store import Store
 from atlas.store.schema import group_key
-from atlas.units import summary
+from atlas.units import SampleStatus, summary
 
 if TYPE_CHECKING:
     from pipelines.collecting import Images as GatheredImages
@@ -211,18 +212,28 @@ def charted(report: Report, place: Path) -> Iterator[str]:
     """What came of atlases, and how well the pictures of their cells stand for these."""
     store = Store.open(place)
     for plan, filled in report.grids:
-        yield f"Atlas of {plan.layer_name} {plan.part[0]}: {filled:,} of {plan.side**2:,} cells filled."
+        name = f"{plan.layer_name} {plan.part[0]}"
+        yield f"Atlas of {name}, grid {plan.side}: {filled:,} of {plan.side**2:,} cells filled.{_unplaced(store, plan)}"
         icons = store.planned((ICONS.name, *plan.names[1:]))
         if icons is not None and store.columns_done(icons) and filled:
             rank, above = (store.read(f"{group_key(icons)}/{name}")[:filled] for name in ("rank", "above"))
-            top = (rank < max(1.0, 0.02 * filled)).mean()
+            near = max(1, int(TOP * filled))
+            among = "the one" if near == 1 else f"among the {near}"
             yield (
-                f"  Of {top:.0%} of them the own picture is among the 2% of the grid's that point nearest to the cell, "
-                f"of {(above == 1).mean():.0%} it beats eight others."
+                f"  Of {(rank < near).mean():.0%} of them the own picture is {among} of the grid's that point nearest "
+                f"to the cell, of {(above == 1).mean():.0%} it beats {min(8, filled - 1)} others."
             )
     if report.cells:
         states = ", ".join(f"{count:,} {name}" for name, count in sorted(report.cells.items()))
         yield f"{sum(report.cells.values()):,} pictures of cells. Status: {states}."
+
+
+def _unplaced(store: Store, plan: Plan) -> str:
+    """What of a map's activations lies nowhere on it, and why; nothing to say where all lie somewhere."""
+    status = store.read(f"layers/{plan.on.key}/atlas/{plan.part[0]}/status")
+    counts = {kind.words: int((status == kind).sum()) for kind in (SampleStatus.ZERO, SampleStatus.NOT_FINITE)}
+    told = " and ".join(f"{count:,} are {words}" for words, count in counts.items() if count)
+    return f" Of its activations {told}: they have no place." if told else ""
 
 
 def _file_name(model: str) -> str:

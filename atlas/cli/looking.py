@@ -125,14 +125,15 @@ def plan(
     loaded = o.load(model, weights, None, preprocessing)
     measured = o.measured(spectrum)
     plans = o.plans(loaded, layers, recipe, settings, device, batch, measured, store)
+    found = len(open_images(o.places(images)).entries) if images else 0
+    shown = Collection("", max(found, 1), loaded.classes, crops or o.CROPS)
+    charted = o.charting(loaded, atlases, shown, device, batch, store)  # what is wrong with it is said first
     if pictures:
         cost = _calibrated(loaded, plans, batch, measured, store) if calibrate else o.calibration(store, plans)
         _plan_pictures(plans, o.left_in(store, plans), cost)
     if images:
-        found = len(open_images(o.places(images)).entries)
         _plan_images(loaded, [each.on for each in plans], found, crops or o.CROPS)
-        shown = Collection("", found, loaded.classes, crops or o.CROPS)
-        _plan_atlases(o.charting(loaded, atlases, shown, device, batch, store))
+        _plan_atlases(charted)
 
 
 def _calibrated(

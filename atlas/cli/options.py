@@ -95,7 +95,10 @@ Atlas = Annotated[
 Grids = Annotated[
     list[str] | None,
     typer.Option(
-        "--grids", metavar="SIDES", help="Cells along each edge of an atlas's grids: 20,40,80; 20 unless said."
+        "--grids",
+        metavar="SIDES",
+        help="Cells along each edge of an atlas's grids: 20,40,80, a multiple of 5 and each twice the one before; 20 "
+        "unless said.",
     ),
 ]
 Maps = Annotated[

@@ -50,8 +50,8 @@ def test_an_atlas_by_one_command(run: Command, folder: Path, tmp_path: Path) -> 
     store = tmp_path / "s.atlas"
     ran = chart(run, store, folder, "--positions", "4", "--map", "all", "--map", "class=2")
     assert ran.code == 0, ran.err
-    assert f"Atlas of body.1 all: {grid(store)} of 25 cells filled." in ran.out
-    assert "the own picture is among the 2%" in ran.out
+    assert f"Atlas of body.1 all, grid 5: {grid(store)} of 25 cells filled." in ran.out
+    assert "the own picture is the one of the grid's that point nearest" in ran.out
     assert "pictures of cells. Status: " in ran.out
     assert "Not done yet" not in ran.out
     status = run("status", store)
@@ -84,6 +84,7 @@ def test_a_plan_says_what_it_will_do(run: Command, folder: Path, tmp_path: Path)
         (("--atlas", " "), "names no layer"),
         (("--grids", "12"), "multiple of 5"),
         (("--grids", "0"), "multiple of 5"),
+        (("--grids", "5,15"), "each grid is twice the one before"),
         (("--grids", "many"), "whole numbers"),
         (("--map", "class=lion"), "no class 'lion'"),
         (("--map", "class=6"), "has the classes 0 to 5"),
@@ -172,6 +173,7 @@ def test_activations_that_are_no_numbers(run: Command, folder: Path, tmp_path: P
     opened = Store.open(store)
     image, status = (opened.read(f"layers/body.1/activations/{name}") for name in ("image", "status"))
     assert np.array_equal(status == 1, image % 6 == 0)
+    assert f"Of its activations {(status == 1).sum()} are not finite: they have no place." in ran.out
     assert np.array_equal(np.isnan(opened.read("layers/body.1/atlas/all/xy")).all(1), status == 1)
     assert np.array_equal(opened.read("layers/body.1/atlas/all/status"), status)
     assert grid(store) > 4
