@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from pipelines.record import Report
 
 DEMO_LAYERS = ["features.4:0-63", "features.7:0-63", "features.11:0-63"]
+DEMO_SETTINGS = ["size=160", "steps=64", "learning_rate=0.1"]
+"""Half the rate of `quick`: at the full one a few units of early layers turn black and white."""
 DEMO_CROPS = 64
 DEMO_NOTE = (
     "The demo: 64 channels of each of three layers, rendered on this machine when the demo was built. Demo data: "
@@ -145,7 +147,7 @@ def demo(
     from pipelines.catalogue import catalogue
 
     loaded = o.load("squeezenet", None, None, None)
-    plans = o.plans(loaded, DEMO_LAYERS, "quick", ["size=160"], "cpu", None)
+    plans = o.plans(loaded, DEMO_LAYERS, "quick", DEMO_SETTINGS, "cpu", None)
     images = _gathered(list(map(str, photographs())))
     collection = images.collection(loaded, crops=DEMO_CROPS)
     plans += o.collecting(loaded, DEMO_LAYERS, collection, "cpu")
