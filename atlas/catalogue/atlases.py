@@ -20,7 +20,7 @@ from atlas.catalogue import derived
 from atlas.catalogue.cells import Cell
 from atlas.catalogue.query import Result
 from atlas.errors import UnknownName
-from atlas.store.layout import ACROSS, TILE
+from atlas.store.layout import ACROSS, LISTED, TILE
 from atlas.store.schema import atlas_key, layer_key
 from atlas.units import Status
 
@@ -77,6 +77,11 @@ class Atlas:
     def placed(self) -> int:
         """Those that are on it, and could be placed; 0 as long as it is not laid out."""
         return int(self._row["placed"] or 0)
+
+    @property
+    def approximate(self) -> bool:
+        """Whether strengths and labels rest on each sample's strongest classes alone: of more than 2,000 classes."""
+        return int((self.layer.catalogue.door["images"] or {"classes": 0})["classes"]) > LISTED
 
     @property
     def grids(self) -> tuple[int, ...]:
@@ -155,7 +160,8 @@ class Atlas:
 
     def __repr__(self) -> str:
         grids = ", ".join(map(str, self.grids)) or "none yet"
-        return f"<{self}: {self.placed:,} samples, grids {grids}>"
+        rough = ", labels approximate" if self.approximate else ""
+        return f"<{self}: {self.placed:,} samples, grids {grids}{rough}>"
 
     def _repr_html_(self) -> str:
         from atlas.catalogue import show

@@ -41,7 +41,7 @@ from atlas.plan import ATLAS, CELLS, EXAMPLES, FEATURES, ICONS, IMAGES, LAYOUT, 
 from atlas.store.backends import MemoryBackend
 from atlas.store.bridge import ZarrStore
 from atlas.store.codec import Gzip, Jpeg
-from atlas.store.layout import EXTREMES, Array, arrays, shard_objects, written_by
+from atlas.store.layout import EXTREMES, LISTED, Array, arrays, shard_objects, written_by
 from atlas.units import ImageStatus, Layer, SampleStatus, Status, encode
 
 VERSION = "1.2"
@@ -184,6 +184,8 @@ def _of_atlas(plan: Plan) -> dict[str, Any]:
     words: dict[str, Any] = dict(zip(("map", "side"), plan.part, strict=False))
     if plan.stage in (ATLAS[0].name, LAYOUT.name):
         words["statuses"] = {status.name.lower(): int(status) for status in SampleStatus}
+    if plan.sampling.classes > LISTED:
+        words["approximate"] = "of every sample only the strongest classes of each sign are kept, the others read as 0"
     return words | ({"side": plan.side} if "side" in words else {})
 
 

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor
 
@@ -12,7 +14,7 @@ from atlas.recipe import Recipe
 from atlas.rendering.pace import rates
 
 
-class Other:
+class Other(ABC):
     """What they share: the leaf, a memory of the gradient, and which step it is."""
 
     def __init__(self, leaf: Tensor, recipe: Recipe) -> None:
@@ -25,8 +27,9 @@ class Other:
         self.leaf -= self.rates[self.taken] * self.direction(gradient)
         self.taken += 1
 
+    @abstractmethod
     def direction(self, gradient: Tensor) -> Tensor:
-        raise NotImplementedError
+        """Which way to go, and how far at a rate of one."""
 
 
 class Nesterov(Other):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ from atlas.plan import Plan
 from atlas.recipe import Collection
 from atlas.store import MemoryBackend, Receipt, Store, repair, verify
 from atlas.store.layout import written_by
+from atlas.store.schema import group_key, metadata
 from tests.charted import REDUCERS, chart_into
 from tests.stores import make_store
 
@@ -46,6 +50,19 @@ def test_a_whole_store_is_whole_and_prepared_again_the_same(store: Store) -> Non
     assert {key: store.backend.get(key) for key in store.backend.list()} == made()
     assert all(map(store.whole, plans))
     assert not any(map(store.left, plans))
+
+
+@pytest.mark.parametrize(("classes", "rough"), [(2000, False), (2001, True)])
+def test_an_atlas_of_very_many_classes_says_that_it_is_approximate(store: Store, classes: int, rough: bool) -> None:
+    for names in (("activations",), ("cells", "all", "5")):
+        plan = plan_of(store, *names)
+        recipe: Any = plan.recipe
+        if names == ("activations",):
+            recipe = replace(recipe, classes=classes)
+        else:
+            recipe = replace(recipe, sampling=replace(recipe.sampling, classes=classes))
+        told = json.loads(metadata([replace(plan, recipe=recipe)])[f"{group_key(plan)}/zarr.json"])["attributes"]
+        assert ("approximate" in told) == rough
 
 
 def test_plans_come_in_the_order_of_their_stages_maps_and_sides(store: Store) -> None:
