@@ -14,7 +14,7 @@ from atlas.recipe import Numerics, Recipe
 
 FREE = (
     *("name", "steps", "redirected", "rise", "fall", "tries", "agreement", "seed"),
-    *("learning_rate", "beta1", "beta2", "decay", "deviation", "jitter", "turn", "level"),
+    *("learning_rate", "beta1", "beta2", "decay", "deviation", "jitter", "turn", "level", "contrast"),
 )
 """Knobs of a recipe that do not change what a step costs."""
 

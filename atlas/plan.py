@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from atlas.errors import UnknownName
@@ -253,6 +253,11 @@ class Plan:
             "numerics": self.numerics.to_dict(),
             "engine": self.engine,
         } | ({"part": list(self.part)} if self.part else {})
+
+    @property
+    def spelled_out(self) -> dict[str, Any]:
+        """The same, with the knobs too that are not written at their defaults: what differs is told by it."""
+        return self.content | {"recipe": _nameless(asdict(self.recipe)), "numerics": asdict(self.numerics)}
 
     @property
     def id(self) -> str:

@@ -93,6 +93,8 @@ class Recipe:
     """Whether each picture is made with the next seed too, to see how alike the two are to the network."""
     power: float = 0.0
     """Of pictures of directions: the power of the cosine by which their product with the layer's value is weighted."""
+    contrast: float = 0.0
+    """Of `fourier`: the largest root mean square of a picture before its sigmoid, where 0 is grey; 0 for no limit."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -109,7 +111,18 @@ class Recipe:
         self._check_parameterization()
 
     def _check_numbers(self) -> None:
-        for name in ("learning_rate", "beta1", "beta2", "decay", "deviation", "jitter", "turn", "diversity", "power"):
+        for name in (
+            "learning_rate",
+            "beta1",
+            "beta2",
+            "decay",
+            "deviation",
+            "jitter",
+            "turn",
+            "diversity",
+            "power",
+            "contrast",
+        ):
             if not 0 <= getattr(self, name) < math.inf:
                 raise AtlasError(f"recipe: {name} must be a number from 0 up, not {getattr(self, name)}.")
         for name, least in LEAST.items():
@@ -190,7 +203,7 @@ class Recipe:
         return cls(**knobs)
 
 
-LATER = ("rise", "fall", "parameterization", "spectrum", "box", "diversity", "tries", "agreement", "power")
+LATER = ("rise", "fall", "parameterization", "spectrum", "box", "diversity", "tries", "agreement", "power", "contrast")
 """Knobs that came after the first stores. At their default they are not written, so that older plans keep their ids:
 their defaults stay for ever."""
 VARIANT = r"positive|negative|neuron|diverse-[1-9][0-9]*"
@@ -230,7 +243,7 @@ def _read(recipe: type[Any], option: str, knob: str, text: str) -> Any:
         raise AtlasError(f"{option} {knob}={text}: {knob} is {form}.") from None
 
 
-STANDARD = Recipe(rise=8, fall=0.3)
+STANDARD = Recipe(rise=8, fall=0.3, contrast=2.0)
 PRESETS = {
     "quick": replace(STANDARD, name="quick", size=128, steps=48),
     "standard": STANDARD,

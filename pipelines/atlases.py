@@ -60,9 +60,9 @@ def plans(
     """
     check(layers, sampling, recipe, grids)
     numbers = replace(sampling, photographs=True)  # they are the same without
-    made = []
+    made, shown = [], replace(numerics, dtype="float32")  # what the network answers to images is never rounded
     for layer in layers:
-        made.append(Plan.of(ACTIVATIONS.name, identity, layer, numbers, replace(numerics, batch=width)))
+        made.append(Plan.of(ACTIVATIONS.name, identity, layer, numbers, replace(shown, batch=width)))
         for name in dict.fromkeys(maps):
             laid = AtlasRecipe(numbers, layout("standard" if name == ALL else "class"))
             _check_facing(layer, laid.layout, known)
@@ -73,7 +73,7 @@ def plans(
             for side in sorted(set(grids)):
                 grid = replace(laid, side=side)
                 part, patched = (name, str(side)), replace(grid, sampling=sampling)
-                narrow = replace(numerics, batch=min(width, WIDEST))
+                narrow = replace(shown, batch=min(width, WIDEST))
                 made += [
                     Plan.of(CELLS.name, identity, layer, replace(grid, whitening=whitening), REDUCED, part=part),
                     Plan.of(PATCHES.name, identity, layer, patched, narrow, part=part),

@@ -1,6 +1,6 @@
 """The numerics of a plan made on this machine.
 
-(device, batch) -> Numerics
+(device, batch, dtype) -> Numerics
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ WIDTHS_OF_SAMPLING = {"cpu": 8, "cuda": 64}
 """Crops shown, and positions attributed, side by side: a forward-mode derivative takes as much memory again."""
 
 
-def numerics_for(device: str = "auto", batch: int | None = None) -> Numerics:
-    """Numerics for `device` (auto, cpu or cuda). Raises `AtlasError` where it is not there."""
+def numerics_for(device: str = "auto", batch: int | None = None, dtype: str = "float32") -> Numerics:
+    """Numerics for `device` (auto, cpu or cuda). Raises `AtlasError` where it, or the dtype, is not there."""
     if device not in {"auto", *WIDTH}:
         raise AtlasError(f"--device {device}: there are auto, cpu and cuda.")
     if device == "cuda" and not torch.cuda.is_available():
         raise AtlasError("--device cuda: torch sees no CUDA device here. Leave --device out to use the CPU.")
     kind = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     version = ".".join(torch.__version__.split(".")[:2])
-    return Numerics(batch=batch or WIDTH[kind], device=kind, torch=version)
+    return Numerics(batch=batch or WIDTH[kind], device=kind, torch=version, dtype=dtype)

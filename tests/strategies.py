@@ -45,6 +45,7 @@ RECIPES = st.builds(
     rise=st.integers(0, 100),
     fall=st.floats(0, 1),
     power=st.one_of(st.just(0.0), st.integers(0, 8), st.floats(0, 8)),
+    contrast=st.one_of(st.just(0.0), st.integers(0, 8), st.floats(0, 8)),
 )
 
 LAYOUTS = st.builds(

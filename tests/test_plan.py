@@ -157,8 +157,10 @@ def test_differences_show_fields_where_there_are_any(ours: dict[str, object], th
 
 
 def test_differences_name_the_field_and_both_values() -> None:
-    other = replace(PLAN, recipe=replace(PLAN.rendering, steps=9), identity=replace(IDENTITY, weights="f" * 64))
-    assert differences(PLAN.content, other.content) == [
+    recipe, identity = replace(PLAN.rendering, steps=9, contrast=0), replace(IDENTITY, weights="f" * 64)
+    other = replace(PLAN, recipe=recipe, identity=identity)
+    assert differences(PLAN.spelled_out, other.spelled_out) == [
         "identity.weights: 000000000000… here, ffffffffffff… asked",
+        "recipe.contrast: 2.0 here, 0.0 asked",
         "recipe.steps: 48 here, 9 asked",
     ]

@@ -87,6 +87,7 @@ def test_one_and_one_point_nought_are_the_same_knob() -> None:
         {"variants": ("diverse-1", "diverse-3")},
         {"variants": ("diverse-0", "diverse-1")},
         {"diversity": -1.0},
+        {"contrast": -1.0},
         {"tries": 0},
         {"tries": 256},
         {"parameterization": "pixels"},

@@ -20,7 +20,7 @@ from atlas.catalogue import derived
 from atlas.catalogue.cells import Cell
 from atlas.catalogue.query import Result
 from atlas.errors import UnknownName
-from atlas.store.layout import ACROSS, LISTED, TILE
+from atlas.store.layout import ACROSS, TILE
 from atlas.store.schema import atlas_key, layer_key
 from atlas.units import Status
 
@@ -81,7 +81,7 @@ class Atlas:
     @property
     def approximate(self) -> bool:
         """Whether strengths and labels rest on each sample's strongest classes alone: of more than 2,000 classes."""
-        return int((self.layer.catalogue.door["images"] or {"classes": 0})["classes"]) > LISTED
+        return bool(self._row["approximate"])
 
     @property
     def grids(self) -> tuple[int, ...]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from atlas.plan import CELLS, FEATURES, ICONS, IMAGES, LAYOUT, PATCHES, TILES, Plan
 from atlas.store import Receipt, Store, check_version
+from atlas.store.layout import LISTED
 from atlas.store.schema import CATALOGUE, RELATIONS, VERSION, WRITER, columns_receipt
 from atlas.units import ImageStatus
 
@@ -111,6 +112,7 @@ def _atlas(store: Store, laid: Plan, plans: list[Plan]) -> dict[str, Any]:
         "placed": None if receipt is None else receipt.units[1],
         "written": receipt is not None,
         "layout": laid.charting.name,
+        "approximate": sampling.classes > LISTED,
         **how,
         "grids": [_grid(store, side, grids[side]) for side in sorted(grids)],
     }

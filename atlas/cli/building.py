@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from pipelines.record import Report
 
 DEMO_LAYERS = ["features.4:0-63", "features.7:0-63", "features.11:0-63"]
-DEMO_SETTINGS = ["size=160", "steps=64", "learning_rate=0.1"]
-"""Half the rate of `quick`: at the full one a few units of early layers turn black and white."""
+DEMO_SETTINGS = ["size=160", "steps=64"]
 DEMO_CROPS = 64
 DEMO_NOTE = (
     "The demo: 64 channels of each of three layers, rendered on this machine when the demo was built. Demo data: "
@@ -67,6 +66,7 @@ def build(
     preprocessing: o.Preprocess = None,
     device: o.Device = "auto",
     batch: o.Batch = None,
+    dtype: o.Dtype = "float32",
     workers: Workers = None,
     ray: Ray = None,
     local: Local = False,
@@ -100,16 +100,16 @@ def build(
     atlases.check(images)
     o.require_work(images, crops, pictures, photographs)
     place = store or Path(f"{_file_name(model)}.atlas")
-    loaded = o.load(model, weights, labels, preprocessing)
+    loaded, computing = o.load(model, weights, labels, preprocessing), o.Computing(device, batch, dtype)
     measured = o.measured(spectrum)
-    plans = o.plans(loaded, layers, recipe, settings, device, batch, measured, place) if pictures else []
+    plans = o.plans(loaded, layers, recipe, settings, computing, measured, place) if pictures else []
     if layers is None and atlas is not None and not pictures:
         layers = atlas  # of what else would be known what drives it?
     gathered = _gathered(o.places(images)) if images else None
     if gathered is not None:
         collection = gathered.collection(loaded, crops=crops or o.CROPS, photographs=photographs)
         plans += o.collecting(loaded, layers, collection, device)
-        plans += o.charting(loaded, atlases, collection, device, batch, place)
+        plans += o.charting(loaded, atlases, collection, computing, place)
     report = catalogue(
         loaded,
         plans,
@@ -146,14 +146,14 @@ def demo(
     from atlas.models.packaged import photographs
     from pipelines.catalogue import catalogue
 
-    loaded = o.load("squeezenet", None, None, None)
-    plans = o.plans(loaded, DEMO_LAYERS, "quick", DEMO_SETTINGS, "cpu", None)
+    loaded, computing = o.load("squeezenet", None, None, None), o.Computing("cpu")
+    plans = o.plans(loaded, DEMO_LAYERS, "quick", DEMO_SETTINGS, computing)
     images = _gathered(list(map(str, photographs())))
     collection = images.collection(loaded, crops=DEMO_CROPS)
     plans += o.collecting(loaded, DEMO_LAYERS, collection, "cpu")
     note = DEMO_NOTE
     if atlas:
-        plans += o.charting(loaded, DEMO_ATLAS, collection, "cpu", None, store)
+        plans += o.charting(loaded, DEMO_ATLAS, collection, computing, store)
         note = f"{DEMO_NOTE} {DEMO_ATLAS_NOTE}"
     report = catalogue(loaded, plans, store, images=images, note=note, workers=workers, local=local)
     finish(report, store)

@@ -93,6 +93,7 @@ def plan(
     preprocessing: o.Preprocess = None,
     device: o.Device = "auto",
     batch: o.Batch = None,
+    dtype: o.Dtype = "float32",
     images: o.Images = None,
     crops: o.Crops = None,
     pictures: o.Pictures = True,
@@ -122,12 +123,12 @@ def plan(
     atlases.check(images)
     from atlas.collecting import open_images
 
-    loaded = o.load(model, weights, None, preprocessing)
+    loaded, computing = o.load(model, weights, None, preprocessing), o.Computing(device, batch, dtype)
     measured = o.measured(spectrum)
-    plans = o.plans(loaded, layers, recipe, settings, device, batch, measured, store)
+    plans = o.plans(loaded, layers, recipe, settings, computing, measured, store)
     found = len(open_images(o.places(images)).entries) if images else 0
     shown = Collection("", max(found, 1), loaded.classes, crops or o.CROPS)
-    charted = o.charting(loaded, atlases, shown, device, batch, store)  # what is wrong with it is said first
+    charted = o.charting(loaded, atlases, shown, computing, store)  # what is wrong with it is said first
     if pictures:
         cost = _calibrated(loaded, plans, batch, measured, store) if calibrate else o.calibration(store, plans)
         _plan_pictures(plans, o.left_in(store, plans), cost)

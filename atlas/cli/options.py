@@ -11,7 +11,7 @@ import typer
 
 from atlas.errors import AtlasError, ImagesError, NotAStore
 from atlas.plan import Plan
-from atlas.recipe import Collection, LayoutRecipe, Recipe
+from atlas.recipe import Collection, LayoutRecipe, Numerics, Recipe
 from atlas.store import Store
 
 if TYPE_CHECKING:
@@ -147,6 +147,29 @@ Relaxed = Annotated[
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 Batch = Annotated[int | None, typer.Option("--batch", min=2, help="Pictures optimised side by side.")]
+Dtype = Annotated[
+    str,
+    typer.Option(
+        "--dtype",
+        help="What the network computes in while pictures are made: float32, or bfloat16, which needs a GPU to be "
+        "quicker. Their numbers are measured in float32 either way.",
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Computing:
+    """What was said of how pictures are computed."""
+
+    device: str = "auto"
+    batch: int | None = None
+    dtype: str = "float32"
+
+    def numerics(self) -> Numerics:
+        """Raises `AtlasError` for what is not there."""
+        from pipelines.numerics import numerics_for
+
+        return numerics_for(self.device, self.batch, self.dtype)
 
 
 def load(model: str, weights: Path | None, labels: Path | None, preprocessing: str | None) -> Model:
@@ -174,17 +197,15 @@ def plans(
     layers: list[str] | None,
     recipe: str,
     settings: list[str] | None,
-    device: str,
-    batch: int | None,
+    computing: Computing,
     spectrum: MeasuredSpectrum | None = None,
     store: Path | None = None,
 ) -> list[Plan]:
     """The plans that the arguments ask for; `spectrum` is the one that was measured.
 
-    Where no `batch` is said it is that of what lies in `store` already, or the one that was calibrated for it.
+    Where no width is said it is that of what lies in `store` already, or the one that was calibrated for it.
     """
     from pipelines import features
-    from pipelines.numerics import numerics_for
 
     measured = [] if spectrum is None else [f"spectrum={spectrum.hash}"]
     chosen = Recipe.parse(recipe, [*(settings or []), *measured])
@@ -192,8 +213,8 @@ def plans(
     if not names:
         raise AtlasError("--layers names no layer: give auto, all, names or globs, or leave it out.")
     found, units = features.wanted(model, names)
-    numerics = numerics_for(device, batch)
-    width = None if batch else _width_in(store, numerics.device)
+    numerics = computing.numerics()
+    width = None if computing.batch else _width_in(store, numerics.device)
     return features.plan(model.identity, found, chosen, replace(numerics, batch=width or numerics.batch), units)
 
 
@@ -293,17 +314,17 @@ class Atlases:
 
 
 def charting(
-    model: Model, asked: Atlases, collection: Collection, device: str, batch: int | None, store: Path | None
+    model: Model, asked: Atlases, collection: Collection, computing: Computing, store: Path | None
 ) -> list[Plan]:
     """The plans of the atlases that were asked for."""
     from pipelines import atlases
-    from pipelines.numerics import WIDTHS_OF_SAMPLING, numerics_for
+    from pipelines.numerics import WIDTHS_OF_SAMPLING
 
     if asked.layers is None:
         return []
     found = model.select(split(asked.layers))
     changes = [*(asked.settings or []), *(["variants=positive"] if asked.recipe != "cell" else [])]
-    numerics = numerics_for(device, batch)
+    numerics = computing.numerics()
     return atlases.plans(
         model.identity,
         found,

@@ -31,7 +31,7 @@ def axes() -> Tensor:
 
 def fourier(keys: Sequence[Key], recipe: Recipe) -> tuple[Tensor, nn.Module]:
     """The leaf that pictures of `keys` begin with, and what makes pictures of it: the recipe's parameterization."""
-    return start(keys, recipe.size, recipe.deviation), Fourier(recipe.size, recipe.decay)
+    return start(keys, recipe.size, recipe.deviation), Fourier(recipe.size, recipe.decay, recipe.contrast)
 
 
 def start(keys: Sequence[Key], size: int, deviation: float) -> Tensor:
@@ -41,14 +41,20 @@ def start(keys: Sequence[Key], size: int, deviation: float) -> Tensor:
 
 
 class Fourier(nn.Module):
-    """Spectrum -> picture, for pictures of one size."""
+    """Spectrum -> picture, for pictures of one size.
+
+    Nothing stops a unit that looks for contrast from turning its picture black and white, where the sigmoid is flat and
+    nothing more is learned. So a picture stronger than `contrast` (root mean square before the sigmoid) is weakened to
+    it as a whole, and the ascent can but change what it shows. 0 lets it be.
+    """
 
     colours: Tensor
     scale: Tensor
 
-    def __init__(self, size: int, decay: float) -> None:
+    def __init__(self, size: int, decay: float, contrast: float = 0.0) -> None:
         super().__init__()
         self.size = size
+        self.contrast = contrast
         self.register_buffer("colours", axes())
         self.register_buffer("scale", _scale(size, decay))
 
@@ -56,7 +62,11 @@ class Fourier(nn.Module):
         """Tensor[n,3,h,w//2+1,2] -> Tensor[n,3,h,w] in (0,1)."""
         scaled = torch.view_as_complex(spectrum * self.scale)
         pixels = torch.fft.irfft2(scaled, s=(self.size, self.size))
-        return torch.sigmoid(torch.einsum("rc,nchw->nrhw", self.colours, pixels))
+        coloured = torch.einsum("rc,nchw->nrhw", self.colours, pixels)
+        if self.contrast:
+            strength = coloured.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
+            coloured = coloured * (self.contrast / strength.clamp(min=self.contrast))
+        return torch.sigmoid(coloured)
 
 
 def _scale(size: int, decay: float) -> Tensor:

@@ -143,7 +143,7 @@ class Store:
                 )
         of = " ".join([plan.layer_name, *plan.part])
         what = f"{of} from another plan" if of else f"its {plan.stage} from another plan"
-        _compare(saved.content, plan.content, f"{self} has {what}")
+        _compare(saved.spelled_out, plan.spelled_out, f"{self} has {what}")
 
     def prepare(self, plans: Sequence[Plan]) -> list[Plan]:
         """Write the metadata of `plans`; give them back, each asking also for what was asked for before.

@@ -11,7 +11,8 @@ Lucent needs an environment of its own, which may borrow this one's torch:
 
     python3 -m venv PEER
     python -c 'import site; print(site.getsitepackages()[0])' > PEER/lib/python3.11/site-packages/project.pth
-    PEER/bin/pip install --no-deps torch-lucent==0.1.8 kornia==0.4.1 decorator ipython tqdm
+    PEER/bin/pip install --no-deps torch-lucent==0.1.8 kornia==0.4.1
+    PEER/bin/pip install decorator ipython tqdm
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 ROOT = Path(__file__).parents[2]
 TARGETS = (128, 512)
 """Lucent's steps: what it advises for a look, and its default."""
-LADDER = (24, 32, 40, 48, 56, 64, 80, 96, 112, 128)
+LADDER = (24, 28, 32, 36, 40, 48, 56, 64, 80, 96, 104, 112, 120, 128)
 WIDTH = 4
 SIDE = 160
 """Of a picture on the sheet."""
@@ -90,7 +91,8 @@ class Lucent:
 
     def __init__(self, process: subprocess.Popen[str], folder: Path) -> None:
         self._process, self._folder = process, folder
-        assert json.loads(self._read())["ready"]
+        if not self._read():
+            raise SystemExit("Lucent did not start; what it said stands above. How to install it: --help.")
 
     def paint(self, unit: int, steps: int) -> tuple[Pixels, dict[str, float]]:
         """Its picture [h,w,3] and the CPU and wall seconds it took."""

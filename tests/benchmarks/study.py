@@ -47,7 +47,11 @@ WIDELY = ("base", "transforms", "together")
 """Tricks whose pictures are also shown as lucent shows them: those that might flatter a score under milder ones."""
 BASE = Recipe.named("quick", variants=("positive",))
 STEPS = (24, 32, 64, 96, 128)
-LUCID = {"learning_rate": 0.05, "beta1": 0.9, "beta2": 0.999, "deviation": 0.01, "decay": 1.0, "rise": 0, "fall": 0.0}
+LUCID = {"learning_rate": 0.05, "beta1": 0.9, "beta2": 0.999, "deviation": 0.01, "decay": 1.0} | {
+    "rise": 0,
+    "fall": 0.0,
+    "contrast": 0.0,
+}
 WIDE = {"zoom": (0.9, 1.1), "turn": 10.0}
 FIRST = LUCID | WIDE | {"steps": 64, "learning_rate": 0.12, "beta1": 0.5, "beta2": 0.99}
 """The recipe `quick` of the first stores."""
@@ -88,6 +92,7 @@ ROWS = [
     *several("decay", 0.8, 1.0, 1.3),
     *several("rise", 0, 4, 12),
     *several("fall", 0.0, 0.6, 1.0),
+    *several("contrast", 0.0, 1.5, 2.5),
     Row("optimizer", "Nesterov's Adam", engine={"Climber": Nesterov}),
     Row("optimizer", "the sign alone (Lion), rate 0.05", {"learning_rate": 0.05, "beta1": 0.9}, {"Climber": Sign}),
     Row("optimizer", "one scale a picture", engine={"Climber": OneScale}),

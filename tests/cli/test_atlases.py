@@ -67,6 +67,15 @@ def test_an_atlas_by_one_command(run: Command, folder: Path, tmp_path: Path) -> 
     assert "Atlas of body.1 all" not in again.out, "what is there is not made again"
 
 
+def test_only_pictures_of_cells_are_made_in_bfloat16(run: Command, folder: Path, tmp_path: Path) -> None:
+    """What the network answers to images is measured in float32 either way."""
+    ran = chart(run, tmp_path / "s.atlas", folder, "--dtype", "bfloat16", "--atlas-set", "steps=2")
+    assert ran.code == 0, ran.err
+    dtypes = {plan.stage: plan.numerics.dtype for plan in Store.open(tmp_path / "s.atlas").plans()}
+    assert dtypes["icons"] == "bfloat16"
+    assert {dtype for stage, dtype in dtypes.items() if stage != "icons"} == {"float32"}
+
+
 def test_a_plan_says_what_it_will_do(run: Command, folder: Path, tmp_path: Path) -> None:
     atlas = ("--images", folder, "--atlas", "body.1", "--grids", "5,10", "--positions", "4", "--crops", "2")
     ran = run("plan", PLANTED, "--layers", "body.1", *atlas)

@@ -175,6 +175,16 @@ def test_a_full_disk_keeps_what_is_finished(run: Command, small_disk: Path, wher
     assert f"{64 * len(done)} were there before" in ran.out
 
 
+def test_a_network_can_compute_in_bfloat16_while_pictures_are_made(run: Command, tmp_path: Path) -> None:
+    command = ("build", TINY, "--layers", "first.1:0-3", "--store", tmp_path / "s", "--local", *HASTY)
+    ran = run(*command, "--dtype", "bfloat16")
+    assert ran.code == 0, ran.err
+    (plan,) = Store.open(tmp_path / "s").plans()
+    assert plan.numerics.dtype == "bfloat16"
+    one_line(run(*command), "numerics.dtype: bfloat16 here, float32 asked")
+    one_line(run(*command, "--dtype", "float16"), "float16", "bfloat16")
+
+
 def test_a_build_uses_what_was_calibrated_for_its_store(run: Command, tmp_path: Path) -> None:
     hasty = [f"--set={setting}" for setting in ("size=32", "steps=2", "draws=1", "redirected=0")]
     command = (TINY, "--layers", "head", "--store", tmp_path / "tiny.atlas", *hasty)

@@ -48,5 +48,26 @@ def test_low_frequencies_weigh_more() -> None:
     assert power[1:4, 1:4].mean() > 20 * power[20:30, 20:30].mean()
 
 
+@given(st.floats(0.1, 4), st.floats(0.01, 20))
+def test_no_picture_is_stronger_than_the_contrast(contrast: float, deviation: float) -> None:
+    picture = Fourier(32, 1.0, contrast)(start([KEY], 32, deviation)).double()
+    assert torch.logit(picture, 1e-9).square().mean().sqrt() <= contrast * 1.001
+
+
+def test_a_picture_below_the_contrast_is_left_as_it_is_whatever_lies_beside_it() -> None:
+    weak, strong = start([KEY], 32, 0.05), start([KEY], 32, 5.0)
+    together = Fourier(32, 1.0, 2.0)(torch.cat([strong, weak]))
+    assert torch.equal(together[1:], Fourier(32, 1.0)(weak))
+    assert not torch.equal(together[:1], Fourier(32, 1.0)(strong))
+
+
+def test_at_the_contrast_a_picture_changes_what_it_shows_and_not_how_strongly() -> None:
+    paint, leaf = Fourier(32, 1.0, 2.0), start([KEY], 32, 5.0).requires_grad_()
+    assert torch.allclose(paint(leaf), paint(3 * leaf), atol=1e-5)
+    (gradient,) = torch.autograd.grad(paint(leaf)[..., :16].sum(), leaf)
+    assert gradient.norm() > 1
+    assert (gradient * leaf).sum().abs() < 1e-4 * gradient.norm() * leaf.norm()
+
+
 def test_a_leaf_without_chance_is_grey() -> None:
     assert torch.equal(Fourier(16, 1.0)(torch.zeros(1, 3, 16, 9, 2)), torch.full((1, 3, 16, 16), 0.5))

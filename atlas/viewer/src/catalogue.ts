@@ -70,6 +70,8 @@ export interface AtlasEntry {
   placed: number | null;
   crops: number;
   positions: number;
+  /** Whether of each activation only the classes it speaks most for and most against are known. */
+  approximate: boolean;
   /** Whether the layout is written. */
   written: boolean;
   /** From coarse to fine; each has twice the cells of the one before along each edge. */
