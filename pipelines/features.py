@@ -76,11 +76,11 @@ def make(worker: Worker, task: Task, index: int) -> Iterator[Event]:
     from atlas.rendering import score_pictures
 
     (plan,), store = task.plans, worker.store
-    shard, recipe, numerics = plan.shard(index), plan.rendering, plan.numerics
-    prepared = worker.prepared(plan.on, numerics)
+    shard, recipe = plan.shard(index), plan.rendering
+    prepared = worker.prepared(plan.on, plan.numerics)
     units = range(shard.start, shard.stop)
     clock, cpu = Clock(), time.process_time()
-    found, width = yield from rendered(prepared, plan, shard, units, spectra.read(store, plan))
+    found, numerics = yield from rendered(prepared, plan, shard, units, spectra.read(store, plan))
     clock.lap("render")
 
     mean, peak = score_pictures(prepared, as_stored(found.pictures, recipe.level), units, recipe, numerics)
@@ -99,8 +99,8 @@ def make(worker: Worker, task: Task, index: int) -> Iterator[Event]:
     made = {name: getattr(found, name) for name in ("status", "attempt", "agreement") if name in arrays(plan)}
     numbers = {name: plain(values) for name, values in ({"mean": mean, "peak": peak} | made).items()}
     record = {"seconds": clock.seconds, "cpu": round(time.process_time() - cpu, 3), **worker.host}
-    if width < numerics.batch:
-        record["backoff"] = width
+    if numerics.batch < plan.numerics.batch:
+        record["backoff"] = numerics.batch
     receipt = Receipt(plan.id, shard.index, (shard.start, shard.stop), tuple(stored), numbers, record)
     store.put_receipt(plan, shard, receipt)
     yield ShardDone(shard, counted(plan.stage, receipt), record)
@@ -113,8 +113,8 @@ def rendered(
     units: range,
     spectrum: Spectrum | None = None,
     aims: Aims | None = None,
-) -> Generator[Event, None, tuple[Rendered, int]]:
-    """The pictures of a shard's `units`, and the batch width they were made with.
+) -> Generator[Event, None, tuple[Rendered, Numerics]]:
+    """The pictures of a shard's `units`, and the numerics they were made with, whose width the memory holds.
 
     Where a device's memory does not hold the plan's width, half of it is tried. The receipt says so: it moves bits.
     """
@@ -122,20 +122,19 @@ def rendered(
 
     from atlas.rendering import Rendered, render_batches
 
-    recipe, width = plan.rendering, plan.numerics.batch
+    recipe, numerics = plan.rendering, plan.numerics
     made = Rendered.nothing(len(shard), recipe)
     while True:
-        numerics = replace(plan.numerics, batch=width)
         try:
             for cell, found in render_batches(prepared, units, recipe, numerics, spectrum, aims):
                 made.put(cell, found)
                 yield Advanced(plan.stage, shard.layer, found.status.size)
         except OutOfMemoryError:
-            if width == 1:
+            if numerics.batch == 1:
                 raise
-            width //= 2
+            numerics = replace(numerics, batch=numerics.batch // 2)
         else:
-            return made, width
+            return made, numerics
 
 
 class Clock:

@@ -16,6 +16,7 @@ import numpy as np
 
 from atlas.errors import StoreError
 from atlas.plan import Plan, Shard
+from atlas.recipe import Numerics
 from atlas.store import Receipt, Store, as_stored
 from atlas.store.layout import arrays, written_by
 from atlas.store.schema import group_key
@@ -37,9 +38,9 @@ def make(worker: Worker, task: Task, index: int) -> Iterator[Event]:
     prepared, cells = worker.prepared(plan.on, plan.numerics), _cells(store, plan)
     aims = _aims(store, cells, shard)
     units = range(min(len(shard), filled(store, cells) - shard.start))
-    found, width = yield from rendered(prepared, plan, shard, units, aims=aims)
+    found, numerics = yield from rendered(prepared, plan, shard, units, aims=aims)
     clock.lap("render")
-    numbers, answer = _measured(prepared, plan, found, units, aims)
+    numbers, answer = _measured(prepared, plan, found, units, aims, numerics)
     clock.lap("score")
     if (receipt := store.receipt(plan, shard)) is not None:
         yield ShardDone(shard, counted(plan.stage, receipt), receipt.record)
@@ -47,8 +48,8 @@ def make(worker: Worker, task: Task, index: int) -> Iterator[Event]:
     stored = store.write_shard(plan, shard, {"image": found.pictures, "answer": _rows(answer, len(shard))})
     clock.lap("write")
     record = {"seconds": clock.seconds, "cpu": round(time.process_time() - cpu, 3), **worker.host}
-    if width < plan.numerics.batch:
-        record["backoff"] = width
+    if numerics.batch < plan.numerics.batch:
+        record["backoff"] = numerics.batch
     span = (shard.start, shard.start + len(units))
     receipt = Receipt(plan.id, shard.index, span, tuple(stored), numbers, record)
     store.put_receipt(plan, shard, receipt)
@@ -73,12 +74,12 @@ def _aims(store: Store, cells: Plan, shard: Shard) -> Aims:
 
 
 def _measured(
-    prepared: Prepared, plan: Plan, found: Rendered, units: range, aims: Aims
+    prepared: Prepared, plan: Plan, found: Rendered, units: range, aims: Aims, numerics: Numerics
 ) -> tuple[dict[str, Any], np.ndarray[Any, Any]]:
     """The numbers of a shard's pictures as stored, and what the layer answers to them [n,c]."""
     from atlas.rendering import answers, score_pictures
 
-    recipe, numerics, some = plan.rendering, plan.numerics, slice(0, len(units))
+    recipe, some = plan.rendering, slice(0, len(units))
     stored = as_stored(found.pictures[some], recipe.level)
     mean, peak = score_pictures(prepared, stored, units, recipe, numerics, aims)
     status = found.status[some]

@@ -10,8 +10,8 @@ import torch
 from atlas.errors import AtlasError
 from atlas.recipe import Numerics
 
-WIDTH = {"cpu": 4, "cuda": 64}
-"""Pictures side by side: a CPU gains nothing beyond 4, a GPU wants to be filled."""
+WIDTH = {"cpu": 8, "cuda": 64}
+"""Pictures side by side: a CPU gains little beyond 4 and nothing beyond 8, a GPU wants to be filled."""
 
 WIDTHS_OF_COLLECTING = {"cpu": 8, "cuda": 256}
 """Crops shown side by side: nothing is kept of them for a backward pass, so that more fit."""

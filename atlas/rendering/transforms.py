@@ -64,7 +64,9 @@ class _Resampled(torch.autograd.Function):
         (affine,), (gradient,), (height, width) = ctx.saved_tensors, gradients, ctx.size
         back, area = inverse(affine)
         grid = _grid(back, (height * ctx.points, width * ctx.points))
-        found = F.avg_pool2d(_sample(gradient.contiguous(), grid, padding="zeros"), ctx.points)
+        found = _sample(gradient.contiguous(), grid, padding="zeros")
+        if ctx.points > 1:  # torch would take the mean of single points too, for a twentieth of a step
+            found = F.avg_pool2d(found, ctx.points)
         density = gradient.shape[-2] * gradient.shape[-1] / (height * width)
         return found * (density / area)[:, None, None, None], None, None, None
 

@@ -36,6 +36,7 @@ from PIL import Image, ImageDraw
 from atlas.models import Model, Prepared, load_model, prepare
 from atlas.recipe import Numerics, Recipe
 from atlas.rendering import render_units
+from pipelines.numerics import WIDTH as WIDTHS
 from tests.benchmarks.judge import judge
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
@@ -44,7 +45,7 @@ ROOT = Path(__file__).parents[2]
 TARGETS = (128, 512)
 """Lucent's steps: what it advises for a look, and its default."""
 LADDER = (24, 28, 32, 36, 40, 48, 56, 64, 80, 96, 104, 112, 120, 128)
-WIDTH = 4
+WIDTH = WIDTHS["cpu"]
 SIDE = 160
 """Of a picture on the sheet."""
 

@@ -219,13 +219,16 @@ def test_failures_of_units_are_data() -> None:
     assert np.isfinite(layer.mean[3]).all()
 
 
-def test_a_narrower_batch_where_memory_is_short_is_recorded() -> None:
+@pytest.mark.parametrize(
+    ("network", "layer", "width"), [("greedy", "head", 2), ("crowded", "body.1", 4)], ids=["gradients", "answers too"]
+)
+def test_a_narrower_batch_where_memory_is_short_is_recorded(network: str, layer: str, width: int) -> None:
     backend = MemoryBackend()
-    greedy = load_model("tests.networks:greedy")
-    store, report = build_in(backend, greedy, tiny_plans(greedy, "head"))
+    model = load_model(f"tests.networks:{network}")
+    store, report = build_in(backend, model, tiny_plans(model, layer))
     assert not report.failed
     (receipt,) = store.receipts(store.plans()[0]).values()
-    assert receipt.record["backoff"] == 2
+    assert receipt.record["backoff"] == width
     assert verify(store).backoffs == 1
 
 
