@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from atlas.plan import Plan
 from atlas.recipe import LayoutRecipe, Recipe
-from atlas.store import Backend, Store
+from atlas.store import Backend, MemoryBackend, Store
 from atlas.store.receipts import unfold
 from pipelines import atlases, collecting, features
 from pipelines.executors import Executor, InProcess
@@ -86,3 +86,10 @@ def _content(key: str, data: bytes) -> bytes:
     if not key.startswith("manifests/"):
         return data
     return "\n".join(receipt.proof for receipt in unfold(data)).encode()
+
+
+def copied(backend: Backend) -> MemoryBackend:
+    made = MemoryBackend()
+    for key in backend.list():
+        made.put(key, backend.get(key) or b"")
+    return made

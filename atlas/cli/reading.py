@@ -15,6 +15,7 @@ from atlas.recipe import AtlasRecipe, Recipe, Sampling
 from atlas.store import Store
 from atlas.store import repair as mend
 from atlas.store import verify as hold_against
+from atlas.store.schema import columns_receipt
 from atlas.units import ImageStatus, summary
 
 Place = Annotated[Path, typer.Argument(metavar="STORE", help="The folder of a store.")]
@@ -54,12 +55,22 @@ def _failed(store: Store, plans: list[Plan], logs: list[dict[str, Any]]) -> dict
 
 
 def _row(store: Store, plan: Plan) -> tuple[object, ...]:
-    left, asked = sum(map(len, store.todo(plan))), sum(map(len, plan.shards))
+    most = _filled(store, plan)
+    left, asked = (
+        sum(min(shard.stop, most) - shard.start for shard in some) for some in (store.todo(plan), plan.shards)
+    )
     done = bool(plan.wanted or plan.over == "whole") and not left and store.columns_done(plan)
     if plan.over == "whole":
         asked, left = 1, int(not done)
     layer, complete = " ".join([plan.layer_name, *plan.part]), "yes" if done else "no"
     return plan.stage, layer, _how(plan), asked or "?", asked - left, left, complete
+
+
+def _filled(store: Store, plan: Plan) -> int:
+    """How much there is for `plan` to go over: of a grid's cells those that are filled."""
+    before = store.before(plan) if plan.over == "cells" else None
+    receipt = None if before is None else store.reduced(columns_receipt(before))
+    return plan.total if receipt is None else receipt.units[1]
 
 
 def _how(plan: Plan) -> str:

@@ -13,6 +13,7 @@ Distill 2018.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -32,6 +33,9 @@ from atlas.models.outputs import items
 from atlas.models.prepare import arranged
 from atlas.models.probe import module_by_module
 from atlas.units import Layer
+
+# Forward-mode differentiation loads rules that torch itself still scripts: nothing a user could change.
+warnings.filterwarnings("ignore", message=r"`torch\.jit\.script` is deprecated", category=FutureWarning)
 
 
 @dataclass(frozen=True, eq=False)

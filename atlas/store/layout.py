@@ -94,6 +94,8 @@ class Array:
     """Compressor; the page reads gzip."""
     inner: int | None = None
     """Rows of a chunk, where an object holds several, each of which can be read by itself."""
+    scratch: bool = False
+    """Whether it is for the layer's reduce alone: its objects are dropped when that is done and the layer is whole."""
 
     @property
     def objects(self) -> int:
@@ -161,7 +163,7 @@ def _images(plan: Plan) -> Iterator[Array]:
 def _statistics(plan: Plan) -> Iterator[Array]:
     channels, collection = plan.layer.channels if plan.layer else 0, plan.collection
     shards = len(plan.complete.wanted)
-    yield Array("partial", (shards, channels, FIELDS), 1, "float64", 0, "shard", packed="zstd")
+    yield Array("partial", (shards, channels, FIELDS), 1, "float64", 0, "shard", packed="zstd", scratch=True)
     for name in ("maxima", "attribution"):
         rows = (collection.reference, channels)
         yield Array(name, rows, SAMPLES // collection.step, "float32", nan, "shard", packed="zstd")

@@ -103,6 +103,12 @@ def data_keys(plan: Plan) -> set[str]:
     }
 
 
+def scratch_keys(plan: Plan) -> frozenset[str]:
+    """Keys of the objects that shards write for the reduce of `plan` alone."""
+    group, found = group_key(plan), ((name, array) for name, array in arrays(plan).items() if array.scratch)
+    return frozenset(f"{group}/{name}/{array.object(index)}" for name, array in found for index in range(array.objects))
+
+
 def reduces(plan: Plan) -> bool:
     """Whether a layer's shards are followed by a reduce."""
     return bool(written_by(plan, "reduce"))

@@ -374,7 +374,7 @@ class Store:
     def settled(self, plan: Plan) -> bool:
         """Whether nothing is left for a layer's reduce: its columns are done, and folded where it is whole."""
         single = next(iter(self.backend.list(f"receipts/{_folder(plan)}")), None)
-        return self.columns_done(plan) and not (self.whole(plan) and single)
+        return self.columns_done(plan) and not (self.whole(plan) and (single or next(self._scratch(plan), None)))
 
     def put_columns_receipt(self, plan: Plan, receipt: Receipt) -> None:
         self._put_receipt(schema.columns_receipt(plan), receipt, receipt.plan)
@@ -388,16 +388,29 @@ class Store:
         self._put_receipt(key, receipt, receipt.plan)
 
     def fold(self, plan: Plan) -> bool:
-        """Fold the receipts of a layer all of whose shards are done into its manifest; say whether it was."""
+        """Fold the receipts of a layer all of whose shards are done into its manifest; say whether it was.
+
+        What its shards left for its reduce alone goes, once that is done.
+        """
         if not self.whole(plan):
             return False
         receipts = self.receipts(plan)
         single = list(self.backend.list(f"receipts/{_folder(plan)}"))
         if single:
             self.backend.put(schema.manifest_key(plan), fold(receipts.values()))
-        for key in single:
+        for key in (*single, *(self._scratch(plan) if self.columns_done(plan) else ())):
             self.backend.delete(key)
         return True
+
+    def _scratch(self, plan: Plan) -> Iterator[str]:
+        """Keys of what is there of the arrays that are for the reduce of `plan` alone."""
+        for name, array in layout.arrays(plan).items():
+            if array.scratch:
+                yield from self.backend.list(f"{schema.group_key(plan)}/{name}/c/")
+
+    def spent(self, plan: Plan) -> frozenset[str]:
+        """Keys of what shards wrote and nobody needs any more: it may be gone."""
+        return schema.scratch_keys(plan) if self.columns_done(plan) and self.whole(plan) else frozenset()
 
     def forget(self, plan: Plan, indices: set[int]) -> None:
         """Drop the receipts of the shards `indices` of `plan`, so that the next build makes them again."""

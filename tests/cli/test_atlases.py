@@ -61,6 +61,8 @@ def test_an_atlas_by_one_command(run: Command, folder: Path, tmp_path: Path) -> 
     charted = [row for row in status.out.splitlines() if row.startswith(("layout", "cells", "tiles", "icons"))]
     assert len(charted) == 8
     assert all(row.rstrip().endswith("yes") for row in charted), status.out
+    (icons,) = (row.split() for row in charted if row.startswith("icons") and " all " in row)
+    assert icons[-4:] == [str(grid(store)), str(grid(store)), "0", "yes"], "cells that are filled are counted"
     assert run("verify", store).code == 0
     again = chart(run, store, folder, "--positions", "4", "--map", "strongest=1")
     assert "Atlas of body.1 strongest-1" in again.out

@@ -33,7 +33,7 @@ from pipelines.record import Report
 from pipelines.run import build, describe
 from pipelines.samples import Samples
 from pipelines.work import Job, Supplies
-from tests.builds import atlas_plans, build_in, contents
+from tests.builds import atlas_plans, build_in, contents, copied
 from tests.faults import Fault, FaultyBackend
 from tests.networks import Planted
 
@@ -77,13 +77,6 @@ def whole(model: Model, images: Images) -> MemoryBackend:
     assert report.cells["ok"] > 60
     assert report.cells.keys() == {"ok"}
     return backend
-
-
-def copied(backend: Backend) -> MemoryBackend:
-    made = MemoryBackend()
-    for key in backend.list():
-        made.put(key, backend.get(key) or b"")
-    return made
 
 
 @pytest.fixture(scope="module")

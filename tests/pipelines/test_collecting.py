@@ -20,7 +20,7 @@ from atlas.errors import AtlasError, ImagesError, PlanMismatch
 from atlas.models import Model, load_model
 from atlas.plan import Plan
 from atlas.recipe import Collection
-from atlas.store import Backend, LocalBackend, MemoryBackend, Store, verify
+from atlas.store import Backend, LocalBackend, MemoryBackend, Store, repair, verify
 from atlas.store.text import texts
 from atlas.units import ImageStatus
 from pipelines.collecting import Images
@@ -31,7 +31,7 @@ from pipelines.on_ray import OnRay
 from pipelines.record import Report
 from pipelines.run import build, describe
 from pipelines.work import Job, Supplies
-from tests.builds import build_in, collecting_plans, contents, tiny_plans
+from tests.builds import build_in, collecting_plans, contents, copied, tiny_plans
 from tests.collecting.made import bomb, encoded, pixels
 from tests.faults import Fault, FaultyBackend
 
@@ -276,6 +276,44 @@ def test_without_photographs_only_numbers_are_kept(tiny: Model, images: Images, 
     assert not [key for key in backend.list() if "/picture/" in key or "images/thumb" in key]
     for path in ("layers/second.1/examples/box", "layers/second.1/statistics/example_image", "images/class"):
         assert np.array_equal(store.read(path), Store.open(whole).read(path), equal_nan=True)
+
+
+def sums(backend: Backend) -> list[str]:
+    """What shards left behind for the reduce of a layer alone."""
+    return [key for key in backend.list("layers/") if "/statistics/partial/c/" in key]
+
+
+def test_sums_are_dropped_once_they_are_merged(tiny: Model, images: Images, whole: MemoryBackend) -> None:
+    assert not sums(whole)
+    store = Store.open(whole)
+    assert all(store.settled(plan) for plan in store.plans())
+    assert not verify(store).findings
+
+
+def test_sums_that_an_interrupted_build_left_are_dropped_by_the_next(
+    tiny: Model, images: Images, whole: MemoryBackend
+) -> None:
+    backend = copied(whole)
+    backend.put("layers/head/statistics/partial/c/0/0/0", b"merged long since")
+    store = Store.open(backend)
+    assert [plan.layer_name for plan in store.plans_of("statistics") if not store.settled(plan)] == ["head"]
+    collect_in(backend, tiny, images)
+    assert contents(backend) == contents(whole)
+
+
+@pytest.mark.parametrize("damaged", ["layers/head/statistics/mean/c/0", "receipts/columns/statistics/head.json"])
+def test_where_numbers_are_damaged_and_the_sums_gone_the_layer_is_collected_again(
+    tiny: Model, images: Images, whole: MemoryBackend, damaged: str
+) -> None:
+    backend = copied(whole)
+    backend.put(damaged, b"torn")
+    store = Store.open(backend)
+    found = verify(store)
+    assert damaged in {finding.key for finding in found.damage}
+    assert [shard.layer for shard in repair(store, found.findings)] == ["head"]
+    collect_in(backend, tiny, images)
+    assert contents(backend) == contents(whole)
+    assert not verify(store).findings
 
 
 # -- what goes wrong ---------------------------------------------------------------------------------------------------

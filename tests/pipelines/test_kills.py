@@ -45,6 +45,7 @@ COLLECTING = [
     *(Fault(point, r"layers/.*/statistics/neighbour_unit/c/.*") for point in ("before", "inside")),
     *(Fault(point, r"receipts/relations\.json") for point in ("before", "inside", "after")),
     Fault("after", r"manifests/statistics/.*"),
+    Fault("before", r"delete layers/first\.1/statistics/partial/c/1/.*"),
 ]
 GRID = r"layers/second\.1/atlas/all/10"
 CHARTING = [
