@@ -6,8 +6,9 @@ Rows change one thing of the recipe `quick`. The same units of five layers of tw
 each, and scored by the judge, which no engine trains on: moved, straight on, and as lucent shows them. A row's score is
 the mean of the logarithms of what its pictures reach over what the base's reach, with its standard error. Then the
 step itself is timed with each trick of speed taken away (`steps`), and units that do not fire at the start are rendered
-with more and fewer redirected steps. Finished rows lie in FOLDER/study.jsonl and are not made again; the tables are
-printed as markdown, all figures written to FOLDER/study.json.
+with more and fewer redirected steps. The slow recipes, `fine` and `maco`, are studied likewise, on two units a layer.
+Finished rows lie in FOLDER/study.jsonl and are not made again; the tables are printed as markdown, all figures written
+to FOLDER/study.json.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -65,14 +67,15 @@ class Row:
     name: str
     knobs: dict[str, Any] = field(default_factory=dict)
     engine: dict[str, Any] = field(default_factory=dict)
+    recipe: str = "quick"
 
     @property
     def key(self) -> str:
-        return f"{self.trick}: {self.name}"
+        return f"{self.trick}: {self.name}" if self.recipe == "quick" else f"{self.recipe}, {self.trick}: {self.name}"
 
 
-def several(knob: str, *values: Any) -> list[Row]:
-    return [Row(knob, str(value), {knob: value}) for value in values]
+def several(knob: str, *values: Any, recipe: str = "quick") -> list[Row]:
+    return [Row(knob, str(value), {knob: value}, recipe=recipe) for value in values]
 
 
 ROWS = [
@@ -98,6 +101,25 @@ ROWS = [
     Row("optimizer", "one scale a picture", engine={"Climber": OneScale}),
     Row("gradient", "of the resampling, exact", engine={"resample": exact}),
 ]
+SLOW = {
+    "fine": [
+        Row("base", "fine", recipe="fine"),
+        *several("learning_rate", 0.1, 0.2, 0.3, recipe="fine"),
+        *several("contrast", 0.0, recipe="fine"),
+        *several("decay", 1.0, 1.3, recipe="fine"),
+    ],
+    "maco": [
+        Row("base", "maco", recipe="maco"),
+        *several("steps", 128, recipe="maco"),
+        *several("learning_rate", 0.03, 0.06, 0.2, 0.4, recipe="maco"),
+        *several("beta1", 0.3, 0.9, recipe="maco"),
+        *several("box", (0.25, 0.95), (0.9, 1.0), recipe="maco"),
+        *several("fall", 0.3, recipe="maco"),
+    ],
+}
+"""Rows of recipes whose pictures are large and many steps away, by the recipe."""
+FEW = 2
+"""Units of each layer that they are studied on."""
 
 
 @cache
@@ -118,7 +140,7 @@ def spread(name: str, layer: str, count: int) -> list[int]:
 
 def made(row: Row, name: str, layer: str, units: list[int]) -> dict[str, Any]:
     """The scores of the pictures of `units` that `row` makes, their statuses, and CPU-seconds a picture."""
-    recipe = Recipe.named("quick", **{"variants": ("positive",), **row.knobs})
+    recipe = Recipe.named(row.recipe, **{"variants": ("positive",), **row.knobs})
     with ExitStack() as stack:
         for what, other in row.engine.items():
             stack.enter_context(patch.object(engine, what, other))
@@ -221,11 +243,17 @@ def woken(found: dict[str, Any]) -> list[str]:
     return lines
 
 
-def tables(found: dict[str, Any]) -> Iterable[str]:
-    base = found["base: quick"]
+def table(rows: list[Row], found: dict[str, Any]) -> Iterable[str]:
+    """Rows beside the first of them."""
     yield "| trick | changed to | score, moved | straight on | as lucent shows it | worst | lost | CPU |"
     yield "|-|-|-|-|-|-|-|-|"
-    yield from (line(row, found[row.key], base) for row in ROWS)
+    yield from (line(row, found[row.key], found[rows[0].key]) for row in rows)
+
+
+def tables(found: dict[str, Any]) -> Iterable[str]:
+    yield from table(ROWS, found)
+    for rows in SLOW.values():
+        yield from ["", *table(rows, found)]
     yield from ["", *earlier(found), "", *woken(found), ""]
     yield "| the step, without | " + " | ".join(found["steps"]) + " |"
     yield "|-|" + "-|" * len(found["steps"])
@@ -248,6 +276,8 @@ def main() -> None:
         done.once(row.key, lambda row=row: [made(row, "squeezenet", layer, sleepers[layer]) for layer in SLEEPY])
     for row in ROWS:
         done.once(row.key, lambda row=row: everywhere(row, asked.units))
+    for row in chain(*SLOW.values()):
+        done.once(row.key, lambda row=row: everywhere(row, FEW))
     print("\n".join(tables(done.found)))
     (asked.out / "study.json").write_text(json.dumps({"torch": torch.__version__, **done.found}, indent=1) + "\n")
 
