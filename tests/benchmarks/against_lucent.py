@@ -5,7 +5,9 @@
 Both render the same channels of the same layer of the same trained network at the same size, in turns, with the same
 number of threads. Lucent makes its pictures at 128 and at 512 steps; ours are made at a ladder of steps, and the lowest
 rung counts on which the mean score over the channels is no lower than lucent's both ways the judge looks (`judge`).
-Writes FOLDER/against_lucent.json and FOLDER/against_lucent.jpg, all pictures on one sheet, and prints a table.
+Writes FOLDER/against_lucent.json and FOLDER/against_lucent.jpg, all pictures on one sheet, and prints a table. With
+--device cuda both render there, ours as many side by side as a plan would, and wall seconds count; that has not been
+run yet.
 
 Lucent needs an environment of its own, which may borrow this one's torch:
 
@@ -45,7 +47,6 @@ ROOT = Path(__file__).parents[2]
 TARGETS = (128, 512)
 """Lucent's steps: what it advises for a look, and its default."""
 LADDER = (24, 28, 32, 36, 40, 48, 56, 64, 80, 96, 104, 112, 120, 128)
-WIDTH = WIDTHS["cpu"]
 SIDE = 160
 """Of a picture on the sheet."""
 
@@ -110,9 +111,9 @@ class Lucent:
 
 
 @contextmanager
-def lucent(python: Path, case: Case, threads: int) -> Iterator[Lucent]:
+def lucent(python: Path, case: Case, numerics: Numerics) -> Iterator[Lucent]:
     """Lucent at work on `case` in the environment of `python`."""
-    words = [case.model, case.layer, case.size, case.seen, threads]
+    words = [case.model, case.layer, case.size, case.seen, numerics.threads, numerics.device]
     command = [str(python), "-W", "ignore", "-m", "tests.benchmarks.peer", *map(str, words)]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
@@ -123,21 +124,21 @@ def lucent(python: Path, case: Case, threads: int) -> Iterator[Lucent]:
             run.kill()
 
 
-def compare(case: Case, python: Path, threads: int) -> list[Entry]:
+def compare(case: Case, python: Path, numerics: Numerics) -> list[Entry]:
     """Both engines on `case`, in turns: a batch of channels by lucent, the same by ours."""
-    torch.set_num_threads(threads)
+    torch.set_num_threads(numerics.threads)
     model = load_model(case.model)
-    prepared = prepare(model, case.layer)
-    ours(prepared, case, [0] * WIDTH, 2, threads)
+    prepared = prepare(model, case.layer, device=numerics.device)
+    ours(prepared, case, list(case.units), 2, numerics)
     entries = [Entry("lucent", steps) for steps in TARGETS] + [Entry("atlas", steps) for steps in LADDER]
-    with lucent(python, case, threads) as peer:
-        for first in range(0, len(case.units), WIDTH):
-            some = list(case.units[first : first + WIDTH])
+    with lucent(python, case, numerics) as peer:
+        for first in range(0, len(case.units), numerics.batch):
+            some = list(case.units[first : first + numerics.batch])
             for entry in entries:
                 if entry.engine == "lucent":
                     _take(entry, *theirs(peer, some, entry.steps), share=len(case.units))
                 else:
-                    _take(entry, *ours(prepared, case, some, entry.steps, threads), share=len(case.units))
+                    _take(entry, *ours(prepared, case, some, entry.steps, numerics), share=len(case.units))
                 print(f"{case.model}: {entry.engine} {entry.steps} steps, channels {some}", flush=True)
     for entry in entries:
         _score(entry, model, case)
@@ -163,12 +164,19 @@ def theirs(peer: Lucent, units: list[int], steps: int) -> tuple[Pixels, dict[str
     return np.stack([picture for picture, _ in made]), spent
 
 
-def ours(prepared: Prepared, case: Case, units: list[int], steps: int, threads: int) -> tuple[Pixels, dict[str, float]]:
-    """Our pictures of `units`, side by side, and what they took together."""
+def ours(
+    prepared: Prepared, case: Case, units: list[int], steps: int, numerics: Numerics
+) -> tuple[Pixels, dict[str, float]]:
+    """Our pictures of `units`, side by side, and what they took together.
+
+    Where a batch holds more than there are, it is filled with the same units, and they took their share of it.
+    """
     recipe = Recipe.named("quick", size=case.size, steps=steps, variants=("positive",))
+    times = max(numerics.batch // len(units), 1)
     wall, cpu = time.perf_counter(), time.process_time()
-    made = render_units(prepared, units, recipe, Numerics(batch=WIDTH, threads=threads))
-    return made.pictures[:, 0], {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall}
+    made = render_units(prepared, units * times, recipe, numerics)
+    spent = {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall}
+    return made.pictures[: len(units), 0], {clock: seconds / times for clock, seconds in spent.items()}
 
 
 def reached(entries: list[Entry], steps: int) -> tuple[Entry, Entry | None]:
@@ -234,14 +242,16 @@ def main() -> None:
     parser.add_argument("--peer", type=Path, required=True, help="the python that has lucent")
     parser.add_argument("--out", type=Path, required=True, help="folder for figures and sheets")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu", choices=list(WIDTHS))
     asked = parser.parse_args()
+    numerics = Numerics(batch=WIDTHS[asked.device], threads=asked.threads, device=asked.device)
     asked.out.mkdir(parents=True, exist_ok=True)
     results: list[tuple[Case, list[Entry]]] = []
     for case in [CASES[name] for name in asked.models]:
-        results.append((case, compare(case, asked.peer, asked.threads)))
+        results.append((case, compare(case, asked.peer, numerics)))
         print(table(*results[-1]), flush=True)
         records = [record(*result) for result in results]
-        written = {"torch": torch.__version__, "threads": asked.threads, "cases": records}
+        written = {"torch": torch.__version__, "numerics": numerics.to_dict(), "cases": records}
         (asked.out / "against_lucent.json").write_text(json.dumps(written, indent=1) + "\n")
         sheet(results, asked.out / "against_lucent.jpg")
 

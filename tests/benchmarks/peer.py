@@ -2,7 +2,7 @@
 
     {"unit": 40, "steps": 128, "file": "..."} -> its picture uint8 [h,w,3] in the file; CPU and wall seconds
 
-    python -m tests.benchmarks.peer MODEL LAYER SIZE INPUT THREADS
+    python -m tests.benchmarks.peer MODEL LAYER SIZE INPUT THREADS DEVICE
 
 Runs in an environment of its own (see `against_lucent`), where `lucent` and its old `kornia` do no harm. Lucent is used
 as its README says, with its defaults: Adam(0.05), its standard transforms, one channel at a time. Only what would be
@@ -32,15 +32,15 @@ DEFAULT = 0
 """As INPUT: the network sees what lucent shows it by default."""
 
 
-def main(spec: str, layer: str, size: int, seen: int, threads: int) -> None:
+def main(spec: str, layer: str, size: int, seen: int, threads: int, device: str) -> None:
     """Answer each line of standard input with one on standard output."""
     torch.set_num_threads(threads)
     model = load_model(spec)
-    paint(fresh(model), model, layer, 0, size, seen, steps=2)
+    paint(fresh(model, device), model, layer, 0, size, seen, steps=2)
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:
         asked = json.loads(line)
-        network = fresh(model)
+        network = fresh(model, device)
         wall, cpu = time.perf_counter(), time.process_time()
         picture = paint(network, model, layer, asked["unit"], size, seen, asked["steps"])
         spent = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
@@ -48,9 +48,9 @@ def main(spec: str, layer: str, size: int, seen: int, threads: int) -> None:
         print(json.dumps(spent), flush=True)
 
 
-def fresh(model: Model) -> nn.Module:
+def fresh(model: Model, device: str) -> nn.Module:
     """A network as a user of lucent loads it: no hooks, weights that take gradients."""
-    return copy.deepcopy(model.network).requires_grad_(True)
+    return copy.deepcopy(model.network).requires_grad_(True).to(device)
 
 
 def paint(
@@ -75,4 +75,5 @@ def paint(
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:6]))
+    _, given, place, side, shown, count, where = sys.argv
+    main(given, place, int(side), int(shown), int(count), where)
