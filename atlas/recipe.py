@@ -152,6 +152,8 @@ class Recipe:
             raise UnknownName.among("parameterization", kind, PARAMETERIZATIONS, hint="There are: fourier, maco.")
         if kind != "maco" and (self.spectrum or self.box != (1.0, 1.0)):
             raise AtlasError("recipe: spectrum and box are knobs of maco alone; set parameterization=maco too.")
+        if kind == "maco" and self.contrast:
+            raise AtlasError("recipe: contrast is a knob of fourier alone; maco's spectrum keeps its strength.")
         if self.spectrum and self.spectrum != NATURAL and not re.fullmatch(r"[0-9a-f]{64}", self.spectrum):
             raise AtlasError(f"recipe: spectrum is {NATURAL} or the hash of a measured one, not {self.spectrum}.")
         if not (len(self.box) == 2 and 0 < self.box[0] <= self.box[1] <= 1):

@@ -11,7 +11,7 @@ from atlas.errors import AtlasError
 from atlas.recipe import Numerics
 
 WIDTH = {"cpu": 8, "cuda": 64}
-"""Pictures side by side: a CPU gains little beyond 4 and nothing beyond 8, a GPU wants to be filled."""
+"""Pictures side by side: a CPU gains little beyond 4 and hardly anything beyond 8, a GPU wants to be filled."""
 
 WIDTHS_OF_COLLECTING = {"cpu": 8, "cuda": 256}
 """Crops shown side by side: nothing is kept of them for a backward pass, so that more fit."""

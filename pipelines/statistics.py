@@ -23,17 +23,34 @@ Integers = np.ndarray[Any, np.dtype[np.int32]]
 def reduce(store: Store, plan: Plan) -> LayerDone:
     """Write a layer's statistics from the receipts that are there, then fold a whole layer's."""
     receipts = store.receipts(plan)
-    try:
-        if not store.columns_done(plan):
-            stored = store.write_whole(plan, "reduce", _columns(store, plan, sorted(receipts)))
-            receipt = Receipt(digest_of(receipts.values()), 0, (0, plan.total), tuple(stored))
-            store.put_columns_receipt(plan, receipt)
-    except StoreError:
-        # Another driver's reduce that is done has dropped what this one was reading.
-        if not store.columns_done(plan):
-            raise
+    if not store.columns_done(plan):
+        _merge(store, plan, receipts)
     store.fold(plan)
     return LayerDone(plan, sum(receipt.units[1] - receipt.units[0] for receipt in receipts.values()))
+
+
+def _merge(store: Store, plan: Plan, receipts: dict[int, Receipt]) -> None:
+    """Write what the shards of `receipts` left behind as the layer's columns.
+
+    Raises `StoreError`, and forgets the shards that are to be made again, where that is gone.
+    """
+    columns: dict[str, np.ndarray[Any, Any]] = {}
+    try:
+        if not store.dropped(plan):
+            columns = _columns(store, plan, sorted(receipts))
+    except StoreError:
+        if not store.dropped(plan):
+            raise
+    dropped = store.dropped(plan)  # once more: what went meanwhile may have been read as nothing
+    if not dropped:
+        stored = store.write_whole(plan, "reduce", columns)
+        store.put_columns_receipt(plan, Receipt(digest_of(receipts.values()), 0, (0, plan.total), tuple(stored)))
+    elif not store.columns_done(plan):  # else another driver merged and dropped it
+        store.forget(plan, dropped)
+        raise StoreError(
+            f"{store}: what {len(dropped)} shards of {plan.layer_name} left to be merged is gone, as it is once it was "
+            "merged. Run the same atlas build to collect them anew."
+        )
 
 
 def _columns(store: Store, plan: Plan, shards: list[int]) -> dict[str, np.ndarray[Any, Any]]:

@@ -88,6 +88,7 @@ def test_one_and_one_point_nought_are_the_same_knob() -> None:
         {"variants": ("diverse-0", "diverse-1")},
         {"diversity": -1.0},
         {"contrast": -1.0},
+        {"contrast": 2.0, "parameterization": "maco"},
         {"tries": 0},
         {"tries": 256},
         {"parameterization": "pixels"},

@@ -81,7 +81,7 @@ class Atlas:
     @property
     def approximate(self) -> bool:
         """Whether strengths and labels rest on each sample's strongest classes alone: of more than 2,000 classes."""
-        return bool(self._row["approximate"])
+        return bool(self._row.get("approximate"))
 
     @property
     def grids(self) -> tuple[int, ...]:

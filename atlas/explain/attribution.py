@@ -34,9 +34,6 @@ from atlas.models.prepare import arranged
 from atlas.models.probe import module_by_module
 from atlas.units import Layer
 
-# Forward-mode differentiation loads rules that torch itself still scripts: nothing a user could change.
-warnings.filterwarnings("ignore", message=r"`torch\.jit\.script` is deprecated", category=FutureWarning)
-
 
 @dataclass(frozen=True, eq=False)
 class Attributed:
@@ -126,7 +123,9 @@ def forward_mode(network: nn.Module, layer: Layer, x: Tensor, positions: Tensor)
         )
         return dual
 
-    with torch.no_grad(), forward_ad.dual_level():
+    with torch.no_grad(), forward_ad.dual_level(), warnings.catch_warnings():
+        # Forward mode loads rules that torch itself still scripts: nothing a user could change.
+        warnings.filterwarnings("ignore", message=r"`torch\.jit\.script` is deprecated", category=FutureWarning)
         with adding(network, layer.name, along), plain_kernels():
             logits = _logits(network, x)
         primal, tangent = forward_ad.unpack_dual(logits)  # type: ignore[no-untyped-call]

@@ -64,8 +64,9 @@ class Fourier(nn.Module):
         pixels = torch.fft.irfft2(scaled, s=(self.size, self.size))
         coloured = torch.einsum("rc,nchw->nrhw", self.colours, pixels)
         if self.contrast:
-            strength = coloured.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
-            coloured = coloured * (self.contrast / strength.clamp(min=self.contrast))
+            excess = coloured.square().mean(dim=(1, 2, 3), keepdim=True) / self.contrast**2
+            # At least 1 before the root, whose slope at 0 is infinite: a grey picture would have no gradient.
+            coloured = coloured / excess.clamp(min=1).sqrt()
         return torch.sigmoid(coloured)
 
 

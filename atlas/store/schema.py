@@ -103,10 +103,10 @@ def data_keys(plan: Plan) -> set[str]:
     }
 
 
-def scratch_keys(plan: Plan) -> frozenset[str]:
-    """Keys of the objects that shards write for the reduce of `plan` alone."""
-    group, found = group_key(plan), ((name, array) for name, array in arrays(plan).items() if array.scratch)
-    return frozenset(f"{group}/{name}/{array.object(index)}" for name, array in found for index in range(array.objects))
+def scratch_objects(plan: Plan, index: int) -> list[str]:
+    """Keys of the objects that shard `index` writes for the reduce of `plan` alone."""
+    group = group_key(plan)
+    return [f"{group}/{name}/{array.object(index)}" for name, array in arrays(plan).items() if array.scratch]
 
 
 def reduces(plan: Plan) -> bool:

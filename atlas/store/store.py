@@ -408,9 +408,10 @@ class Store:
             if array.scratch:
                 yield from self.backend.list(f"{schema.group_key(plan)}/{name}/c/")
 
-    def spent(self, plan: Plan) -> frozenset[str]:
-        """Keys of what shards wrote and nobody needs any more: it may be gone."""
-        return schema.scratch_keys(plan) if self.columns_done(plan) and self.whole(plan) else frozenset()
+    def dropped(self, plan: Plan) -> set[int]:
+        """Shards that are done and what they left for the reduce of `plan` alone is gone."""
+        there = set(self._scratch(plan))
+        return {index for index in self.receipts(plan) if not there.issuperset(schema.scratch_objects(plan, index))}
 
     def forget(self, plan: Plan, indices: set[int]) -> None:
         """Drop the receipts of the shards `indices` of `plan`, so that the next build makes them again."""

@@ -70,15 +70,16 @@ def verify(store: Store) -> Verified:
         shards += len(receipts)
         backoffs += sum(bool(receipt.record.get("backoff")) for receipt in receipts.values())
         findings += _damaged_receipts(store, plan)
-        spent = store.spent(plan)
+        columns = Receipt.parse(store.backend.get(schema.columns_receipt(plan))) if schema.reduces(plan) else None
+        # What shards wrote for the reduce alone is dropped once that was done.
+        gone = (
+            {key for index in store.dropped(plan) for key in schema.scratch_objects(plan, index)} if columns else set()
+        )
         for receipt in receipts.values():
-            held = tuple(
-                one for one in receipt.objects if one.key not in spent or store.backend.get(one.key) is not None
-            )
+            held = tuple(one for one in receipt.objects if one.key not in gone)
             findings += _held_against(store, held, plan.shard(receipt.shard))
             claimed |= {stored.key: stored for stored in held}
         if schema.reduces(plan):
-            columns = Receipt.parse(store.backend.get(schema.columns_receipt(plan)))
             claimed |= {stored.key: stored for stored in columns.objects} if columns else {}
             findings += _columns(store, plan, columns)
     for key in (schema.LIST, schema.RELATIONS):
@@ -110,18 +111,13 @@ def repair(store: Store, findings: tuple[Finding, ...]) -> list[Shard]:
     plans, _ = _plans(store)
     for plan in plans:
         mine = {shard.index for shard in damaged if (shard.stage, shard.layer, shard.part) == plan.names}
-        if schema.columns_receipt(plan) in {finding.receipt for finding in damage} and _dropped(store, plan):
-            mine = set(plan.needed)  # what the reduce would read is gone
+        if schema.columns_receipt(plan) in {finding.receipt for finding in damage}:
+            mine |= store.dropped(plan)  # what the reduce would read
             damaged |= {plan.shard(index) for index in mine}
         if mine:
             store.forget(plan, mine)
     store.prepare(plans)
     return sorted(damaged)
-
-
-def _dropped(store: Store, plan: Plan) -> bool:
-    """Whether anything is gone of what shards wrote for the reduce of `plan` alone."""
-    return any(store.backend.range(key, 0, 0) is None for key in schema.scratch_keys(plan))
 
 
 def _made_again(key: str) -> bool:

@@ -21,8 +21,10 @@ from atlas.models import Model, load_model
 from atlas.plan import Plan
 from atlas.recipe import Collection
 from atlas.store import Backend, LocalBackend, MemoryBackend, Store, repair, verify
+from atlas.store.layout import written_by
 from atlas.store.text import texts
 from atlas.units import ImageStatus
+from pipelines import statistics
 from pipelines.collecting import Images
 from pipelines.events import Event, Task
 from pipelines.executors import Executor, InProcess
@@ -314,6 +316,45 @@ def test_where_numbers_are_damaged_and_the_sums_gone_the_layer_is_collected_agai
     collect_in(backend, tiny, images)
     assert contents(backend) == contents(whole)
     assert not verify(store).findings
+
+
+def test_a_reduce_that_read_what_another_driver_dropped_writes_nothing(
+    tiny: Model, images: Images, whole: MemoryBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Zarr reads zeros where an object is gone: nothing may come of them."""
+    backend = MemoryBackend()
+    others, merge = [], statistics._columns
+
+    def overtaken(store: Store, plan: Plan, shards: list[int]) -> dict[str, Any]:
+        if plan.layer_name not in others:
+            others.append(plan.layer_name)
+            statistics.reduce(store, plan)
+            return {name: np.zeros_like(column) for name, column in merge_before(store, plan).items()}
+        return merge(store, plan, shards)
+
+    def merge_before(store: Store, plan: Plan) -> dict[str, Any]:
+        group = f"layers/{plan.layer_name}/statistics"
+        return {name: store.read(f"{group}/{name}") for name in written_by(plan, "reduce")}
+
+    monkeypatch.setattr(statistics, "_columns", overtaken)
+    _, report = collect_in(backend, tiny, images)
+    assert sorted(others) == sorted(LAYERS)
+    assert not report.failed
+    assert contents(backend) == contents(whole)
+
+
+def test_merged_numbers_whose_receipt_is_lost_are_collected_again_by_the_second_build(
+    tiny: Model, images: Images, whole: MemoryBackend
+) -> None:
+    backend = copied(whole)
+    backend.delete("receipts/columns/statistics/head.json")
+    _, report = collect_in(backend, tiny, images)
+    (line,) = report.failed
+    assert "head left to be merged is gone" in line
+    assert "Run the same atlas build" in line
+    _, report = collect_in(backend, tiny, images)
+    assert not report.failed
+    assert contents(backend) == contents(whole)
 
 
 # -- what goes wrong ---------------------------------------------------------------------------------------------------

@@ -69,5 +69,11 @@ def test_at_the_contrast_a_picture_changes_what_it_shows_and_not_how_strongly() 
     assert (gradient * leaf).sum().abs() < 1e-4 * gradient.norm() * leaf.norm()
 
 
-def test_a_leaf_without_chance_is_grey() -> None:
-    assert torch.equal(Fourier(16, 1.0)(torch.zeros(1, 3, 16, 9, 2)), torch.full((1, 3, 16, 16), 0.5))
+@pytest.mark.parametrize("contrast", [0.0, 2.0])
+def test_a_leaf_without_chance_is_grey_and_has_a_way_up(contrast: float) -> None:
+    leaf = torch.zeros(1, 3, 16, 9, 2, requires_grad=True)
+    picture = Fourier(16, 1.0, contrast)(leaf)
+    assert torch.equal(picture, torch.full((1, 3, 16, 16), 0.5))
+    (gradient,) = torch.autograd.grad(picture[..., :8].sum(), leaf)
+    assert gradient.isfinite().all()
+    assert gradient.abs().max() > 0

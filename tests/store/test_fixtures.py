@@ -73,6 +73,8 @@ def test_an_atlas_is_read(version: str) -> None:
     assert shown.cell(first.x, first.y).labels[0].number == label[0, 0]
     assert (first.status, shown.grid(5)[3].status) == ("ok", "unstarted")
     assert len(shown.cells) == (cell >= 0).sum()
+    assert "stage.1#0" in repr(shown)
+    assert not shown.approximate
 
 
 @pytest.mark.parametrize("version", VERSIONS)

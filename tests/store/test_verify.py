@@ -14,6 +14,7 @@ from atlas.plan import Plan
 from atlas.store import MemoryBackend, Receipt, Store, Verified, repair, verify
 from atlas.store.schema import columns_receipt, manifest_key
 from pipelines.columns import reduce
+from tests.collected import collect_into
 from tests.stores import STRANGE, image_object, make_shard, make_store, plan_of
 
 FEATURES = "layers/a/features"
@@ -35,6 +36,18 @@ def copy_of_made() -> Store:
     for key in made().backend.list():
         backend.put(key, made().backend.get(key) or b"")
     return Store.open(backend)
+
+
+def test_sums_that_were_dropped_are_no_damage_whatever_else_is() -> None:
+    """Only the shard that lost something is made again, though the layer is no longer whole then."""
+    store = make_store(MemoryBackend(), layers={"a": 8}, size=16)
+    collect_into(store, images=2200, crops=1, photographs=False)
+    (plan,) = store.plans_of("statistics")
+    assert store.dropped(plan) == {0, 1, 2}
+    assert not verify(store).findings
+    store.backend.put("layers/a/statistics/maxima/c/1/0", b"torn")
+    assert [shard.index for shard in repair(store, verify(store).findings)] == [1]
+    assert {finding.kind for finding in verify(store).findings} == {"unfinished"}
 
 
 def plan_named(store: Store, name: str) -> Plan:
