@@ -1,6 +1,6 @@
 """What rendering costs on the device at hand: measured once, kept in a store, asked by whoever plans.
 
-    (model, plans) -> Calibration -> calibration/DEVICE.json -> the width of new plans, the length of tasks
+    (model, plans) -> Calibration -> calibration/DEVICE[-DTYPE].json -> the width of new plans, the length of tasks
 
 Plans that a store holds already keep the width they were begun with.
 """
@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from atlas.cost import Calibration
-from atlas.plan import FEATURES, Plan
+from atlas.plan import Plan
+from atlas.recipe import Numerics
 from atlas.store import Store
 from atlas.store.schema import CALIBRATIONS
 
@@ -69,25 +70,27 @@ def machine(device: str) -> str:
 
 
 def keep(store: Store, found: Calibration) -> None:
-    """Write a calibration into a store, over an older one of the same kind of device."""
-    store.put_json(_key(found.numerics.device), {"encoding-type": "calibration"} | found.to_dict())
+    """Write a calibration into a store, over an older one of the same kind of device and the same dtype."""
+    store.put_json(_key(found.numerics), {"encoding-type": "calibration"} | found.to_dict())
 
 
-def known(store: Store, device: str) -> Calibration | None:
-    """The calibration that a store holds for a kind of device; None where it holds none, or one that is damaged."""
-    saved = store.get_json(_key(device))
+def known(store: Store, numerics: Numerics) -> Calibration | None:
+    """What a store holds for the device and dtype of `numerics`; None where it holds nothing, or it is damaged."""
+    saved = store.get_json(_key(numerics))
     try:
         return None if saved is None else Calibration.from_dict(saved)
     except (KeyError, TypeError, AttributeError):
         return None
 
 
-def width_in(store: Store, device: str) -> int | None:
-    """The width of new plans in a store: that of its others, or the calibrated one; None where there is neither."""
-    begun = [plan.numerics.batch for plan in store.plans_of(FEATURES.name) if plan.numerics.device == device]
-    found = known(store, device)
-    return begun[0] if begun else found.numerics.batch if found else None
+def width_in(store: Store, numerics: Numerics, stage: str) -> int | None:
+    """The width of a stage's new plans in a store: that of its others, or the calibrated one; None without either."""
+    begun = [plan.numerics for plan in store.plans_of(stage)]
+    alike = [each.batch for each in begun if (each.device, each.dtype) == (numerics.device, numerics.dtype)]
+    found = known(store, numerics)
+    return alike[0] if alike else found.numerics.batch if found else None
 
 
-def _key(device: str) -> str:
-    return f"{CALIBRATIONS}{device}.json"
+def _key(numerics: Numerics) -> str:
+    dtype = "" if numerics.dtype == "float32" else f"-{numerics.dtype}"
+    return f"{CALIBRATIONS}{numerics.device}{dtype}.json"

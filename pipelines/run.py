@@ -96,7 +96,7 @@ class _Driver:
 
     def __init__(self, store: Store, plans: Sequence[Plan], *, partial: bool, workers: int) -> None:
         self._store, self._partial, self._workers = store, partial, workers
-        self._calibration = calibration.known(store, plans[0].numerics.device) if plans else None
+        self._calibration = calibration.known(store, plans[0].numerics) if plans else None
         self._plans = {plan.names: plan for plan in plans}
         self._left = {key: set(store.todo(plan)) for key, plan in self._plans.items()}
         self._waiting = set(self._plans)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from atlas.errors import AtlasError, ImagesError, NotAStore
-from atlas.plan import Plan
+from atlas.plan import FEATURES, ICONS, Plan
 from atlas.recipe import Collection, LayoutRecipe, Numerics, Recipe
 from atlas.store import Store
 
@@ -213,16 +213,16 @@ def plans(
     if not names:
         raise AtlasError("--layers names no layer: give auto, all, names or globs, or leave it out.")
     found, units = features.wanted(model, names)
-    numerics = computing.numerics()
-    width = None if computing.batch else _width_in(store, numerics.device)
-    return features.plan(model.identity, found, chosen, replace(numerics, batch=width or numerics.batch), units)
+    return features.plan(model.identity, found, chosen, _numerics_in(store, computing, FEATURES.name), units)
 
 
-def _width_in(store: Path | None, device: str) -> int | None:
+def _numerics_in(store: Path | None, computing: Computing, stage: str) -> Numerics:
+    """How pictures are computed, as wide as in `store` already, or as was calibrated for it, unless a width is said."""
     from pipelines.calibration import width_in
 
-    opened = _opened(store)
-    return None if opened is None else width_in(opened, device)
+    numerics, opened = computing.numerics(), _opened(store)
+    width = None if computing.batch or opened is None else width_in(opened, numerics, stage)
+    return replace(numerics, batch=width or numerics.batch)
 
 
 def calibration(store: Path | None, plans: list[Plan]) -> Calibration | None:
@@ -230,7 +230,7 @@ def calibration(store: Path | None, plans: list[Plan]) -> Calibration | None:
     from pipelines.calibration import known
 
     opened = _opened(store)
-    return None if opened is None else known(opened, plans[0].numerics.device)
+    return None if opened is None else known(opened, plans[0].numerics)
 
 
 def _opened(store: Path | None) -> Store | None:
@@ -324,7 +324,7 @@ def charting(
         return []
     found = model.select(split(asked.layers))
     changes = [*(asked.settings or []), *(["variants=positive"] if asked.recipe != "cell" else [])]
-    numerics = computing.numerics()
+    numerics = _numerics_in(store, computing, ICONS.name)
     return atlases.plans(
         model.identity,
         found,

@@ -2,12 +2,12 @@
 
     python -m tests.benchmarks.against_lucent --peer PEER/bin/python --out FOLDER [squeezenet efficientnet-lite0]
 
-Both render the same channels of the same layer of the same trained network at the same size, in turns, with the same
-number of threads. Lucent makes its pictures at 128 and at 512 steps; ours are made at a ladder of steps, and the lowest
-rung counts on which the mean score over the channels is no lower than lucent's both ways the judge looks (`judge`).
-Writes FOLDER/against_lucent.json and FOLDER/against_lucent.jpg, all pictures on one sheet, and prints a table. With
---device cuda both render there, ours as many side by side as a plan would, and wall seconds count; that has not been
-run yet.
+Both render the same channels of the same layer of the same trained network at the same size, in turns (each round some
+channels by lucent at both its steps, and all by ours at every rung), with the same number of threads. Lucent makes its
+pictures at 128 and at 512 steps; ours are made at a ladder of steps, and the lowest rung counts on which the mean score
+over the channels is no lower than lucent's both ways the judge looks (`judge`). Writes FOLDER/against_lucent.json and
+FOLDER/against_lucent.jpg, all pictures on one sheet, and prints a table. With --device cuda both render there, ours as
+many side by side as a plan would, and wall seconds count; that has not been run yet.
 
 Lucent needs an environment of its own, which may borrow this one's torch:
 
@@ -36,7 +36,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from atlas.models import Model, Prepared, load_model, prepare
-from atlas.recipe import Numerics, Recipe
+from atlas.recipe import DTYPES, Numerics, Recipe
 from atlas.rendering import render_units
 from pipelines.numerics import WIDTH as WIDTHS
 from tests.benchmarks.judge import judge
@@ -47,6 +47,7 @@ ROOT = Path(__file__).parents[2]
 TARGETS = (128, 512)
 """Lucent's steps: what it advises for a look, and its default."""
 LADDER = (24, 28, 32, 36, 40, 48, 56, 64, 80, 96, 104, 112, 120, 128)
+ROUNDS = 4
 SIDE = 160
 """Of a picture on the sheet."""
 
@@ -116,6 +117,8 @@ def lucent(python: Path, case: Case, numerics: Numerics) -> Iterator[Lucent]:
     words = [case.model, case.layer, case.size, case.seen, numerics.threads, numerics.device]
     command = [str(python), "-W", "ignore", "-m", "tests.benchmarks.peer", *map(str, words)]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    if numerics.device == "cpu":
+        environment["CUDA_VISIBLE_DEVICES"] = ""  # lucent takes what it sees
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with tempfile.TemporaryDirectory() as folder, subprocess.Popen(command, env=environment, cwd=ROOT, **pipes) as run:
         try:
@@ -125,28 +128,29 @@ def lucent(python: Path, case: Case, numerics: Numerics) -> Iterator[Lucent]:
 
 
 def compare(case: Case, python: Path, numerics: Numerics) -> list[Entry]:
-    """Both engines on `case`, in turns: a batch of channels by lucent, the same by ours."""
+    """Both engines on `case`, in turns: some channels by lucent, all by ours, as often as lucent has rounds."""
     torch.set_num_threads(numerics.threads)
     model = load_model(case.model)
     prepared = prepare(model, case.layer, device=numerics.device)
-    ours(prepared, case, list(case.units), 2, numerics)
+    ours(prepared, case, 2, numerics)
     entries = [Entry("lucent", steps) for steps in TARGETS] + [Entry("atlas", steps) for steps in LADDER]
     with lucent(python, case, numerics) as peer:
-        for first in range(0, len(case.units), numerics.batch):
-            some = list(case.units[first : first + numerics.batch])
+        for some in np.array_split(case.units, ROUNDS):
             for entry in entries:
                 if entry.engine == "lucent":
-                    _take(entry, *theirs(peer, some, entry.steps), share=len(case.units))
+                    pictures, spent = theirs(peer, some.tolist(), entry.steps)
+                    entry.pictures = np.concatenate([entry.pictures.reshape(-1, *pictures.shape[1:]), pictures])
+                    _book(entry, spent, share=len(case.units))
                 else:
-                    _take(entry, *ours(prepared, case, some, entry.steps, numerics), share=len(case.units))
-                print(f"{case.model}: {entry.engine} {entry.steps} steps, channels {some}", flush=True)
+                    entry.pictures, spent = ours(prepared, case, entry.steps, numerics)
+                    _book(entry, spent, share=len(case.units) * ROUNDS)
+                print(f"{case.model}: {entry.engine} {entry.steps} steps, round of {some.tolist()}", flush=True)
     for entry in entries:
         _score(entry, model, case)
     return entries
 
 
-def _take(entry: Entry, pictures: Pixels, spent: dict[str, float], *, share: int) -> None:
-    entry.pictures = np.concatenate([entry.pictures.reshape(-1, *pictures.shape[1:]), pictures])
+def _book(entry: Entry, spent: dict[str, float], *, share: int) -> None:
     entry.cpu += spent["cpu"] / share
     entry.wall += spent["wall"] / share
 
@@ -164,14 +168,13 @@ def theirs(peer: Lucent, units: list[int], steps: int) -> tuple[Pixels, dict[str
     return np.stack([picture for picture, _ in made]), spent
 
 
-def ours(
-    prepared: Prepared, case: Case, units: list[int], steps: int, numerics: Numerics
-) -> tuple[Pixels, dict[str, float]]:
-    """Our pictures of `units`, side by side, and what they took together.
+def ours(prepared: Prepared, case: Case, steps: int, numerics: Numerics) -> tuple[Pixels, dict[str, float]]:
+    """Our pictures of all channels, side by side, and what they took together.
 
-    Where a batch holds more than there are, it is filled with the same units, and they took their share of it.
+    Where a batch holds more than there are, it is filled with the same ones, and they took their share of it.
     """
     recipe = Recipe.named("quick", size=case.size, steps=steps, variants=("positive",))
+    units = list(case.units)
     times = max(numerics.batch // len(units), 1)
     wall, cpu = time.perf_counter(), time.process_time()
     made = render_units(prepared, units * times, recipe, numerics)
@@ -200,8 +203,14 @@ def table(case: Case, entries: list[Entry]) -> str:
             lines.append(f"lucent's score at {steps} steps: not reached")
         else:
             ratios = f"{target.cpu / our.cpu:.1f}x by CPU-seconds, {target.wall / our.wall:.1f}x by wall"
-            lines.append(f"lucent's score at {steps} steps: reached in {our.steps}; {ratios}")
+            lines.append(f"lucent's score at {steps} steps: reached in {our.steps}; {ratios}; {beside(target, our)}")
     return "\n".join(lines)
+
+
+def beside(target: Entry, our: Entry) -> str:
+    """How single channels stand beside lucent's."""
+    shares = np.array(our.scores) / np.array(target.scores)
+    return f"a channel's score is {shares.min():.2f} to {shares.max():.2f} of lucent's"
 
 
 def sheet(results: list[tuple[Case, list[Entry]]], file: Path) -> None:
@@ -243,8 +252,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for figures and sheets")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu", choices=list(WIDTHS))
+    parser.add_argument("--dtype", default="float32", choices=DTYPES, help="ours; lucent has no choice")
     asked = parser.parse_args()
-    numerics = Numerics(batch=WIDTHS[asked.device], threads=asked.threads, device=asked.device)
+    numerics = Numerics(WIDTHS[asked.device], asked.threads, asked.device, dtype=asked.dtype)
     asked.out.mkdir(parents=True, exist_ok=True)
     results: list[tuple[Case, list[Entry]]] = []
     for case in [CASES[name] for name in asked.models]:

@@ -78,6 +78,12 @@ def test_only_pictures_of_cells_are_made_in_bfloat16(run: Command, folder: Path,
     assert {dtype for stage, dtype in dtypes.items() if stage != "icons"} == {"float32"}
 
 
+def test_an_atlas_goes_on_as_wide_as_it_was_begun(run: Command, folder: Path, tmp_path: Path) -> None:
+    assert chart(run, tmp_path / "s.atlas", folder, "--batch", "4", "--atlas-set", "steps=2").code == 0
+    ran = chart(run, tmp_path / "s.atlas", folder, "--atlas-set", "steps=2")
+    assert ran.code == 0, ran.err
+
+
 def test_a_plan_says_what_it_will_do(run: Command, folder: Path, tmp_path: Path) -> None:
     atlas = ("--images", folder, "--atlas", "body.1", "--grids", "5,10", "--positions", "4", "--crops", "2")
     ran = run("plan", PLANTED, "--layers", "body.1", *atlas)

@@ -79,15 +79,17 @@ def test_it_is_kept_and_known_again(model: Model, tmp_path: Path) -> None:
     assert heard == [1, 2]
     assert set(found.costs) == {"first.1", "head"}
     store = Store.create(tmp_path / "store", model.identity, {})
-    assert calibration.known(store, "cpu") is None
-    assert calibration.width_in(store, "cpu") is None
+    here = numerics_for("cpu")
+    assert calibration.known(store, here) is None
+    assert calibration.width_in(store, here, "features") is None
     calibration.keep(store, found)
-    assert calibration.known(store, "cpu") == found
-    assert calibration.width_in(store, "cpu") == 2
+    assert calibration.known(store, here) == found
+    assert calibration.width_in(store, here, "features") == calibration.width_in(store, here, "icons") == 2
+    assert calibration.width_in(store, numerics_for("cpu", dtype="bfloat16"), "features") is None
     store.prepare(plans_of(model.identity, [model.layer("head")], RECIPE, numerics_for("cpu", 4), {}))
-    assert calibration.width_in(store, "cpu") == 4, "what is there already says more"
+    assert calibration.width_in(store, here, "features") == 4, "what is there already says more"
     store.put_json("calibration/cpu.json", {"costs": 3})
-    assert calibration.known(store, "cpu") is None
+    assert calibration.known(store, here) is None
 
 
 def test_only_plans_of_the_same_kind_are_priced(model: Model) -> None:
