@@ -72,7 +72,7 @@ class Recipe:
     """Smallest and largest scale under the transforms."""
     turn: float = 5.0
     """Largest rotation under the transforms, in degrees."""
-    redirected: int = 8
+    redirected: int = 16
     """First steps in which a rectifier that blocks every gradient lets it pass (Lucid's redirected ReLU)."""
     draws: int = 8
     """Held-out transform draws behind each number of a picture."""

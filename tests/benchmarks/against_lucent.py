@@ -47,7 +47,7 @@ ROOT = Path(__file__).parents[2]
 TARGETS = (128, 512)
 """Lucent's steps: what it advises for a look, and its default."""
 LADDER = (24, 28, 32, 36, 40, 48, 56, 64, 80, 96, 104, 112, 120, 128)
-ROUNDS = 4
+ROUNDS = 2
 SIDE = 160
 """Of a picture on the sheet."""
 
