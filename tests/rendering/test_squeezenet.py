@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -44,6 +46,23 @@ def test_pictures_are_never_grey_nor_burnt_nor_alike(rendered: Rendered) -> None
     assert (clipped.mean(axis=(2, 3)) < 0.05).all()
     alike = np.corrcoef(pictures.reshape(8, -1)) - np.eye(8)
     assert alike.max() < 0.5
+
+
+def test_units_that_look_for_contrast_do_not_turn_their_pictures_black_and_white(squeezenet: Model) -> None:
+    """Without a limit a tenth and more of the values of each of these ends at 0 or 255."""
+    early, units = prepare(squeezenet, "features.4"), [30, 41, 113, 9]
+    for contrast, most in ((RECIPE.contrast, 0.05), (0.0, 1.0)):
+        recipe = replace(RECIPE, variants=("positive",), contrast=contrast)
+        made = render_units(early, units, recipe, Numerics()).pictures
+        burnt = ((made == 0) | (made == 255)).mean(axis=(1, 2, 3, 4))
+        assert (burnt < most).all()
+        assert (burnt < 0.1).all() == bool(contrast)
+
+
+def test_a_unit_that_wakes_late_has_a_picture(squeezenet: Model) -> None:
+    """Of all 2,560 fire channels this one needs the most redirected steps: nine."""
+    found = render_units(prepare(squeezenet, "features.3"), [38], RECIPE, Numerics())
+    assert not found.status.any()
 
 
 def test_anyone_can_recompute_a_score_from_the_stored_picture(
