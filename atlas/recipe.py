@@ -36,6 +36,11 @@ NATURAL = "natural"
 
 LEAST = {"size": 16, "steps": 1, "draws": 1, "level": 1, "redirected": 0, "rise": 0, "tries": 1}
 """The least that a knob of a recipe may be."""
+NOT_NEGATIVE = (
+    *("learning_rate", "beta1", "beta2", "decay", "deviation", "jitter", "turn"),
+    *("diversity", "power", "contrast"),
+)
+"""Knobs that are numbers from 0 up."""
 
 
 @dataclass(frozen=True)
@@ -111,18 +116,7 @@ class Recipe:
         self._check_parameterization()
 
     def _check_numbers(self) -> None:
-        for name in (
-            "learning_rate",
-            "beta1",
-            "beta2",
-            "decay",
-            "deviation",
-            "jitter",
-            "turn",
-            "diversity",
-            "power",
-            "contrast",
-        ):
+        for name in NOT_NEGATIVE:
             if not 0 <= getattr(self, name) < math.inf:
                 raise AtlasError(f"recipe: {name} must be a number from 0 up, not {getattr(self, name)}.")
         for name, least in LEAST.items():
