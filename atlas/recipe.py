@@ -243,13 +243,14 @@ STANDARD = Recipe(rise=8, fall=0.3, contrast=2.0)
 PRESETS = {
     "quick": replace(STANDARD, name="quick", size=128, steps=48),
     "standard": STANDARD,
-    "fine": replace(STANDARD, name="fine", size=224, steps=256, learning_rate=0.15),
+    "fine": replace(STANDARD, name="fine", size=224, steps=256),
     "maco": Recipe(
         name="maco",
         size=224,
         steps=256,
         learning_rate=0.1,
         beta1=0.5,
+        fall=0.3,
         redirected=32,
         parameterization="maco",
         box=(0.5, 0.95),
