@@ -147,7 +147,7 @@ class Recipe:
         if kind != "maco" and (self.spectrum or self.box != (1.0, 1.0)):
             raise AtlasError("recipe: spectrum and box are knobs of maco alone; set parameterization=maco too.")
         if kind == "maco" and self.contrast:
-            raise AtlasError("recipe: contrast is a knob of fourier alone; maco's spectrum keeps its strength.")
+            raise AtlasError("recipe: contrast is a knob of fourier alone: take the recipe maco, or set contrast=0.")
         if self.spectrum and self.spectrum != NATURAL and not re.fullmatch(r"[0-9a-f]{64}", self.spectrum):
             raise AtlasError(f"recipe: spectrum is {NATURAL} or the hash of a measured one, not {self.spectrum}.")
         if not (len(self.box) == 2 and 0 < self.box[0] <= self.box[1] <= 1):
@@ -239,9 +239,9 @@ def _read(recipe: type[Any], option: str, knob: str, text: str) -> Any:
         raise AtlasError(f"{option} {knob}={text}: {knob} is {form}.") from None
 
 
-STANDARD = Recipe(rise=8, fall=0.3, contrast=2.0)
+STANDARD = Recipe(rise=8, fall=0.3, contrast=1.5)
 PRESETS = {
-    "quick": replace(STANDARD, name="quick", size=128, steps=48),
+    "quick": replace(STANDARD, name="quick", size=128, steps=48, contrast=2.0),
     "standard": STANDARD,
     "fine": replace(STANDARD, name="fine", size=224, steps=256),
     "maco": Recipe(

@@ -173,7 +173,6 @@ class Answers:
     def _read(self, path: str, stage: str, rows: slice | None = None) -> Values:
         layer = self._layer
         if not (layer.stage(stage) or {}).get("written"):
-            spec = layer.catalogue.model["spec"]
-            build = f"atlas build {spec} --layers '{layer.name}' --images ..."
+            build = layer.catalogue.command(f"--layers '{layer.name}' --images ...")
             raise UnknownName(f"{layer.name} has no {stage} yet. Collect them: {build}")
         return layer.catalogue.store.read(f"{layer_key(layer.layer)}/{path}", rows)

@@ -10,6 +10,7 @@ Reading needs neither torch nor ray. Nothing is loaded before it is asked for.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -171,6 +172,10 @@ class Catalogue:
 
     def __contains__(self, name: str) -> bool:
         return name in self.layers
+
+    def command(self, options: str) -> str:
+        """What adds to this store what is missing."""
+        return f"atlas build {self.model['spec']} {options} --store {shlex.quote(str(self.store))}"
 
     def __repr__(self) -> str:
         units = sum(layer.done for layer in self)

@@ -208,10 +208,10 @@ class LayerView:
             return UnknownName.among("map", name, self.maps, hint=hint)
         others = [view.name for view in self.catalogue if view.maps]
         there = f" {', '.join(others)} {'have' if len(others) > 1 else 'has'} one." if others else ""
-        build = f"atlas build {self.catalogue.model['spec']} --images ... --atlas '{self.name}'"
+        build = self.catalogue.command(f"--images ... --atlas '{self.name}'")
         return UnknownName(f"{self.name} has no activation atlas.{there} Make one: {build}")
 
     def _unpictured(self, what: str) -> UnknownName:
         """Of a layer that images were shown to and nothing was rendered of."""
-        spec = self.catalogue.model["spec"]
-        return UnknownName(f"{self.name} has {what} yet. Build them: atlas build {spec} --layers '{self.name}'")
+        build = self.catalogue.command(f"--layers '{self.name}'")
+        return UnknownName(f"{self.name} has {what} yet. Build them: {build}")

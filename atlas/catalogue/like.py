@@ -57,8 +57,8 @@ class Likeness:
         self._catalogue = catalogue
         self._layers = [view for view in catalogue if view.answers.there]
         if not self._layers:
-            spec = catalogue.model["spec"]
-            raise UnknownName(f"{catalogue.store} has no statistics yet. Collect them: atlas build {spec} --images ...")
+            build = catalogue.command("--images ...")
+            raise UnknownName(f"{catalogue.store} has no statistics yet. Collect them: {build}")
         self._numbers = {view.name: number for number, view in enumerate(self._layers)}
         self._firsts = np.cumsum([0, *(view.channels for view in self._layers)])
         reference = catalogue.door["images"]["reference"]

@@ -136,8 +136,8 @@ class UnitView:
     def _absent(self, variant: str) -> UnknownName | StoreError:
         """Why there is no picture. The receipts are asked here, where something is missing, and never before."""
         if not self.layer._rendered(self.index):
-            model = self.layer.catalogue.model["spec"]
-            return UnknownName(f"{self} has no {variant} picture yet. Build it: atlas build {model} --layers '{self}'")
+            build = self.layer.catalogue.command(f"--layers '{self}'")
+            return UnknownName(f"{self} has no {variant} picture yet. Build it: {build}")
         return StoreError(
             f"{self} is rendered, but the numbers of {self.layer.name} were not written when it was opened: its build "
             f"was still going on, or failed. Open it again, or see: atlas status {self.layer.catalogue.store}"

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 LAYERS_HELP = (
     "Layers to take: auto (block outputs), all, names or globs, with units where wanted: "
-    "features.11 or 'features.*' or features.11:0-63. Repeat it or separate by commas."
+    "features.11 or 'features.*' or features.11:0-63, of which whole shards of 32 are made. Repeat it or separate by "
+    "commas."
 )
 
 ModelSpec = Annotated[

@@ -113,7 +113,10 @@ def verify(
     elif found.damage:
         raise StoreError(f"{store} is damaged. atlas verify --repair {store} lets the next build make it again.")
     if found.strange:
-        raise StoreError(f"{store}: {len(found.strange)} files in it are none of ours. Take them out yourself.")
+        raise StoreError(
+            f"{store}: {len(found.strange)} files in it are of no plan there is. If a plan was lost, "
+            "the atlas build that made it brings it back; what is none of ours take out yourself."
+        )
 
 
 def serve(

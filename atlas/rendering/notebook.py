@@ -13,7 +13,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from atlas.errors import UnknownName
@@ -30,13 +29,15 @@ def render(
     recipe: str | Recipe = "standard",
     *,
     spectrum: Spectrum | None = None,
+    threads: int = 1,
     **changes: Any,
 ) -> NDArray[np.uint8]:
     """The pictures of `units`, uint8 [u,v,h,w,3]: in the order given, in the recipe's variants.
 
     `model` is a loaded model or a spec such as `torchvision:resnet50`; a unit reads `features.11:300`. `changes` are
     knobs of the recipe: `render(model, units, "quick", size=160)`; `spectrum` is one that was measured on images, for
-    the recipe `maco`. A unit that gives no picture is plain grey.
+    the recipe `maco`. More `threads` are quicker on a machine that does nothing else, and many times slower on one
+    that does; the pictures are the same. A unit that gives no picture is plain grey.
     Raises `UnknownName` for a layer, unit, recipe or knob that does not exist.
     """
     model = load_model(model) if isinstance(model, str) else model
@@ -47,17 +48,19 @@ def render(
     pictures = np.empty((len(asked), len(knobs.variants), knobs.size, knobs.size, 3), np.uint8)
     for name in dict.fromkeys(unit.layer for unit in asked):
         rows = [row for row, unit in enumerate(asked) if unit.layer == name]
-        pictures[rows] = _layer(model, name, [asked[row].index for row in rows], knobs, spectrum)
+        pictures[rows] = _layer(model, name, [asked[row].index for row in rows], knobs, threads, spectrum)
     return pictures
 
 
-def _layer(model: Model, name: str, indices: list[int], recipe: Recipe, spectrum: Spectrum | None) -> NDArray[np.uint8]:
+def _layer(
+    model: Model, name: str, indices: list[int], recipe: Recipe, threads: int, spectrum: Spectrum | None
+) -> NDArray[np.uint8]:
     layer = model.layer(name)
     beyond = [index for index in indices if index >= layer.channels]
     if beyond:
         raise UnknownName(f"There is no unit {name}:{beyond[0]}: the layer has units 0 to {layer.channels - 1}.")
-    numerics = Numerics(threads=torch.get_num_threads())
-    return render_units(prepare(model, layer), indices, recipe, numerics, spectrum).pictures
+    prepared = prepare(model, layer)
+    return render_units(prepared, indices, recipe, Numerics(threads=threads), spectrum).pictures
 
 
 def _listed(units: str | Unit | Iterable[str | Unit]) -> list[str | Unit]:

@@ -49,7 +49,7 @@ def test_verify_a_whole_store_and_a_damaged_one(run: Command, store: Path) -> No
     for again in (run("verify", store), run("verify", "--repair", store)):
         assert again.code == 1
         assert "0 damaged" in again.out
-        assert "1 files in it are none of ours" in again.err
+        assert "1 files in it are of no plan" in again.err
 
 
 @pytest.mark.parametrize("command", ["status", "verify", "serve"])
