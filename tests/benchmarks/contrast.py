@@ -19,6 +19,7 @@ from PIL import Image
 from atlas.recipe import Numerics, Recipe
 from atlas.rendering import render_units
 from atlas.rendering.host import computing
+from atlas.store import as_stored
 from tests.benchmarks.judge import judge
 from tests.benchmarks.study import cut, network, spread
 
@@ -30,12 +31,13 @@ UNITS = 5
 
 
 def burnt(layer: str, contrast: float) -> str:
-    """Shares of values and pixels at 0 or 255 in the pictures of all units of a layer of SqueezeNet."""
-    prepared = cut("squeezenet", layer)
-    found = render_units(prepared, range(prepared.layer.channels), Recipe.named("quick", contrast=contrast), Numerics())
+    """Shares of values and pixels at 0 or 255 in the pictures, as stored, of all units of a layer of SqueezeNet."""
+    prepared, recipe = cut("squeezenet", layer), Recipe.named("quick", contrast=contrast)
+    found = render_units(prepared, range(prepared.layer.channels), recipe, Numerics())
+    pictures = as_stored(found.pictures, recipe.level)
     rows = []
     for variant in range(2):
-        ends = found.pictures[found.status[:, variant] == 0, variant]
+        ends = pictures[found.status[:, variant] == 0, variant]
         ends = (ends == 0) | (ends == 255)
         pixels = ends.any(-1).mean((1, 2))
         most = ends.mean((1, 2, 3)).max()
@@ -61,7 +63,7 @@ def deep(name: str, layer: str) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8
 
 def main(place: Path) -> None:
     torch.set_num_threads(1)
-    Image.fromarray(np.concatenate([deep(*case) for case in DEEP], 1)).save(place, quality=88)
+    Image.fromarray(np.concatenate([deep(*case) for case in DEEP], 1)).save(place, quality=80)
     for layer in EARLY:
         for contrast in (0.0, Recipe.named("quick").contrast):
             print(f"{layer}, contrast {contrast:g}: {burnt(layer, contrast)}", flush=True)
