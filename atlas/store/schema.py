@@ -167,6 +167,8 @@ def metadata(plans: Sequence[Plan]) -> dict[str, bytes]:
 def _attributes(plan: Plan) -> dict[str, Any]:
     """What a stage's group says of itself."""
     common = {"encoding-type": plan.stage, "encoding-version": VERSION}
+    if scratch := [name for name, array in arrays(plan).items() if array.scratch]:
+        common["scratch"] = f"{', '.join(scratch)}: dropped once the layer is whole and merged; then it reads as 0"
     made = {"recipe": plan.recipe.to_dict(), "numerics": plan.numerics.to_dict(), "plan": plan.id}
     match plan.stage:
         case FEATURES.name:

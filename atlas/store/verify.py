@@ -72,9 +72,8 @@ def verify(store: Store) -> Verified:
         findings += _damaged_receipts(store, plan)
         columns = Receipt.parse(store.backend.get(schema.columns_receipt(plan))) if schema.reduces(plan) else None
         # What shards wrote for the reduce alone is dropped once that was done.
-        gone = (
-            {key for index in store.dropped(plan) for key in schema.scratch_objects(plan, index)} if columns else set()
-        )
+        dropped = store.dropped(plan) if columns else set()
+        gone = {key for index in dropped for key in schema.scratch_objects(plan, index)}
         for receipt in receipts.values():
             held = tuple(one for one in receipt.objects if one.key not in gone)
             findings += _held_against(store, held, plan.shard(receipt.shard))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import zarr
 from PIL import Image
 
 import atlas
@@ -21,6 +22,7 @@ from atlas.models import Model, load_model
 from atlas.plan import Plan
 from atlas.recipe import Collection
 from atlas.store import Backend, LocalBackend, MemoryBackend, Store, repair, verify
+from atlas.store.bridge import ZarrStore
 from atlas.store.layout import written_by
 from atlas.store.text import texts
 from atlas.units import ImageStatus
@@ -289,6 +291,10 @@ def test_sums_are_dropped_once_they_are_merged(tiny: Model, images: Images, whol
     assert not sums(whole)
     store = Store.open(whole)
     assert all(store.settled(plan) for plan in store.plans())
+    told = zarr.open_group(ZarrStore(whole), mode="r", use_consolidated=False)["layers/head/statistics"].attrs[
+        "scratch"
+    ]
+    assert str(told).startswith("partial: dropped"), "who reads zeros there is told why"
     assert not verify(store).findings
 
 
