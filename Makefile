@@ -1,23 +1,29 @@
 # Everything on a fresh machine with Python 3.11 or newer:  make demo   make test
 PYTHON ?= python3
 BROWSER ?= 1
+WORKERS ?= auto
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 APP := $(wildcard atlas/viewer/src/* atlas/viewer/*.json atlas/viewer/*.ts atlas/viewer/index.html)
-MARKS := not slow$(if $(filter 0,$(BROWSER)), and not browser)
+# A file's tests share what they made: they stay in one process. Four processes are enough for any machine's memory.
+PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist loadfile
+MARKS := not slow and not full$(if $(filter 0,$(BROWSER)), and not browser)
 
-.PHONY: demo test slow lint format viewer clean
+.PHONY: demo test slow full lint format viewer clean
 
 demo: $(READY)  ## render 192 channels of a trained network and say where to look
 	$(BIN)/atlas demo --no-serve
 
 test: $(READY) lint  ## lint, types and every test that takes less than twenty seconds
-	$(BIN)/python -m pytest -m "$(MARKS)"
+	$(PYTEST) -m "$(MARKS)"
 	@if [ "$(BROWSER)" = 0 ]; then echo "BROWSER=0: the tests of the page in Chromium were left out."; fi
 
 slow: $(READY)  ## the tests that take longer
-	$(BIN)/python -m pytest -m slow
+	$(PYTEST) -m "slow and not full"
+
+full: $(READY) lint  ## every test there is: hours
+	$(PYTEST)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -19,12 +19,13 @@ from atlas.catalogue import Catalogue, open
 from atlas.errors import AtlasError
 from atlas.recipe import Numerics, Recipe
 from atlas.units import Layer, Unit
+from atlas.version import VERSION
 
 if TYPE_CHECKING:
     from atlas.models import load_model
     from atlas.rendering import render
 
-__version__ = "0.1.0"
+__version__ = VERSION
 __all__ = ["AtlasError", "Catalogue", "Layer", "Numerics", "Recipe", "Unit", "load_model", "open", "render"]
 
 _LATER = {"load_model": "atlas.models", "render": "atlas.rendering"}
@@ -39,3 +40,7 @@ def __getattr__(name: str) -> Any:
     except ModuleNotFoundError as error:
         missing = error.name
         raise AtlasError(f"atlas.{name} needs {missing}: pip install 'atlas-builder[build]'") from error
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,4 +1,4 @@
-"""What pictures cost on one device: measured there once, then asked of any plan.
+"""What pictures cost on one device: measured there once, then asked of any plan. What images cost, by counting.
 
 Cost         seconds a picture of a layer, of any number of steps
 Calibration  the costs of some layers, and the width of a batch at which they are least
@@ -10,13 +10,21 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from atlas.plan import Plan
-from atlas.recipe import Numerics, Recipe
+from atlas.recipe import Collection, Numerics, Recipe
 
 FREE = (
     *("name", "steps", "redirected", "rise", "fall", "tries", "agreement", "seed"),
     *("learning_rate", "beta1", "beta2", "decay", "deviation", "jitter", "turn", "level", "contrast"),
 )
 """Knobs of a recipe that do not change what a step costs."""
+
+
+BACK = 3
+"""What a pass forward and back costs, in passes forward."""
+LARGEST_IMAGE = 8e8
+"""Bytes that the largest image that is read takes while it is decoded: `python -m tests.benchmarks.decoding`."""
+EACH = 18
+"""Examples of a unit: nine that raise it, nine that lower it."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +72,18 @@ class Calibration:
     def from_dict(cls, data: dict[str, Any]) -> Calibration:
         costs = {layer: Cost(**cost) for layer, cost in data["costs"].items()}
         return cls(Numerics.from_dict(data["numerics"]), Recipe.from_dict(data["recipe"]), data["machine"], costs)
+
+
+def showing(collection: Collection, whole: int) -> int:
+    """Operations of showing all images to a network of `whole` operations, and of attributing the reference set."""
+    attributed = collection.reference if collection.classes else 0
+    return (collection.count * collection.crops + BACK * attributed) * whole
+
+
+def examples(plan: Plan) -> tuple[int, int]:
+    """How many examples a plan of them asks for at most, and the operations of measuring what was seen of each."""
+    count = EACH * sum(map(len, plan.shards))
+    return count, BACK * count * plan.on.flops
 
 
 def _fixed(recipe: Recipe) -> dict[str, Any]:

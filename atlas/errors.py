@@ -12,6 +12,7 @@
     │   ├── CannotWrite            no permission, not a folder, ...
     │   └── StoreFull              no space left on the device
     ├── ImagesError                the images that were given: none there, none usable, no data set
+    ├── ClusterLost                the Ray cluster that a build ran on is gone; what is finished is kept
     ├── QueryError                 a question to the tables that cannot be answered
     └── BuildFailed                some shards failed; the rest is kept
 
@@ -23,12 +24,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from atlas.words import shown
+
 
 class AtlasError(Exception):
     """Base of every error a user can mend. Its message is one line: what, where, what to do."""
 
     def __str__(self) -> str:
-        return str(self.args[0]) if self.args else type(self).__name__
+        # A message may hold a store's words: what would steer the terminal is spelled out, whoever prints it.
+        return shown(self.args[0]) if self.args else type(self).__name__
 
 
 class UnknownName(AtlasError):
@@ -84,6 +88,10 @@ class StoreFull(StoreError):
 
 class ImagesError(AtlasError):
     """The images that were given: none there, none that can be used, no data set."""
+
+
+class ClusterLost(AtlasError):
+    """The Ray cluster that a build ran on is gone; what was finished is kept."""
 
 
 class QueryError(AtlasError):

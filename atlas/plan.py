@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, replace
+from enum import IntEnum
 from typing import Any, Literal
 
+from atlas.arrays import Array, Writer
 from atlas.errors import UnknownName
 from atlas.recipe import AtlasRecipe, Collection, Numerics, Recipe, Sampling
 from atlas.units import Layer, Unit, encode
@@ -28,51 +30,75 @@ ENGINE = 2
 """Rises with every change of the renderer that changes pictures: an old store is not gone on with in another hand."""
 
 
-@dataclass(frozen=True)
+Made = Recipe | Collection | AtlasRecipe
+"""How a stage is done."""
+
+
+def _none(_: Plan) -> dict[str, Any]:
+    return {}
+
+
+def _one(_: Plan) -> int:
+    return 1
+
+
+@dataclass(frozen=True, kw_only=True)
 class Stage:
-    """A kind of work: what it goes over, and what decides how it is done."""
+    """A kind of work: all that is known of it but how it is done. See `atlas.stages`."""
 
     name: str
     over: Literal["units", "images", "cells", "whole"]
     """What its shards are ranges of; `whole` has no shards, and one reduce that makes all of it."""
-    shard: int
+    shard: int = SHARD
     """How many of them a shard holds."""
-    engine: int
+    engine: int = 1
     """Rises with every change of our own that changes its results."""
     after: str = ""
     """The stage it rests on: it begins when that is whole, so that nothing of it is ever stale."""
     parts: int = 0
     """Words by which it is told apart on one layer: none, the map, or the map and the side of its grid."""
+    recipe: type[Made]
+    """What configures it."""
+    arrays: Callable[[Plan], Iterable[Array]]
+    """What it writes."""
+    attributes: Callable[[Plan], dict[str, Any]] = _none
+    """What its group says of itself, beside recipe, numerics and plan."""
+    folder: str | None = None
+    """Where its arrays lie, below the layer or the part of its atlas: under its name unless said."""
+    statuses: type[IntEnum] | None = None
+    """What the `status` of its receipts is one of."""
+    work: str = ""
+    """What people call its work, as the progress bar does; stages over images of one work share a pass."""
+    items: str = ""
+    """What that is counted in."""
+    each: Callable[[Plan], int] = _one
+    """How many of these a unit, an image or a cell has."""
+    done: str = "{}"
+    """What is said of a layer's results, in numbers of them."""
+    results: Callable[[Plan], int] = _one
+    """How many results a unit, an image or a cell has."""
+    told: str = ""
+    """What the catalogue's door says of a grid that has it."""
+    module: str = ""
+    """Where it is done: `make` for its shards, `reduce` for what follows them; in `atlas.engine.stages` unless said."""
 
 
-FEATURES = Stage("features", "units", SHARD, ENGINE)
-"""A picture of what each unit looks for."""
-IMAGES = Stage("images", "images", SAMPLES, 1)
-"""What each image is: whether it can be shown, its thumbnail, its classes."""
-STATISTICS = Stage("statistics", "images", SAMPLES, 1)
-"""What a layer's channels answered to the images."""
-EXAMPLES = Stage("examples", "units", SHARD, 1, after="statistics")
-"""What the units saw of the images that drive them most."""
-ACTIVATIONS = Stage("activations", "images", SAMPLES, 1)
-"""Vectors at random positions of a layer, and what each says for every class."""
-LAYOUT = Stage("layout", "whole", 1, 1, after="activations", parts=1)
-"""Where they lie on a map."""
-CELLS = Stage("cells", "whole", 1, 1, after="layout", parts=2)
-"""A grid on the map: what lies in each of its cells."""
-PATCHES = Stage("patches", "cells", SHARD, 1, after="cells", parts=2)
-"""What the real samples nearest to each cell saw."""
-ICONS = Stage("icons", "cells", SHARD, ENGINE, after="cells", parts=2)
-"""A picture of what each cell's direction looks for."""
-TILES = Stage("tiles", "whole", 1, 1, after="icons", parts=2)
-"""The pictures of a grid, joined."""
-ATLAS = (ACTIVATIONS, LAYOUT, CELLS, PATCHES, ICONS, TILES)
-"""The stages of an activation atlas."""
-STAGES = {stage.name: stage for stage in (FEATURES, IMAGES, STATISTICS, EXAMPLES, *ATLAS)}
+STAGES: dict[str, Stage] = {}
+"""Every stage by its name, in the order in which plans are listed; `atlas.stages` fills it."""
+
+
+def declare(*stages: Stage) -> None:
+    """Make stages known."""
+    STAGES.update({stage.name: stage for stage in stages})
+
+
+def codes(kind: type[IntEnum]) -> dict[str, int]:
+    """The numbers of some statuses by their names, as a store tells of them."""
+    return {status.name.lower(): int(status) for status in kind}
+
 
 Key = tuple[str, str, tuple[str, ...]]
 """What tells a plan apart from every other of a store: stage, layer, part."""
-Made = Recipe | Collection | AtlasRecipe
-"""How a stage is done."""
 
 
 def fingerprint(value: Any) -> str:
@@ -119,14 +145,18 @@ class Shard:
         span = f"{self.start}-{self.stop - 1}"
         if not self.layer:
             return f"{self.stage} {span}"
-        over = STAGES[self.stage].over if self.stage in STAGES else "units"
-        between = {"images": " images ", "cells": " cells "}.get(over, ":")
+        between = {"images": " images ", "cells": " cells "}.get(known(self.stage).over, ":")
         return f"{self.stage} {' '.join([self.layer, *self.part])}{between}{span}"
 
     @property
     def key(self) -> str:
         """Where its receipt lies in a store, under `receipts/`."""
         return f"{place(self.stage, self.layer, self.part)}/{self.index:05d}.json"
+
+
+def known(stage: str) -> Stage:
+    """What a stage is; of one that a newer version wrote only that it goes over units."""
+    return STAGES.get(stage) or Stage(name=stage, over="units", recipe=Recipe, arrays=lambda _: ())
 
 
 def place(stage: str, layer: str, part: tuple[str, ...] = ()) -> str:
@@ -181,6 +211,12 @@ class Plan:
         """This plan, asking for the shards `more` as well."""
         return replace(self, wanted=tuple(sorted({*self.wanted, *more})))
 
+    def established(self, evidence: str) -> Plan:
+        """This plan, with what established the axes of its layer, where it does not say so itself."""
+        if self.layer is None or self.layer.evidence or not evidence:
+            return self
+        return replace(self, layer=replace(self.layer, evidence=evidence))
+
     @property
     def complete(self) -> Plan:
         """This plan, asking for every shard there can be."""
@@ -192,9 +228,14 @@ class Plan:
         return self.wanted if self.over == "cells" else self.complete.wanted
 
     @property
+    def kind(self) -> Stage:
+        """What its stage is."""
+        return known(self.stage)
+
+    @property
     def over(self) -> str:
         """What its shards are ranges of; see `Stage.over`."""
-        return STAGES[self.stage].over if self.stage in STAGES else "units"
+        return self.kind.over
 
     @property
     def names(self) -> Key:
@@ -204,7 +245,7 @@ class Plan:
     @property
     def before(self) -> Key | None:
         """Which plan it rests on; None for a stage that rests on none."""
-        after = STAGES[self.stage].after if self.stage in STAGES else ""
+        after = self.kind.after
         return (after, self.layer_name, self.part[: STAGES[after].parts]) if after else None
 
     @property
@@ -238,7 +279,7 @@ class Plan:
     @property
     def per_shard(self) -> int:
         """Units, images or cells a shard."""
-        return STAGES[self.stage].shard if self.stage in STAGES else SHARD
+        return self.kind.shard
 
     @property
     def content(self) -> dict[str, Any]:
@@ -279,6 +320,11 @@ class Plan:
         return Shard(self.stage, self.layer_name, index, start, min(start + self.per_shard, self.total), self.part)
 
     @property
+    def renders(self) -> bool:
+        """Whether it makes pictures."""
+        return isinstance(self.recipe, Recipe)
+
+    @property
     def rendering(self) -> Recipe:
         """How pictures are made. Raises `TypeError` for a plan that makes none."""
         if not isinstance(self.recipe, Recipe):
@@ -307,6 +353,15 @@ class Plan:
         return self.recipe
 
     @property
+    def arrays(self) -> dict[str, Array]:
+        """Every array that it owns, by name."""
+        return {array.name: array for array in self.kind.arrays(self)}
+
+    def written_by(self, writer: Writer) -> dict[str, Array]:
+        """The arrays that `writer` fills."""
+        return {name: array for name, array in self.arrays.items() if array.by == writer}
+
+    @property
     def pictures(self) -> int:
         """Feature visualizations that are asked for."""
         return sum(map(len, self.shards)) * len(self.rendering.variants)
@@ -326,20 +381,24 @@ class Plan:
         return int(self.pictures * (self.rendering.size**2 * 0.52 + 5_000))
 
     def to_dict(self) -> dict[str, Any]:
-        return self.content | {
-            "recipe": self.recipe.to_dict(),
-            "layer": self.layer and self.layer.to_dict(),
-            "wanted": list(self.wanted),
-            "id": self.id,
-        }
+        return (
+            self.content
+            | {
+                "recipe": self.recipe.to_dict(),
+                "layer": self.layer and self.layer.to_dict(),
+                "wanted": list(self.wanted),
+                "id": self.id,
+            }
+            | ({"evidence": self.layer.evidence} if self.layer and self.layer.evidence else {})
+        )
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Plan:
         return cls(
             data["stage"],
             Identity.from_dict(data["identity"]),
-            Layer.from_dict(data["layer"]) if data["layer"] else None,
-            _recipe(data["recipe"]),
+            Layer.from_dict(data["layer"] | {"evidence": data.get("evidence") or ""}) if data["layer"] else None,
+            _recipe(data["stage"], data["recipe"]),
             Numerics.from_dict(data["numerics"]),
             data["engine"],
             tuple(data["wanted"]),
@@ -347,8 +406,10 @@ class Plan:
         )
 
 
-def _recipe(data: dict[str, Any]) -> Made:
-    """The recipe that `to_dict` wrote, of whichever kind."""
+def _recipe(stage: str, data: dict[str, Any]) -> Made:
+    """The recipe that `to_dict` wrote; of a stage that is not known, of the kind that it looks like."""
+    if stage in STAGES:
+        return STAGES[stage].recipe.from_dict(data)
     if "sampling" in data:
         return AtlasRecipe.from_dict(data)
     if "positions" in data:
@@ -370,7 +431,7 @@ def key_of(names: Key) -> str:
 
 def columns_of(plan: Plan) -> str:
     """How a layer's reduce is called."""
-    what = "columns" if plan.stage == FEATURES.name else plan.stage
+    what = "columns" if plan.stage == "features" else plan.stage
     return f"{what} of {' '.join([plan.layer_name, *plan.part])}"
 
 

@@ -13,15 +13,25 @@ Unit(layer='features.11', index=300, basis='channel')
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from enum import IntEnum
-from typing import Any, Literal
+from typing import Any, Literal, SupportsInt
 from urllib.parse import quote, unquote
 
 from atlas.errors import UnknownName
 
 Kind = Literal["conv", "tokens", "linear"]
+
+
+def status_name(kind: type[IntEnum], code: SupportsInt) -> str:
+    """What a status in a store is called; a number that has no name here was altered, or is a newer version's.
+
+    >>> status_name(Status, 0), status_name(Status, 200)
+    ('ok', 'unknown-200')
+    """
+    number = int(code)
+    return kind(number).name.lower() if number in kind.__members__.values() else f"unknown-{number}"
 
 
 class Status(IntEnum):
@@ -56,6 +66,10 @@ class ImageStatus(IntEnum):
     """The file, folder or data set could not be read."""
     CHANGED = 7
     """No longer what was listed."""
+    UNSUPPORTED = 8
+    """An image of a kind that is not read: a drawing, bands that are no colours."""
+    BESIDE = 9
+    """A mask or the like that stands beside the picture of its sample."""
     ABSENT = 255
     """Not looked at (yet)."""
 
@@ -116,6 +130,20 @@ class Layer:
     channels_last: bool = False
     prefix: int = 0
     """Leading tokens that are no patches (class token, registers)."""
+    axes: str = ""
+    """The order of its axes where `kind` and `channels_last` do not say it; see `layout`."""
+    evidence: str = field(default="", compare=False)
+    """What established the order of its axes; empty where nobody looked. Never part of a plan's id."""
+
+    @property
+    def layout(self) -> str:
+        """Its axes in order: n images, c channels, h and w a map's height and width, t a row of tokens.
+
+        >>> Layer("features.3", "conv", 64, (55, 55), 4.0, 0).layout
+        'nchw'
+        """
+        usual = {"conv": "nhwc" if self.channels_last else "nchw", "tokens": "ntc", "linear": "nc"}
+        return self.axes or usual[self.kind]
 
     @property
     def key(self) -> str:
@@ -123,7 +151,10 @@ class Layer:
         return encode(self.name)
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"size": list(self.size)}
+        """As plans and stores write it: what is unusual alone, and nothing of the evidence."""
+        left_out = {"evidence"} | ({"axes"} if not self.axes else set())
+        data = {name: value for name, value in asdict(self).items() if name not in left_out}
+        return data | {"size": list(self.size)}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Layer:
@@ -167,3 +198,16 @@ def encode(name: str) -> str:
 def decode(segment: str) -> str:
     """The name that `encode` made `segment` of."""
     return unquote(segment)
+
+
+def class_called(name: str, labels: Sequence[str]) -> int | None:
+    """The number of the class called `name`; None where none is. Raises `UnknownName` where several are.
+
+    >>> class_called("crane", ["tench", "crane"])
+    1
+    """
+    numbers = [number for number, label in enumerate(labels) if label == name]
+    if len(numbers) > 1:
+        named = " and ".join(map(str, numbers))
+        raise UnknownName(f"{name!r} names the classes {named}. Say which by its number.")
+    return numbers[0] if numbers else None

@@ -1,4 +1,4 @@
-"""A small store with everything in it, made by the pipelines: pictures, what images leave behind, activation atlases.
+"""A small store with everything in it, made by the engine: pictures, what images leave behind, activation atlases.
 
 place -> Store of the tiny network: one layer with a map of three grids, and maps of a class and of a pair
 """
@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from atlas.engine import atlases
+from atlas.engine.collecting import Images
+from atlas.engine.executors import InProcess
+from atlas.engine.numerics import numerics_for
+from atlas.engine.run import build, describe
 from atlas.models import load_model
 from atlas.plan import Plan
 from atlas.recipe import LayoutRecipe, Recipe
 from atlas.store import Store
-from pipelines import atlases
-from pipelines.collecting import Images
-from pipelines.executors import InProcess
-from pipelines.numerics import numerics_for
-from pipelines.run import build, describe
 from tests.builds import HASTY, collecting_plans, tiny_plans
 from tests.collecting.made import encoded, pixels
 

@@ -1,22 +1,22 @@
-"""What the tests of the pipelines build, and how two stores are compared."""
+"""What the tests of the engine build, and how two stores are compared."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from atlas.engine import atlases, collecting, features
+from atlas.engine.executors import Executor, InProcess
+from atlas.engine.numerics import numerics_for
+from atlas.engine.record import Report
+from atlas.engine.run import build, describe
 from atlas.plan import Plan
 from atlas.recipe import LayoutRecipe, Recipe
 from atlas.store import Backend, MemoryBackend, Store
 from atlas.store.receipts import unfold
-from pipelines import atlases, collecting, features
-from pipelines.executors import Executor, InProcess
-from pipelines.numerics import numerics_for
-from pipelines.record import Report
-from pipelines.run import build, describe
 
 if TYPE_CHECKING:
+    from atlas.engine.collecting import Images
     from atlas.models import Model
-    from pipelines.collecting import Images
 
 HASTY = Recipe.named("quick", size=32, steps=3, redirected=1, draws=2, jitter=2.0)
 """Real rendering, as little of it as there can be."""

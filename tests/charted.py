@@ -14,24 +14,20 @@ import numpy as np
 
 from atlas.catalogue import write_door
 from atlas.collecting.vectors import Vectors
+from atlas.engine import atlases
+from atlas.engine.making import plain
+from atlas.engine.reducing import filled
+from atlas.engine.stages import activations
+from atlas.engine.work import reduce
 from atlas.explain.packing import pack
 from atlas.explain.samples import Samples
-from atlas.plan import ACTIVATIONS, ICONS, PATCHES, Plan
+from atlas.plan import Plan
 from atlas.recipe import Collection, LayoutRecipe, Recipe, Sampling
+from atlas.stages import ACTIVATIONS, ICONS, PATCHES
 from atlas.store import Receipt, Store
 from atlas.units import Layer, Status
-from pipelines import activations, atlases, cells, icons, layouts, patches, tiles
-from pipelines.features import plain
 from tests.stores import HOST, NUMERICS, waves
 
-REDUCERS = {
-    "activations": activations.reduce,
-    "layout": layouts.reduce,
-    "cells": cells.reduce,
-    "patches": patches.reduce,
-    "icons": icons.reduce,
-    "tiles": tiles.reduce,
-}
 CLUSTERS = 5
 
 
@@ -57,11 +53,11 @@ def chart_into(
     for plan in planned:
         before = store.before(plan)
         if plan.over == "cells" and before is not None:
-            shards = range(-(-cells.filled(store, before) // plan.per_shard))
+            shards = range(-(-filled(store, before) // plan.per_shard))
             (plan,) = store.prepare([plan.asking(shards)])  # noqa: PLW2901
         for shard in plan.shards:
             makers[plan.stage](store, plan, shard)
-        REDUCERS[plan.stage](store, plan)
+        reduce(store, plan)
     write_door(store)
     return planned
 
@@ -109,13 +105,13 @@ def _patch(store: Store, plan: Plan, shard: Any) -> None:
 def _paint(store: Store, plan: Plan, shard: Any) -> None:
     before = store.before(plan)
     assert before is not None
-    filled = min(cells.filled(store, before) - shard.start, len(shard))
+    count = min(filled(store, before) - shard.start, len(shard))
     rows = slice(shard.start, shard.stop)
     direction = store.read(f"layers/{plan.on.key}/atlas/{'/'.join(plan.part)}/direction", rows)
     pictures = np.stack([waves(row, 0, plan.rendering.size) for row in range(len(shard))])[:, None]
     stored = store.write_shard(plan, shard, {"image": pictures, "answer": direction})
-    value = np.arange(filled, dtype=np.float32)[:, None]
+    value = np.arange(count, dtype=np.float32)[:, None]
     status = np.where(value == 3, int(Status.UNSTARTED), int(Status.OK))
     numbers = {"mean": plain(value), "peak": plain(2 * value), "status": plain(status), "attempt": plain(status * 0)}
-    span = (shard.start, shard.start + filled)
+    span = (shard.start, shard.start + count)
     store.put_receipt(plan, shard, Receipt(plan.id, shard.index, span, tuple(stored), numbers, HOST))

@@ -13,14 +13,15 @@ from typing import Any
 import numpy as np
 
 from atlas.catalogue import write_door
-from atlas.plan import EXAMPLES, IMAGES, SAMPLES, STATISTICS, Plan
+from atlas.engine.collecting import plans
+from atlas.engine.relations import finish
+from atlas.plan import SAMPLES, Plan
 from atlas.recipe import Collection
-from atlas.store import Receipt, Store, digest_of, layout
+from atlas.stages import EXAMPLES, IMAGES, STATISTICS, dataset
+from atlas.store import Receipt, Store, digest_of
 from atlas.store.schema import LIST
 from atlas.store.text import written
 from atlas.units import ImageStatus, Layer
-from pipelines.collecting import plans
-from pipelines.relations import finish
 from tests.stores import HOST, NUMERICS, waves
 
 BAD = 5
@@ -72,7 +73,7 @@ def _whole(store: Store, plan: Plan, data: dict[str, Any]) -> None:
 def _show(store: Store, plan: Plan, _: np.random.Generator) -> None:
     names = [name_of(number) for number in range(plan.total)]
     sha256 = np.frombuffer(b"".join(number.to_bytes(32, "big") for number in range(1, plan.total + 1)), np.uint8)
-    listed = {"path": written(names, layout.TEXT), "sha256": sha256.reshape(-1, 32)}
+    listed = {"path": written(names, dataset.TEXT), "sha256": sha256.reshape(-1, 32)}
     listed |= {"same_as": np.full(plan.total, -1, np.int32)}
     stored = store.write_whole(plan, "driver", listed)
     store.put_reduced(LIST, Receipt(plan.id, 0, (0, plan.total), tuple(stored)))
@@ -83,17 +84,17 @@ def _show(store: Store, plan: Plan, _: np.random.Generator) -> None:
 def _shown(plan: Plan, numbers: np.ndarray[Any, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     bad = numbers % 16 == BAD
     status = np.where(bad, ImageStatus.TRUNCATED, ImageStatus.OK).astype(np.uint8)
-    guesses = (numbers[:, None] + np.arange(layout.GUESSES)) % max(plan.collection.classes, 1)
+    guesses = (numbers[:, None] + np.arange(dataset.GUESSES)) % max(plan.collection.classes, 1)
     known = (~bad & (plan.collection.classes > 0))[:, None]
     data = {
         "status": status,
-        "reason": written(["cut short after 99 bytes" if wrong else "" for wrong in bad], layout.TEXT),
+        "reason": written(["cut short after 99 bytes" if wrong else "" for wrong in bad], dataset.TEXT),
         "size": np.where(bad[:, None], 0, [[640, 480]]).astype(np.int32),
         "class": np.where(known, guesses, -1).astype(np.int32),
-        "probability": np.where(known, 0.5 ** np.arange(1, layout.GUESSES + 1), np.nan).astype(np.float32),
+        "probability": np.where(known, 0.5 ** np.arange(1, dataset.GUESSES + 1), np.nan).astype(np.float32),
     }
     if plan.collection.photographs:
-        data["thumb"] = np.stack([waves(int(number), 0, layout.PHOTOGRAPH) for number in numbers])
+        data["thumb"] = np.stack([waves(int(number), 0, dataset.PHOTOGRAPH) for number in numbers])
     return data, {"status": status[:, None].tolist()}
 
 
@@ -108,7 +109,7 @@ def _measure(store: Store, plan: Plan, chance: np.random.Generator) -> None:
     rows = SAMPLES // collection.step
     for shard in plan.shards:
         some = maxima[shard.index * rows : (shard.index + 1) * rows]
-        partial = np.zeros((1, channels, layout.FIELDS))
+        partial = np.zeros((1, channels, dataset.FIELDS))
         _put(store, plan, shard.index, {"partial": partial, "maxima": some, "attribution": some})
     _whole(store, plan, _columns(plan, maxima, numbers))
 
@@ -122,8 +123,8 @@ def _columns(plan: Plan, maxima: np.ndarray[Any, Any], numbers: np.ndarray[Any, 
     data |= {name: np.zeros(channels, np.float32) for name in ("least",)}
     data |= {name: (maxima[shown] > 0).mean(0).astype(np.float32) for name in ("active_positions", "active_images")}
     data |= {"seen": np.array([shown.sum(), 64 * shown.sum()]), "nan": np.zeros(channels, np.int64)}
-    data["quantile"] = np.nanquantile(maxima, np.linspace(0.01, 0.99, layout.QUANTILES), axis=0).T.astype(np.float32)
-    histogram = np.zeros((channels, layout.BINS), np.int64)
+    data["quantile"] = np.nanquantile(maxima, np.linspace(0.01, 0.99, dataset.QUANTILES), axis=0).T.astype(np.float32)
+    histogram = np.zeros((channels, dataset.BINS), np.int64)
     histogram[:, 144] = 1000
     histogram[:, 200:220] = np.arange(20)
     data["histogram"] = histogram
@@ -131,12 +132,12 @@ def _columns(plan: Plan, maxima: np.ndarray[Any, Any], numbers: np.ndarray[Any, 
     data |= {"example_value": value, "example_image": image}
     data |= {"example_crop": np.where(image >= 0, image % collection.crops, -1).astype(np.int32)}
     data |= {"example_position": np.where(image >= 0, image % 9, -1).astype(np.int32)}
-    data["class"] = (np.arange(channels)[:, None] + np.arange(layout.CLASSES)).astype(np.int32) % max(
+    data["class"] = (np.arange(channels)[:, None] + np.arange(dataset.CLASSES)).astype(np.int32) % max(
         collection.classes, 1
     )
-    data["class_attribution"] = (8 - np.arange(layout.CLASSES) + np.zeros((channels, 1))).astype(np.float32)
+    data["class_attribution"] = (8 - np.arange(dataset.CLASSES) + np.zeros((channels, 1))).astype(np.float32)
     if collection.classes:
-        shape = (collection.classes, layout.CLASSES)
+        shape = (collection.classes, dataset.CLASSES)
         data["unit_of_class"] = (np.arange(shape[0])[:, None] + np.arange(shape[1])).astype(np.int32) % channels
         data["unit_attribution"] = (8 - np.arange(shape[1]) + np.zeros((shape[0], 1))).astype(np.float32)
         data["class_images"] = np.full(shape[0], collection.reference // shape[0], np.int32)
@@ -150,8 +151,8 @@ def _extremes(maxima: np.ndarray[Any, Any], numbers: np.ndarray[Any, Any]) -> tu
     """Values float32 and images int32 [c,2,9]: the highest and lowest of the images that were shown."""
     shown = np.isfinite(maxima).all(1)
     answers, images = maxima[shown], numbers[shown]
-    count = min(layout.STRONGEST, len(images))
-    value = np.full((maxima.shape[1], 2, layout.STRONGEST), np.nan, np.float32)
+    count = min(dataset.STRONGEST, len(images))
+    value = np.full((maxima.shape[1], 2, dataset.STRONGEST), np.nan, np.float32)
     image = np.full(value.shape, -1, np.int32)
     for extreme, sign in enumerate((-1, 1)):
         order = np.argsort(sign * answers, axis=0, kind="stable")[:count]
@@ -176,7 +177,7 @@ def _cut_out(store: Store, plan: Plan, _: np.random.Generator) -> None:
         data = {}
         if plan.collection.photographs:
             units = range(shard.start, shard.stop)
-            shape = (len(units), 2, layout.STRONGEST, layout.EXAMPLE, layout.EXAMPLE, 3)
+            shape = (len(units), 2, dataset.STRONGEST, dataset.EXAMPLE, dataset.EXAMPLE, 3)
             data["picture"] = np.zeros(shape, np.uint8)
             for row, unit in enumerate(units):
                 data["picture"][row, 0], data["picture"][row, 1] = waves(unit, 0, 96), waves(unit, 1, 96)

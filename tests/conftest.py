@@ -11,7 +11,7 @@ import pytest
 from atlas.store import LocalBackend, MemoryBackend, Store
 from tests.stores import make_store
 
-BUILDING = {"models", "rendering", "layout", "explain", "pipelines"}
+BUILDING = {"models", "rendering", "layout", "explain", "engine"}
 """Folders of tests that need torch, ray, numba or umap-learn to be so much as read."""
 
 
@@ -40,7 +40,7 @@ def made_store(request: pytest.FixtureRequest, tmp_path: Any) -> Callable[..., S
 
 @pytest.fixture(scope="session")
 def mapped(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store that the pipelines made, with an activation atlas of three grids; it needs the builder's libraries."""
+    """A store that the engine made, with an activation atlas of three grids; it needs the builder's libraries."""
     from tests.atlased import atlas_store
 
     place = tmp_path_factory.mktemp("mapped")

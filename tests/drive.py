@@ -10,11 +10,12 @@ import json
 import sys
 from pathlib import Path
 
+from atlas.engine.clusters import connect
+from atlas.engine.collecting import Images
+from atlas.engine.on_ray import OnRay
+from atlas.engine.run import build, describe
 from atlas.models import load_model
 from atlas.store import Store
-from pipelines.collecting import Images
-from pipelines.on_ray import OnRay, connect
-from pipelines.run import build, describe
 from tests.builds import charting_plans, collecting_plans, tiny_plans
 from tests.faults import Fault, FaultyBackend
 
@@ -27,7 +28,7 @@ def main(place: str, marks: str, folder: str, faults: str, shown: str = "", char
     plans = [*tiny_plans(model), *(collecting_plans(model, images) if images else [])]
     if images and charted:
         plans = charting_plans(model, images)
-    with connect(workers=2, folder=folder):
+    with connect("local", workers=2, folder=folder):
         store = Store.create(backend, model.identity, describe(model))
         report = build(store, model, plans, OnRay(plans[0].numerics, 2), images=images)
     print(f"retried {report.retried}, failed {report.failed}")

@@ -203,3 +203,19 @@ def failing() -> tuple[nn.Module, Preprocessing]:
     network, preprocessing = tiny()
     network.head = nn.Linear(71, 10)
     return network, preprocessing
+
+
+class Paired(Tiny):
+    """Answers with its embedding of 70 numbers, its 10 logits, and these once more, turned about."""
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # type: ignore[override]
+        embedding = self.second(self.first(x)).mean((2, 3))
+        logits = self.head(embedding)
+        return embedding, logits, -logits
+
+
+def paired() -> tuple[Paired, Preprocessing]:
+    """The tiny network with several outputs, its weights those of `tiny`."""
+    made = Paired()
+    made.load_state_dict(tiny()[0].state_dict())
+    return made, SMALL

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from atlas.catalogue import write_door
+from atlas.engine.work import reduce
 from atlas.plan import Identity, Plan, Shard
 from atlas.recipe import VARIANTS, Numerics, Recipe
-from atlas.store import Backend, Receipt, Store, as_stored
+from atlas.store import Backend, MemoryBackend, Receipt, Store, as_stored
 from atlas.store.schema import data_objects
 from atlas.units import Kind, Layer, Status
-from pipelines.columns import reduce
 
 STRANGE = "späte schicht/0@2#1%"
 """A layer's name with everything in it that a key or an address must encode."""
@@ -156,3 +156,25 @@ def numbers_of(plan: Plan, shard: Shard) -> dict[str, list[list[float | int | No
 def seen(plan: Plan, shard: Shard) -> np.ndarray[Any, Any]:
     """The painted pictures of a shard as a reader of the store sees them."""
     return as_stored(paint(plan, shard), plan.rendering.level)
+
+
+def broken(place: Path, key: str, how: str) -> bytes:
+    """Damage the object `key` of the store at `place`; what it held.
+
+    `how`: `missing`, `empty`, `short` (its second half is gone) or `junk` (as long, and something else).
+    """
+    file = place / key
+    data = file.read_bytes()
+    if how == "missing":
+        file.unlink()
+    else:
+        file.write_bytes({"empty": b"", "short": data[: len(data) // 2], "junk": b"\x55" * len(data)}[how])
+    return data
+
+
+def store_of(objects: Mapping[str, bytes]) -> Store:
+    """A store in memory of its own that holds these objects."""
+    backend = MemoryBackend()
+    for key, data in objects.items():
+        backend.put(key, data)
+    return Store.open(backend)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from atlas.plan import ATLAS, SHARD, Identity, Made, Plan
+from atlas.plan import SHARD, STAGES, Identity, Made, Plan
 from atlas.recipe import DTYPES, METRICS, VARIANTS, AtlasRecipe, LayoutRecipe, Numerics, Recipe, Sampling
+from atlas.stages import ACTIVATIONS
 from atlas.units import Layer, Unit
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
@@ -112,7 +113,10 @@ def plans(draw: st.DrawFn) -> Plan:
 @st.composite
 def atlas_plans(draw: st.DrawFn) -> Plan:
     """Plans of any stage of an atlas."""
-    stage, atlas = draw(st.sampled_from(ATLAS)), draw(ATLASES)
+    stage, atlas = (
+        draw(st.sampled_from([ACTIVATIONS, *(stage for stage in STAGES.values() if stage.parts)])),
+        draw(ATLASES),
+    )
     made: dict[str, Made] = {"activations": atlas.sampling, "icons": draw(RECIPES)}
     recipe = made.get(stage.name, atlas)
     name = draw(st.sampled_from(["all", "winners-3", "strongest-207", "pair-1-2"]))

@@ -11,6 +11,9 @@ import pytest
 import atlas
 
 LIGHT = (
+    "atlas.words",
+    "atlas.places",
+    "atlas.terminal",
     "atlas.errors",
     "atlas.units",
     "atlas.recipe",

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 
 from atlas.errors import UnknownName
-from atlas.units import Layer, Status, Unit, decode, encode
+from atlas.store.agree import agree
+from atlas.units import ImageStatus, Layer, Status, Unit, decode, encode
 from tests.strategies import LAYERS, NAMES, UNITS
 
 
@@ -50,3 +51,10 @@ def test_a_layer_survives_json(layer: Layer) -> None:
 def test_status_codes_never_change() -> None:
     codes = {status.name.lower(): int(status) for status in Status}
     assert codes == {"ok": 0, "unstarted": 1, "nan": 2, "rectified": 3, "absent": 255}
+
+
+def test_stores_from_before_a_status_agree_with_the_list_of_today() -> None:
+    today = {"attributes": {"statuses": {status.name.lower(): int(status) for status in ImageStatus}}}
+    before = {name: code for name, code in today["attributes"]["statuses"].items() if code not in (8, 9)}
+    assert agree(today, {"attributes": {"statuses": before}})
+    assert not agree(today, {"attributes": {"statuses": before | {"unsupported": 9}}})

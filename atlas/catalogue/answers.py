@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from atlas.catalogue import derived
+from atlas.catalogue import derived, show
 from atlas.errors import UnknownName
-from atlas.store.layout import LEVELS
+from atlas.stages.dataset import LEVELS
+from atlas.store.lost import gone
 from atlas.store.schema import layer_key
+from atlas.words import quoted
 
 if TYPE_CHECKING:
     from atlas.catalogue.images import ImageView
@@ -42,6 +44,14 @@ class Example:
     """What the unit saw, in pixels of the photograph: left, top, right, bottom; None where it was not measured."""
     picture: Image.Image | None = field(repr=False)
     """What lies in the box, 96 x 96 pixels; None where no photographs are stored."""
+
+    @property
+    def small(self) -> Image.Image | None:
+        """What a list shows of it in a notebook."""
+        return self.picture
+
+    def __str__(self) -> str:
+        return f"{self.image}: {self.value:.4g}"
 
 
 @dataclass(frozen=True)
@@ -89,7 +99,9 @@ class Answers:
         """The shards of images that were shown to the layer: those that failed are not among them."""
         store, key = self._layer.catalogue.store, f"statistics/{self._layer.layer.key}.json"
         plan = store.plan(key)
-        return [] if plan is None else sorted(store.receipts(plan))
+        if plan is None and self._layer.stage("statistics"):
+            raise gone(store, key)
+        return [] if plan is None else sorted(store.told(plan))
 
     @cached_property
     def silent(self) -> Values:
@@ -115,11 +127,11 @@ class Answers:
         boxes = self._boxes(unit, extreme)
         pictures = self._pictures(unit, extreme, any(box is not None for box in boxes))
         images = self._layer.catalogue.images
-        return [
+        return show.Listed(
             Example(images[int(image[at])], float(value[at]), int(crop[at]), int(position[at]), boxes[at], pictures[at])
             for at in range(len(value))
             if image[at] >= 0
-        ]
+        )
 
     def statistics(self, unit: int) -> ChannelStatistics:
         """What a channel answers over all images."""
@@ -145,17 +157,20 @@ class Answers:
         """
         index, value = self.column("class")[unit], self.column("class_attribution")[unit]
         label = self._layer.catalogue.label
-        return [(int(k), label(int(k)), float(v)) for k, v in zip(index, value, strict=True) if k >= 0]
+        return show.Listed((int(k), label(int(k)), float(v)) for k, v in zip(index, value, strict=True) if k >= 0)
 
     def neighbours(self, unit: int) -> list[tuple[UnitView, float]]:
         """The units of any layer that answer the images most alike, each with its likeness, at most 1."""
         related = self._layer.catalogue.door.get("relations") or []
         if self._layer.name not in related:  # nobody has looked for them yet
-            return []
+            return show.Listed()
         names = ("neighbour_layer", "neighbour_unit", "neighbour_likeness")
         rows = zip(*(self.column(name)[unit] for name in names), strict=True)
-        units = self._layer.catalogue.layers
-        return [(units[related[layer]][int(index)], float(likeness)) for layer, index, likeness in rows if layer >= 0]
+        where = f"layers/{self._layer.layer.key}/statistics/neighbour_layer"
+        layer_of = self._layer.catalogue.related
+        return show.Listed(
+            (layer_of(layer, where)[int(index)], float(likeness)) for layer, index, likeness in rows if layer >= 0
+        )
 
     def _boxes(self, unit: int, extreme: int) -> list[tuple[float, float, float, float] | None]:
         if not (self._layer.stage("examples") or {}).get("written"):
@@ -173,6 +188,6 @@ class Answers:
     def _read(self, path: str, stage: str, rows: slice | None = None) -> Values:
         layer = self._layer
         if not (layer.stage(stage) or {}).get("written"):
-            build = layer.catalogue.command(f"--layers '{layer.name}' --images ...")
+            build = layer.catalogue.command(f"--layers {quoted(layer.name)} --images ...")
             raise UnknownName(f"{layer.name} has no {stage} yet. Collect them: {build}")
         return layer.catalogue.store.read(f"{layer_key(layer.layer)}/{path}", rows)

@@ -2,7 +2,7 @@
 
     LayerView, map -> Atlas -> Grid -> Cell: picture, direction, labels, real samples, units, kin
 
->>> cat["features.11"].atlas.cell(0.3, 0.6).labels[0]       # doctest: +SKIP
+>>> cat["features.11"].atlas.nearest(0.3, 0.6).sure_labels  # doctest: +SKIP
 
 A column is read when it is first asked for, whole, and kept; pictures are read one by one.
 """
@@ -20,9 +20,10 @@ from atlas.catalogue import derived
 from atlas.catalogue.cells import Cell
 from atlas.catalogue.query import Result
 from atlas.errors import UnknownName
-from atlas.store.layout import ACROSS, TILE
+from atlas.stages.atlas import ACROSS, TILE
 from atlas.store.schema import atlas_key, layer_key
 from atlas.units import Status
+from atlas.words import shown
 
 if TYPE_CHECKING:
     from atlas.catalogue.layer import LayerView
@@ -102,11 +103,26 @@ class Atlas:
         return {row["side"]: Grid(self, row) for row in self._row["grids"] if row["filled"] is not None}
 
     def cell(self, x: float, y: float, side: int | None = None) -> Cell:
-        """The cell at a place of the map, 0 to 1 from the left and from the top, in the finest grid or that of `side`.
+        """The cell at a place of the map, 0 to 1 from the left and from the top, in the grid of `side`.
 
-        Raises `UnknownName` where too few samples lie, naming the nearest place where there are enough.
+        Unless said, in the finest grid that has its pictures and enough samples there; see `cell.grid.side`. Raises
+        `UnknownName` where too few samples lie, naming the nearest place where there are enough; `nearest` goes there.
         """
-        return self.grid(side).at(x, y)
+        grids = self._finished if side is None else [self.grid(side)]
+        found = (grid.find(*grid.square(x, y)) for grid in grids)
+        return next((cell for cell in found if cell is not None), None) or grids[0].at(x, y)
+
+    def nearest(self, x: float, y: float, side: int | None = None) -> Cell:
+        """The filled cell nearest to a place, 0 to 1 from the left and from the top, in the grid of `side`.
+
+        Unless said, in the finest grid that has its pictures. Raises `UnknownName` where there is none.
+        """
+        return (self._finished[0] if side is None else self.grid(side)).nearest(x, y)
+
+    @property
+    def _finished(self) -> list[Grid]:
+        """The grids that have their pictures, from fine to coarse; where none has them yet, the finest."""
+        return [grid for grid in map(self.grid, reversed(self.grids)) if grid.pictured] or [self.grid()]
 
     @property
     def cells(self) -> Result:
@@ -161,7 +177,7 @@ class Atlas:
     def __repr__(self) -> str:
         grids = ", ".join(map(str, self.grids)) or "none yet"
         rough = ", labels approximate" if self.approximate else ""
-        return f"<{self}: {self.placed:,} samples, grids {grids}{rough}>"
+        return shown(f"<{self}: {self.placed:,} samples, grids {grids}{rough}>")
 
     def _repr_html_(self) -> str:
         from atlas.catalogue import show
@@ -258,10 +274,24 @@ class Grid:
 
     def at(self, x: float, y: float) -> Cell:
         """The cell at a place, 0 to 1 from the left and from the top. Raises `UnknownName` where none is filled."""
+        return self.within(*self.square(x, y))
+
+    def square(self, x: float, y: float) -> tuple[int, int]:
+        """The column from the left and the row from the top of a place, 0 to 1 each. Raises `UnknownName`."""
         if not (0 <= x <= 1 and 0 <= y <= 1):
             raise UnknownName(f"There is no place ({x}, {y}) on {self.atlas}: x and y are from 0 to 1.")
-        column, row = (min(int(value * self.side), self.side - 1) for value in (x, y))
-        return self.within(column, row)
+        return min(int(x * self.side), self.side - 1), min(int(y * self.side), self.side - 1)
+
+    def nearest(self, x: float, y: float) -> Cell:
+        """The filled cell nearest to a place, 0 to 1 from the left and from the top. Raises `UnknownName`."""
+        column, row = self.square(x, y)
+        if not len(self):
+            raise UnknownName(f"{self!r}: no place of it holds enough samples.")
+        return Cell(self, self._near(column, row))
+
+    def _near(self, column: int, row: int) -> int:
+        """The filled cell nearest to a square, as its row in every array."""
+        return int(np.hypot(self.cells % self.side - column, self.cells // self.side - row).argmin())
 
     def within(self, column: int, row: int) -> Cell:
         """The cell in a column from the left and a row from the top. Raises `UnknownName` where none is filled."""
@@ -291,7 +321,7 @@ class Grid:
         return (Cell(self, row) for row in range(len(self)))
 
     def __repr__(self) -> str:
-        return f"<grid {self.side} of {self.atlas}: {len(self)} of {self.side**2} cells filled>"
+        return shown(f"<grid {self.side} of {self.atlas}: {len(self)} of {self.side**2} cells filled>")
 
     def _number(self, name: str, dtype: Any, none: float) -> Values:
         """Of each filled cell's picture [n]; `none` as long as there are no pictures."""
@@ -303,8 +333,7 @@ class Grid:
         place = f"{int(self.count[row, column]):,} samples" if min(column, row) >= 0 else "no samples"
         near = ""
         if len(self):
-            far = np.hypot(self.cells % self.side - column, self.cells // self.side - row)
-            other = Cell(self, int(far.argmin()))
+            other = Cell(self, self._near(column, row))
             near = f" The nearest filled cell is at ({other.x:.3f}, {other.y:.3f})."
         return UnknownName(f"Cell ({column}, {row}) of grid {self.side} of {self.atlas} has {place}, too few.{near}")
 

@@ -10,12 +10,14 @@ Reading needs neither torch nor ray. Nothing is loaded before it is asked for.
 
 from __future__ import annotations
 
-import shlex
+import re
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from atlas.catalogue import show
 from atlas.catalogue.door import read_door
@@ -28,7 +30,9 @@ from atlas.catalogue.tables import Tables
 from atlas.catalogue.unit import UnitView
 from atlas.errors import UnknownName
 from atlas.store import Backend, Store
-from atlas.units import Unit
+from atlas.store.lost import lost
+from atlas.units import Unit, class_called
+from atlas.words import command, shown
 
 
 class Catalogue:
@@ -68,10 +72,22 @@ class Catalogue:
         """The unit `name`, as `features.11:300`. Raises `UnknownName`, offering the nearest."""
         if not isinstance(name, str | Unit | UnitView):
             raise UnknownName(f"There is no unit {name!r}: ask by name, as features.11:300.")
-        unit = Unit.parse(str(name))
+        unit = self._addressed(str(name))
         if unit.basis != "channel":
             raise UnknownName.among("basis", unit.basis, ["channel"], hint=f"{self.store} has only channels.")
         return self.layer(unit.layer)[unit.index]
+
+    def _addressed(self, text: str) -> Unit:
+        """The unit that an address names, or else a layer's name as it is, colons and all, and a number behind it."""
+        layer, _, index = text.rpartition(":")
+        plain = Unit(layer, int(index)) if layer in self.layers and re.fullmatch("[0-9]+", index) else None
+        try:
+            unit = Unit.parse(text)
+        except UnknownName:
+            if plain is None:
+                raise
+            return plain
+        return plain if plain is not None and unit.layer not in self.layers else unit
 
     @cached_property
     def tables(self) -> Tables:
@@ -101,7 +117,8 @@ class Catalogue:
         """
         layers = None if layer is None else self.matching(layer)
         text, values = question(layers, status, order, top, ranges)
-        return [self.layers[name][index] for name, index in self.sql(text, **values) if name in self.layers]
+        found = self.sql(text, **values)
+        return show.Listed(self.layers[name][index] for name, index in found if name in self.layers)
 
     def like(self, unit: str | Unit | UnitView, top: int = 10, layers: str | Sequence[str] | None = None) -> Alike:
         """The `top` units of any layers, or of `layers` (names or globs), that answer images most like `unit`.
@@ -131,25 +148,55 @@ class Catalogue:
     def _labels(self) -> list[str]:
         return self.store.labels or []
 
+    def related(self, number: int, where: str) -> LayerView:
+        """The layer that relations call by `number`, as it is stored at `where`. Raises `StoreError` for none."""
+        names = self.door.get("relations") or []
+        if number >= len(names):
+            raise self.store.damaged(where, f"names layer {number}, and there are {len(names)}")
+        return self.layers[names[number]]
+
     def units_of(self, class_: int | str, top: int = 10) -> list[tuple[UnitView, float]]:
         """The units of all layers that work for a class (number or name) most, by activation x gradient.
 
-        Raises `UnknownName` for a class that there is none of.
+        Raises `UnknownName` for a class that there is none of, or that no image was taken for: nothing is known of it.
         """
         number = self.class_number(class_)
+        seen = self._images_of_classes
+        if len(seen) and not seen[number]:
+            raise UnknownName(
+                f"No image was taken for class {self.label(number) or number}, so it is not known what works for it: "
+                f"{self.store} knows {self.known_classes}."
+            )
         found: list[tuple[UnitView, float]] = []
         for view in (view for view in self if view.answers.there):
             units, values = (view.answers.column(name)[number] for name in ("unit_of_class", "unit_attribution"))
             found += [(view[int(unit)], float(value)) for unit, value in zip(units, values, strict=True) if unit >= 0]
-        return sorted(found, key=lambda one: -one[1])[:top]
+        return show.Listed(sorted(found, key=lambda one: -one[1])[:top])
+
+    @property
+    def known_classes(self) -> str:
+        """For how many classes it is known what works for them: `12 of 1,000 classes, those that ...`."""
+        seen = self._images_of_classes
+        return (
+            f"{int((seen > 0).sum()):,} of {len(seen):,} classes, those that images of the reference set were taken for"
+        )
+
+    @cached_property
+    def _images_of_classes(self) -> np.ndarray[Any, Any]:
+        """Images of the reference set that were taken for each class, int [k]; empty where there are no classes."""
+        views = [view for view in self if view.answers.there]
+        if not views or not (self.door["images"] or {"classes": 0})["classes"]:
+            return np.zeros(0, np.int32)
+        return np.asarray(np.max([view.answers.column("class_images") for view in views], axis=0))
 
     def class_number(self, class_: int | str) -> int:
         """The number of a class, by name or number. Raises `UnknownName` for one that there is none of."""
         count = (self.door["images"] or {"classes": 0})["classes"]
         if isinstance(class_, str):
-            if class_ not in self._labels:
+            number = class_called(class_, self._labels)
+            if number is None:
                 raise UnknownName.among("class", class_, self._labels)
-            class_ = self._labels.index(class_)
+            class_ = number
         if not 0 <= class_ < count:
             raise UnknownName(f"There is no class {class_}: {self.store} knows {count} classes.")
         return class_
@@ -174,12 +221,14 @@ class Catalogue:
         return name in self.layers
 
     def command(self, options: str) -> str:
-        """What adds to this store what is missing."""
-        return f"atlas build {self.model['spec']} {options} --store {shlex.quote(str(self.store))}"
+        """What adds to this store what is missing: a line to copy into a shell; `options` are quoted already."""
+        return f"{command('atlas', 'build', self.model['spec'])} {options} {command('--store', self.store)}"
 
     def __repr__(self) -> str:
         units = sum(layer.done for layer in self)
-        return f"<Catalogue of {self.model['title']}: {len(self)} layers, {units:,} units, in {self.store}>"
+        short = "".join(f"; plans/{key} is gone" for key in lost(self.store))
+        told = f"{len(self)} layers, {units:,} units, in {self.store}{short}"
+        return shown(f"<Catalogue of {self.model['title']}: {told}>")
 
     def _repr_html_(self) -> str:
         return show.catalogue(self)

@@ -13,8 +13,9 @@ import numpy as np
 from atlas.catalogue import derived
 from atlas.catalogue.columns import ranked
 from atlas.catalogue.rows import Chunk, Expression, LayerSource, Source, address
-from atlas.plan import ACTIVATIONS, CELLS, ICONS, Plan
-from atlas.store.layout import LABELS
+from atlas.plan import Plan
+from atlas.stages import ACTIVATIONS, CELLS, ICONS
+from atlas.stages.atlas import LABELS
 from atlas.store.schema import columns_receipt, group_key
 
 Values = np.ndarray[Any, Any]
@@ -25,7 +26,7 @@ def atlas_cells(source: Source) -> Iterator[Chunk]:
     """A row a filled cell of every grid of every map."""
     for layer in source.layers:
         for plan in layer.parts:
-            if plan.stage == CELLS.name and source.store.reduced(columns_receipt(plan)) is not None:
+            if plan.stage == CELLS.name and source.store.told_of(columns_receipt(plan)) is not None:
                 yield from _grid(source, layer, plan)
 
 
@@ -53,13 +54,14 @@ def _grid(source: Source, layer: LayerSource, plan: Plan) -> Iterator[Chunk]:
         chunk[ranked("label", place + 1)] = source.labels.of(number)
         chunk[ranked("strength", place + 1)] = strength[:, place]
         chunk[ranked("frequency", place + 1)] = frequency[:, place]
+    chunk["sure"] = derived.sure(chunk["count"], frequency[:, 0])
     yield chunk | _pictured(source, layer, plan, len(cell))
 
 
 def _pictured(source: Source, layer: LayerSource, cells: Plan, count: int) -> Chunk:
     """What is known of the pictures of a grid's `count` filled cells."""
     plan = next((one for one in layer.parts if (one.stage, one.part) == (ICONS.name, cells.part)), None)
-    if plan is None or source.store.reduced(columns_receipt(plan)) is None:
+    if plan is None or source.store.told_of(columns_receipt(plan)) is None:
         return {"status": "absent"}
     status, mean, rank, above = (
         source.store.read(f"{group_key(plan)}/{name}")[:count].reshape(count)

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from atlas.units import Status
+from atlas.catalogue import derived, show
+from atlas.units import Status, status_name
+from atlas.words import shown
 
 if TYPE_CHECKING:
     from atlas.catalogue.atlases import Grid
@@ -31,7 +33,9 @@ class Label:
     strength: float
     """Mean attribution of its samples, in logits."""
     frequency: float
-    """How often the class stays at least as high when the samples are drawn again, 0 to 1."""
+    """How often the class stays at least as high when the samples are drawn again, 0 to 1; of one sample always 1."""
+    sure: bool = True
+    """Whether it can be relied on: of at least five samples, and it holds in four of five draws."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,14 @@ class Sample:
     """What its position saw, in pixels of the photograph; None where that was not measured."""
     patch: Image.Image | None = field(repr=False)
     """What lies in the box, 96 x 96 pixels; None where it was not cut out."""
+
+    @property
+    def small(self) -> Image.Image | None:
+        """What a list shows of it in a notebook."""
+        return self.patch
+
+    def __str__(self) -> str:
+        return f"{self.image}: {self.cosine:.3f}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +111,7 @@ class Cell:
     @property
     def status(self) -> str:
         """`ok`, `unstarted`, `nan`; `absent` where it was not rendered (yet)."""
-        return Status(int(self.grid.status[self.row])).name.lower()
+        return status_name(Status, self.grid.status[self.row])
 
     @property
     def mean(self) -> float:
@@ -118,13 +130,22 @@ class Cell:
 
     @property
     def labels(self) -> list[Label]:
-        """The classes that it speaks for most, at most five, the strongest first."""
+        """The classes that it speaks for most, at most five, the strongest first, whether or not they are `sure`."""
         number, strength, frequency = (
             self.grid.column(name)[self.row] for name in ("label", "label_strength", "label_frequency")
         )
         name = self.grid.atlas.layer.catalogue.label
         rows = zip(number, strength, frequency, strict=True)
-        return [Label(int(k), name(int(k)), float(value), float(share)) for k, value, share in rows if k >= 0]
+        return [
+            Label(int(k), name(int(k)), float(value), float(share), bool(derived.sure(self.count, share)))
+            for k, value, share in rows
+            if k >= 0
+        ]
+
+    @property
+    def sure_labels(self) -> list[Label]:
+        """Those of its labels that can be relied on, the strongest first; of a cell of few samples none."""
+        return [label for label in self.labels if label.sure]
 
     @property
     def samples(self) -> list[Sample]:
@@ -132,7 +153,7 @@ class Cell:
         atlas, images = self.grid.atlas, self.grid.atlas.layer.catalogue.images
         number, cosine = (self.grid.column(name)[self.row] for name in ("sample", "cosine"))
         seen = self._seen()
-        found = []
+        found: list[Sample] = show.Listed()
         for at, (one, near) in enumerate(zip(number[number >= 0], cosine, strict=False)):
             image, crop, position = (atlas.sample(name, int(one)) for name in ("image", "crop", "position"))
             box, patch = seen[at] if at < len(seen) else (None, None)
@@ -149,7 +170,9 @@ class Cell:
         """The units that its direction is largest in, with their means over its samples; the strongest first."""
         order = np.argsort(-self.direction, kind="stable")[:UNITS]
         layer = self.grid.atlas.layer
-        return [(layer[int(index)], float(self.direction[index])) for index in order if self.direction[index] > 0]
+        return show.Listed(
+            (layer[int(index)], float(self.direction[index])) for index in order if self.direction[index] > 0
+        )
 
     @property
     def parent(self) -> Cell | None:
@@ -183,10 +206,9 @@ class Cell:
         return [(box, picture if box else None) for box, picture in zip(known, pictures, strict=True)]  # type: ignore[misc]
 
     def __repr__(self) -> str:
-        label = f", {self.labels[0].name or self.labels[0].number}" if self.labels else ""
-        return f"<cell {self.place} of grid {self.grid.side}: {self.count:,} samples{label}>"
+        sure, any_ = self.sure_labels, self.labels
+        label = f", {sure[0].name or sure[0].number}" if sure else ", no label is sure" if any_ else ""
+        return shown(f"<cell {self.place} of grid {self.grid.side}: {self.count:,} samples{label}>")
 
     def _repr_html_(self) -> str:
-        from atlas.catalogue import show
-
         return show.atlas_cell(self)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from atlas.store.layout import GUESSES, LABELS, LEVELS
+from atlas.stages.atlas import LABELS
+from atlas.stages.dataset import GUESSES, LEVELS
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ CLASSES = [
     UNIT,
     LAYER,
     INDEX,
-    Column("class", "INTEGER", "the class's number"),
+    Column("class", "INTEGER", "the class's number; of classes that no image was taken for there is no row"),
     Column("label", "VARCHAR", "its name"),
     Column("attribution", "FLOAT", "how much the unit speaks for it, in logits, by activation x gradient"),
     Column("rank_in_unit", "INTEGER", "1 for the unit's strongest class; NULL below its eighth"),
@@ -146,6 +147,7 @@ CELLS = [
     Column("y", "FLOAT", "and from the top"),
     Column("count", "INTEGER", "samples in it"),
     *_labelled(),
+    Column("sure", "BOOLEAN", "whether the first label can be relied on: 5 samples or more, and it holds in 80%"),
     Column("unit", "VARCHAR", "the unit that its direction is largest in"),
     Column("value", "FLOAT", "that unit's mean over its samples"),
     Column("image", "INTEGER", "the number of the image whose sample is nearest to its direction"),

@@ -21,6 +21,10 @@ SIGN = {"positive": 1, "negative": -1}
 NAMES = {int(status): status.name.lower() for status in Status}
 TOP = 0.02
 """A cell's own picture is to be among this share of its grid's."""
+SAMPLES = 5
+"""Samples of a cell at least, for what it speaks for to be relied on: drawn again, fewer say the same by themselves."""
+HOLDS = 0.8
+"""Share of the draws at least in which a label that is relied on stays as high."""
 SILENT = "silent"
 """The status of a unit that never fired on the images that were shown, whatever became of its picture."""
 
@@ -52,6 +56,15 @@ def apt(status: np.ndarray[Any, Any], rank: np.ndarray[Any, Any]) -> Flags:
     status, rank [n]: the codes, and how many other cells' pictures point no less near to each cell's direction.
     """
     flags: Flags = (status == Status.OK) & (rank >= 0) & (rank < max(1, int(TOP * len(rank))))
+    return flags
+
+
+def sure(count: Any, frequency: Any) -> Flags:
+    """Which labels can be relied on: of enough samples, and there still when these are drawn again. bool [n].
+
+    count, frequency [n]: the samples of each cell, and the share of the draws that its label holds in (NaN for none).
+    """
+    flags: Flags = (count >= SAMPLES) & (frequency >= HOLDS)
     return flags
 
 

@@ -10,28 +10,95 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from atlas.plan import CELLS, FEATURES, ICONS, IMAGES, LAYOUT, PATCHES, TILES, Plan
+from atlas.plan import SAMPLES, STAGES, Plan
+from atlas.stages import CELLS, FEATURES, IMAGES, LAYOUT
+from atlas.stages.atlas import LISTED
 from atlas.store import Receipt, Store, check_version
-from atlas.store.layout import LISTED
-from atlas.store.schema import CATALOGUE, RELATIONS, VERSION, WRITER, columns_receipt
-from atlas.units import ImageStatus
+from atlas.store.lost import lost, refuse
+from atlas.store.plans import CHANNELS, SHARDS
+from atlas.store.schema import CATALOGUE, DOOR, RELATIONS, VERSION, WRITER, columns_receipt
+from atlas.store.seals import Seal, fits, found, seal_of, unsealed
+from atlas.units import ImageStatus, status_name
 
-DOOR = "catalogue.json"
+STAGE = ({"done": int, "asked": int, "written": bool}, None)
+GRID = {"side": int, "filled": (int, None), "patched": bool, "pictured": bool, "tiled": bool}
+MAP = {"samples": int, "placed": (int, None), "grids": [GRID]}
+LAYER = {
+    "name": str,
+    "key": str,
+    "kind": str,
+    "channels": int,
+    "size": [int],
+    "stride": (int, float),
+    "flops": int,
+    "features": ({"variants": [str], "done": int, "pictured": bool}, None),
+    "statistics": STAGE,
+    "examples": STAGE,
+    "activations": STAGE,
+    "atlases": ({str: MAP}, None),
+}
+IMAGES_SHOWN = {
+    "count": int,
+    "used": int,
+    "crops": int,
+    "reference": int,
+    "step": int,
+    "classes": int,
+    "photographs": bool,
+    "statuses": {str: int},
+}
+SHAPE = {
+    "encoding-type": str,
+    "model": {"spec": str, "weights": str},
+    "note": (str, None),
+    "layers": [LAYER],
+    "images": (IMAGES_SHOWN, None),
+    "relations": ([str], None),
+}
+"""What readers take for granted of the door."""
 
 
 def read_door(store: Store) -> dict[str, Any]:
-    """The door as written; made up, and not written, where there is none or it is damaged. Raises `StoreTooNew`."""
-    door = store.get_json(DOOR)
+    """The door as written; made up, and not written, where there is none or it is damaged.
+
+    Raises `StoreTooNew`; `StoreError` where it would be made up of plans of which some are gone.
+    """
+    door = found(store.backend.get(DOOR))
     if not isinstance(door, dict) or door.get("encoding-type") != CATALOGUE:
-        return make_door(store)
-    check_version(door, where=f"{store}/{DOOR}")
-    return door
+        return _made_up(store)
+    if seal_of(door) is not Seal.BROKEN:
+        check_version(door, where=f"{store}/{DOOR}")
+    if not store.vouched(door) or not fits(door, SHAPE) or not _plausible(door):
+        return _made_up(store)
+    return {"images": None, "relations": None} | unsealed(door)
+
+
+def _made_up(store: Store) -> dict[str, Any]:
+    refuse(store)
+    return make_door(store)
+
+
+def _plausible(door: dict[str, Any]) -> bool:
+    """Whether a door is of no more than plans can be of: no reader is to make room for it in vain."""
+    shown = door.get("images") or {"count": 0}
+    layers = all(0 <= layer["channels"] <= CHANNELS for layer in door["layers"])
+    return layers and 0 <= shown["count"] <= SHARDS * SAMPLES
 
 
 def write_door(store: Store) -> dict[str, Any]:
-    """Write the door anew; give it back."""
-    door = make_door(store)
-    store.put_json(DOOR, door)
+    """Write the door anew; give it back. Of two that write it at a time, the later tells of what both have done.
+
+    Where a plan is gone the door that is there stays: it knows that there was one.
+    """
+    door: dict[str, Any] = {}
+    if lost(store):
+        return make_door(store)
+
+    def made(_: bytes | None) -> bytes:
+        door.update(make_door(store))
+        return store.as_json(door)
+
+    store.backend.update(DOOR, made)
     return door
 
 
@@ -51,6 +118,7 @@ def make_door(store: Store) -> dict[str, Any]:
         "note": store.model.get("note"),
         "images": next((_images(store, plan) for plan in plans if plan.stage == IMAGES.name), None),
         "relations": None if relations is None else relations.record.get("layers"),
+        "named": store.labels is not None,
         "layers": [_layer(store, some) for some in layers.values()],
     }
 
@@ -65,17 +133,18 @@ def _images(store: Store, plan: Plan) -> dict[str, Any]:
     receipts, collection = store.receipts(plan), plan.collection
     told = (row[0] for receipt in receipts.values() for row in receipt.numbers["status"])
     codes = Counter(int(code) for code in told if code is not None)
+    noted = sum(int(row[0] or 0) for receipt in receipts.values() for row in receipt.numbers.get("noted", ()))
     return {
         "count": collection.count,
         "done": codes.total(),
         "used": codes[ImageStatus.OK],
-        "statuses": {ImageStatus(code).name.lower(): count for code, count in sorted(codes.items())},
+        "statuses": {status_name(ImageStatus, code): count for code, count in sorted(codes.items())},
         "crops": collection.crops,
         "reference": collection.reference,
         "step": collection.step,
         "classes": collection.classes,
         "photographs": collection.photographs,
-    }
+    } | ({"noted": noted} if noted else {})
 
 
 def _layer(store: Store, plans: list[Plan]) -> dict[str, Any]:
@@ -120,10 +189,10 @@ def _atlas(store: Store, laid: Plan, plans: list[Plan]) -> dict[str, Any]:
 
 def _grid(store: Store, side: int, stages: dict[str, Plan]) -> dict[str, Any]:
     """One grid of a map, and how much of it is there."""
-    words = {"patched": PATCHES, "pictured": ICONS, "tiled": TILES}
-    there = {word: _reduced(store, stages.get(stage.name)) is not None for word, stage in words.items()}
-    cells = _reduced(store, stages.get(CELLS.name))
-    return {"side": side, "filled": None if cells is None else cells.units[1], **there}
+    there = {STAGES[name].told: _reduced(store, plan) for name, plan in stages.items()}
+    words = {stage.told: there.get(stage.told) is not None for stage in STAGES.values() if stage.told}
+    cells = there.get(CELLS.told)
+    return {"side": side, **words, CELLS.told: None if cells is None else cells.units[1]}
 
 
 def _reduced(store: Store, plan: Plan | None) -> Receipt | None:

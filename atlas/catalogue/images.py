@@ -16,11 +16,15 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 import numpy as np
 from PIL import Image
 
+from atlas.catalogue import show
 from atlas.errors import UnknownName
-from atlas.plan import IMAGES, SAMPLES
-from atlas.store.layout import PHOTOGRAPH
+from atlas.plan import SAMPLES
+from atlas.stages import IMAGES
+from atlas.stages.dataset import PHOTOGRAPH
+from atlas.store.lost import refuse
 from atlas.store.text import texts
-from atlas.units import ImageStatus
+from atlas.units import ImageStatus, status_name
+from atlas.words import shown
 
 if TYPE_CHECKING:
     from atlas.catalogue.catalogue import Catalogue
@@ -62,7 +66,8 @@ class Images:
 
     def matching(self, pattern: str) -> list[ImageView]:
         """The images whose names fit a glob."""
-        return [ImageView(self, number) for name, number in self._numbers.items() if fnmatchcase(name, pattern)]
+        found = self._numbers.items()
+        return show.Listed(ImageView(self, number) for name, number in found if fnmatchcase(name, pattern))
 
     def row(self, name: str, number: int) -> Any:
         """What the array `images/NAME` holds of an image. Raises `StoreError` where it is gone."""
@@ -76,7 +81,8 @@ class Images:
     def _done(self) -> set[int]:
         """The shards of images that were done when it was first asked."""
         store = self.catalogue.store
-        return {index for plan in store.plans_of(IMAGES.name) for index in store.receipts(plan)}
+        refuse(store, IMAGES.name)
+        return {index for plan in store.plans_of(IMAGES.name) for index in store.told(plan)}
 
     def _number(self, name: str) -> int:
         if name not in self._numbers:
@@ -117,11 +123,11 @@ class ImageView:
     def status(self) -> str:
         """`ok`, or why it was not shown: `truncated`, `duplicate`, ...; `absent` where it was not looked at (yet)."""
         code = self.images.row("status", self.number) if self._looked_at else ImageStatus.ABSENT
-        return ImageStatus(int(code)).name.lower()
+        return status_name(ImageStatus, code)
 
     @property
     def reason(self) -> str:
-        """Why it was not shown, in words; empty where it was, and where it was not looked at."""
+        """Why it was not shown, or what is uncertain of one that was; empty where nothing is, and where none looked."""
         return texts(self.images.row("reason", self.number)[None])[0] if self._looked_at else ""
 
     @property
@@ -146,6 +152,11 @@ class ImageView:
         return square.crop((left, top, left + wide, top + high))
 
     @property
+    def small(self) -> Image.Image | None:
+        """Its thumbnail; None where none is stored."""
+        return self.picture if self.images.photographs and self.size[0] else None
+
+    @property
     def classes(self) -> list[tuple[int, str | None, float]]:
         """The classes the network sees in it: number, name, probability; the likeliest first."""
         if not self._looked_at:
@@ -161,12 +172,12 @@ class ImageView:
         Of images outside of the reference set, only the units that have them among their strongest examples.
         """
         catalogue = self.images.catalogue
-        related = catalogue.door.get("relations")
-        if not related:
+        if not catalogue.door.get("relations"):
             return []
         layer, unit, score = (self.images.row(f"excited_{name}", self.number) for name in ("layer", "unit", "score"))
         found = np.flatnonzero(layer >= 0)
-        return [(catalogue.layers[related[layer[at]]][int(unit[at])], float(score[at])) for at in found]
+        layers = [catalogue.related(layer[at], "images/excited_layer") for at in found]
+        return show.Listed((view[int(unit[at])], float(score[at])) for view, at in zip(layers, found, strict=True))
 
     @property
     def examples(self) -> list[tuple[UnitView, str, int]]:
@@ -174,7 +185,7 @@ class ImageView:
         catalogue = self.images.catalogue
         by = "order by rank, extreme desc, layer, index"
         rows = catalogue.sql(f"select layer, index, extreme, rank from examples where image = $n {by}", n=self.number)
-        return [(catalogue.layers[layer][index], extreme, rank) for layer, index, extreme, rank in rows]
+        return show.Listed((catalogue.layers[layer][index], extreme, rank) for layer, index, extreme, rank in rows)
 
     @property
     def _looked_at(self) -> bool:
@@ -184,9 +195,7 @@ class ImageView:
         return self.name
 
     def __repr__(self) -> str:
-        return f"<image {self.number}: {self.name}, {self.status}>"
+        return shown(f"<image {self.number}: {self.name}, {self.status}>")
 
     def _repr_html_(self) -> str:
-        from atlas.catalogue import show
-
         return show.image(self)

@@ -5,22 +5,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
 from PIL import Image
 
-from atlas.catalogue import show
+from atlas.catalogue import numbers, show
 from atlas.catalogue.answers import Answers
 from atlas.catalogue.atlases import ALL, Atlas
 from atlas.catalogue.unit import UnitView
-from atlas.errors import StoreError, UnknownName
+from atlas.errors import UnknownName
 from atlas.plan import SHARD, Plan
 from atlas.recipe import Recipe
+from atlas.stages.features import THUMB
+from atlas.store.lost import gone
 from atlas.store.schema import features_key
 from atlas.units import Layer, Status
+from atlas.words import quoted, shown
 
 if TYPE_CHECKING:
     from atlas.catalogue.catalogue import Catalogue
@@ -133,16 +136,32 @@ class LayerView:
     def units(self) -> list[UnitView]:
         """The units that have been rendered."""
         if not self.variants:
-            return []
-        return [self[int(index)] for index in np.flatnonzero((self.status != Status.ABSENT).any(axis=1))]
+            return show.Listed()
+        return show.Listed(self[int(index)] for index in np.flatnonzero((self.status != Status.ABSENT).any(axis=1)))
 
-    def sheet(self, variant: str = "positive", *, columns: int = 16) -> Image.Image:
-        """A contact sheet of the layer's thumbnails."""
-        return show.sheet(self, variant, columns)
+    def sheet(
+        self, variant: str = "positive", *, columns: int = 16, units: Iterable[int] | None = None, size: int = THUMB
+    ) -> Image.Image:
+        """A contact sheet: `columns` pictures of `size` pixels in a row, of the numbers `units` in their order.
+
+        Of all units that have been rendered unless said. Raises `UnknownName` for a unit that is not there or was not
+        rendered.
+        """
+        return show.sheet(self, variant, columns, units, size)
 
     def thumbs(self, variant: str = "positive") -> np.ndarray[Any, Any]:
         """Thumbnails of every channel, uint8 [channels,64,64,3]; black where there is none."""
-        return np.asarray(self.array("thumb")[:, self.variant(variant)])
+        v = self.variant(variant)
+        if self.catalogue.store.columns_done(self._plan):
+            return self.catalogue.store.column(self._plan, "thumb")[:, v]
+        there = np.flatnonzero(self.status[:, v] != Status.ABSENT)
+        found = np.zeros((self.channels, THUMB, THUMB, 3), np.uint8)
+        found[there] = self.small(there, v, THUMB)
+        return found
+
+    def small(self, units: Sequence[int] | np.ndarray[Any, Any], variant: int, size: int) -> np.ndarray[Any, Any]:
+        """Pictures of units that have been rendered, uint8 [n,size,size,3], of a variant by its number."""
+        return numbers.small(self.catalogue.store, self._plan, units, variant, size)
 
     def variant(self, name: str) -> int:
         """The index of a variant. Raises `UnknownName`."""
@@ -179,7 +198,7 @@ class LayerView:
 
     def __repr__(self) -> str:
         collected = ", with statistics" if self.answers.there else ""
-        return f"<{self.name}: {self.layer.kind}, {self.done} of {self.channels} units rendered{collected}>"
+        return shown(f"<{self.name}: {self.layer.kind}, {self.done} of {self.channels} units rendered{collected}>")
 
     def _repr_html_(self) -> str:
         return show.layer(self)
@@ -193,13 +212,13 @@ class LayerView:
         store, key = self.catalogue.store, f"features/{self.layer.key}.json"
         plan = store.plan(key)
         if plan is None:
-            raise StoreError(f"{store}: plans/{key} is gone. See what else is: atlas verify")
+            raise gone(store, key)
         return plan
 
     def _column(self, name: str) -> np.ndarray[Any, Any]:
         if not self.variants:
             raise self._unpictured("no pictures")
-        return np.asarray(self.array(name)[:])
+        return numbers.column(self.catalogue.store, self._plan, name)
 
     def _unmapped(self, name: str) -> UnknownName:
         """Of a layer that has no atlas of that name."""
@@ -208,10 +227,10 @@ class LayerView:
             return UnknownName.among("map", name, self.maps, hint=hint)
         others = [view.name for view in self.catalogue if view.maps]
         there = f" {', '.join(others)} {'have' if len(others) > 1 else 'has'} one." if others else ""
-        build = self.catalogue.command(f"--images ... --atlas '{self.name}'")
+        build = self.catalogue.command(f"--images ... --atlas {quoted(self.name)}")
         return UnknownName(f"{self.name} has no activation atlas.{there} Make one: {build}")
 
     def _unpictured(self, what: str) -> UnknownName:
         """Of a layer that images were shown to and nothing was rendered of."""
-        build = self.catalogue.command(f"--layers '{self.name}'")
+        build = self.catalogue.command(f"--layers {quoted(self.name)}")
         return UnknownName(f"{self.name} has {what} yet. Build them: {build}")

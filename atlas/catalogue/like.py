@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from atlas.catalogue import likeness
+from atlas.catalogue import likeness, show
 from atlas.errors import UnknownName
 from atlas.plan import SAMPLES
 from atlas.store.schema import layer_key
+from atlas.words import shown
 
 if TYPE_CHECKING:
     from atlas.catalogue.catalogue import Catalogue
@@ -45,9 +47,16 @@ class Alike:
     def __getitem__(self, index: int) -> tuple[UnitView, float]:
         return self.units[index]
 
+    def _repr_html_(self) -> str:
+        return f"<div>{escape(self._basis)}</div>{show.Listed(self.units)._repr_html_()}"
+
+    @property
+    def _basis(self) -> str:
+        return f"most like {shown(self.unit)}, by the answers to {self.basis}:"
+
     def __repr__(self) -> str:
-        rows = "".join(f"\n  {likeness:.3f}  {unit}" for unit, likeness in self.units)
-        return f"most like {self.unit}, by the answers to {self.basis}:{rows}"
+        rows = "".join(f"\n  {likeness:.3f}  {shown(unit)}" for unit, likeness in self.units)
+        return f"{self._basis}{rows}"
 
 
 class Likeness:

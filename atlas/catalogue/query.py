@@ -8,7 +8,7 @@ What is wrong with a question is told in one line.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -32,8 +32,16 @@ BATCH = 10_000
 class Result:
     """The answer to a question: iterates as rows, shows itself as a table."""
 
-    def __init__(self, cursor: duckdb.DuckDBPyConnection, text: str, values: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        text: str,
+        values: Mapping[str, Any],
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
         self._cursor, self._text, self._values = cursor, text, dict(values) or None
+        self._check = check
+        """Raises `StoreError` where a table is damaged, which is no fault of the question's."""
         # At once, so that what is wrong is said here and not where the rows are first looked at.
         self._fresh: duckdb.DuckDBPyConnection | None = self._run()
         described = (self._fresh and self._fresh.description) or []
@@ -48,7 +56,7 @@ class Result:
     def batches(self, size: int = BATCH) -> Iterator[list[Row]]:
         """The rows, `size` at a time: for answers that are too long for the memory."""
         cursor = self._answered()
-        while self.columns and (batch := cursor.fetchmany(size)):
+        while self.columns and (batch := self._fetched(cursor, size)):
             yield batch
 
     def df(self) -> Any:
@@ -71,6 +79,14 @@ class Result:
         try:
             return self._cursor.cursor().execute(self._text, self._values)
         except duckdb.Error as error:
+            self._check()
+            raise _explained(error) from None
+
+    def _fetched(self, cursor: duckdb.DuckDBPyConnection, size: int) -> list[Row]:
+        try:
+            return cursor.fetchmany(size)
+        except duckdb.Error as error:
+            self._check()
             raise _explained(error) from None
 
     def _answered(self) -> duckdb.DuckDBPyConnection:
@@ -99,7 +115,7 @@ def ask(tables: Tables, text: str, values: Mapping[str, Any]) -> Result:
     _check(text)
     # More tables than are asked do no harm, but making them may take long. What names none may ask which there are.
     words = set(re.findall(r"\w+", text.lower()))
-    return Result(tables.cursor([name for name in TABLES if name in words] or list(TABLES)), text, values)
+    return Result(tables.cursor([name for name in TABLES if name in words] or list(TABLES)), text, values, tables.check)
 
 
 def _check(text: str) -> None:

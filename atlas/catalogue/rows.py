@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from atlas.catalogue import derived
+from atlas.catalogue import derived, numbers
 from atlas.catalogue.columns import quantile
-from atlas.plan import EXAMPLES, FEATURES, IMAGES, STATISTICS, Plan
+from atlas.plan import Plan
 from atlas.recipe import VARIANTS
+from atlas.stages import EXAMPLES, FEATURES, IMAGES, STATISTICS
+from atlas.stages.dataset import EXTREMES, GUESSES, LEVELS
 from atlas.store import Receipt, Store
-from atlas.store.layout import EXTREMES, GUESSES, LEVELS, arrays
 from atlas.store.schema import LIST, RELATIONS, columns_receipt, group_key
 from atlas.store.text import texts
 from atlas.units import ImageStatus, Layer, Status, Unit
@@ -54,7 +55,7 @@ class Source:
         self.store = store
         self.plans = sorted(store.plans(), key=store.place_of)
         self.labels = Names(store.labels)
-        relations = store.reduced(RELATIONS)
+        relations = store.told_of(RELATIONS)
         self.related: list[str] = [] if relations is None else relations.record.get("layers") or []
         """The layers that neighbours are numbered by."""
 
@@ -71,7 +72,7 @@ class Source:
     def images(self) -> Plan | None:
         """The plan of the images; None where there are none, or their list is not written yet."""
         plan = next((plan for plan in self.plans if plan.stage == IMAGES.name), None)
-        listed = self.store.reduced(LIST)
+        listed = self.store.told_of(LIST)
         return plan if plan is not None and listed is not None and listed.plan == plan.id else None
 
     def paths(self, rows: slice) -> Values:
@@ -128,7 +129,7 @@ class LayerSource:
     def receipt(self, stage: str) -> Receipt | None:
         """Of the columns of a stage; None where they are not written."""
         plan = self.plans.get(stage)
-        return None if plan is None else self.store.reduced(columns_receipt(plan))
+        return None if plan is None else self.store.told_of(columns_receipt(plan))
 
     def has(self, stage: str) -> bool:
         """Whether the columns of a stage are written."""
@@ -159,7 +160,7 @@ def units(source: Source) -> Iterator[Chunk]:
         chunk = layer.common | {"index": index}
         answers = _answers(layer, source) if layer.has(STATISTICS.name) else {}
         best = answers.pop("example_value", None)
-        pictures = _pictures(layer, best) if layer.has(FEATURES.name) else {}
+        pictures = _pictures(layer, best) if FEATURES.name in layer.plans else {}
         codes = pictures.pop("codes", absent)
         yield chunk | answers | pictures | {"status": derived.statuses(codes, answers.get("silent"))}
 
@@ -168,7 +169,8 @@ def _pictures(layer: LayerSource, best: Values | None) -> Chunk:
     """The numbers of the pictures, and the status `codes` of the positive ones."""
     chunk: Chunk = {}
     variants = layer.plans[FEATURES.name].rendering.variants
-    mean, peak, codes = (layer.column(FEATURES.name, name) for name in ("mean", "peak", "status"))
+    plan = layer.plans[FEATURES.name]
+    mean, peak, codes = (numbers.column(layer.store, plan, name) for name in ("mean", "peak", "status"))
     for place, variant in enumerate(variants):
         if variant not in VARIANTS:
             continue
@@ -181,7 +183,7 @@ def _pictures(layer: LayerSource, best: Values | None) -> Chunk:
         else:
             chunk["codes"] = codes[:, place]
             if layer.plans[FEATURES.name].rendering.agreement:
-                chunk["agreement"] = layer.column(FEATURES.name, "agreement")[:, place]
+                chunk["agreement"] = numbers.column(layer.store, plan, "agreement")[:, place]
     return chunk
 
 
@@ -260,7 +262,7 @@ def images(source: Source) -> Iterator[Chunk]:
     plan = source.images
     if plan is None:
         return
-    receipts = source.store.receipts(plan)
+    receipts = source.store.told(plan)
     for rows in _spans(plan.total):
         number = np.arange(rows.start, rows.stop, dtype=np.int32)
         hashes = source.store.read("images/sha256", rows)
@@ -279,7 +281,7 @@ def _looked_at(source: Source, plan: Plan, rows: slice, receipts: Mapping[int, R
     shards = range(rows.start // plan.per_shard, -(-rows.stop // plan.per_shard))
     found: dict[str, Values] = {}
     for name in ("status", "reason", "size", "class", "probability"):
-        array = arrays(plan)[name]
+        array = plan.arrays[name]
         found[name] = np.full((rows.stop - rows.start, *array.shape[1:]), array.fill, array.dtype)
         for index in set(shards) & receipts.keys():
             at = array.of(index)

@@ -8,15 +8,16 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from PIL import Image
 
 from atlas.errors import UnknownName
 from atlas.units import Status
+from atlas.words import shown
 
 if TYPE_CHECKING:
     from atlas.catalogue.answers import Example
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from atlas.catalogue.layer import LayerView
     from atlas.catalogue.unit import UnitView
 
+T = TypeVar("T")
 GAP = 2
 PAPER = 255
 SAID = 4
@@ -39,11 +41,32 @@ ROWS = 20
 """Rows of a table that are shown."""
 
 
-def sheet(layer: LayerView, variant: str, columns: int) -> Image.Image:
-    """The thumbnails of the units that have been rendered, row by row from the top left."""
+class Listed(list[T]):
+    """A list that a notebook shows as a table: what has a picture with it, and names and numbers."""
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr>{''.join(map(_entry, item if isinstance(item, tuple) else (item,)))}</tr>" for item in self[:ROWS]
+        )
+        return f"<table>{rows}</table>{_more(self)}"
+
+
+def _entry(part: Any) -> str:
+    """A thing in a list: its small picture, where it has one, and how it is called."""
+    picture = getattr(part, "small", None)
+    return f"<td>{'' if picture is None else _img(picture, str(part)) + ' '}{escape(cell(part))}</td>"
+
+
+def sheet(layer: LayerView, variant: str, columns: int, units: Iterable[int] | None, size: int) -> Image.Image:
+    """Small pictures of units that have been rendered, row by row from the top left."""
     v = layer.variant(variant)
-    shown = np.flatnonzero(layer.status[:, v] != Status.ABSENT)
-    thumbs = layer.thumbs(variant)[shown]
+    there = layer.status[:, v] != Status.ABSENT
+    chosen = np.flatnonzero(there) if units is None else np.array([layer[unit].index for unit in units], int)
+    for unit in chosen[~there[chosen]]:
+        layer[int(unit)].picture(variant)  # raises: it says how it is built
+    if size < 1:
+        raise UnknownName(f"size={size}: pixels along a picture's edge, at least 1.")
+    thumbs = layer.small(chosen, v, size)
     columns = max(1, min(columns, len(thumbs)))
     side = thumbs.shape[1] + GAP
     rows = max(1, math.ceil(len(thumbs) / columns))
@@ -57,7 +80,7 @@ def sheet(layer: LayerView, variant: str, columns: int) -> Image.Image:
 def catalogue(catalogue: Catalogue) -> str:
     """A table of the layers."""
     rows = "".join(
-        f"<tr><td>{escape(view.name)}</td><td>{view.layer.kind}</td><td>{view.channels}</td><td>{view.done}</td>"
+        f"<tr><td>{escape(view.name)}</td><td>{escape(view.layer.kind)}</td><td>{view.channels}</td><td>{view.done}</td>"
         f"<td>{'yes' if view.answers.there else ''}</td></tr>"
         for view in catalogue
     )
@@ -84,21 +107,20 @@ def unit(unit: UnitView) -> str:
     """The unit's pictures side by side, with what is known of them."""
     figures = "".join(
         f"<figure style='display:inline-block;margin:4px'>{_img(unit.picture(variant), f'{unit} {variant}')}"
-        f"<figcaption>{variant}: {unit.status_of(variant)}</figcaption></figure>"
+        f"<figcaption>{escape(variant)}: {unit.status_of(variant)}</figcaption></figure>"
         for variant in unit.layer.variants
         if unit.status_of(variant) != "absent"
     )
-    told = f"mean {unit.mean:.4g}, peak {unit.peak:.4g}" if unit.layer.variants else "no picture"
-    return f"<div><b>{escape(str(unit))}</b> {unit.status}, {told}</div>{figures}{_answers(unit)}"
+    return f"<div><b>{escape(str(unit))}</b> {unit.told}</div>{figures}{_answers(unit)}"
 
 
 def image(image: ImageView) -> str:
     """An image's thumbnail, what the network sees in it and what it excites."""
-    shown = _img(image.picture, image.name) if image.size[0] and image.images.photographs else ""
+    picture = _img(image.picture, image.name) if image.size[0] and image.images.photographs else ""
     seen = ", ".join(f"{name or number} {share:.0%}" for number, name, share in image.classes)
     units = ", ".join(f"{unit} ({score:.1f})" for unit, score in image.excites[:8])
     lines = "".join(f"<div>{escape(line)}</div>" for line in (image.reason, seen, units) if line)
-    return f"<div><b>{escape(image.name)}</b></div>{shown}{lines}"
+    return f"<div><b>{escape(image.name)}</b></div>{picture}{lines}"
 
 
 def atlas(atlas: Atlas) -> str:
@@ -116,7 +138,10 @@ def atlas_cell(cell: Cell) -> str:
     """A cell's picture beside what its nearest samples saw, and what it speaks for."""
     made = _img(cell.image, "its picture") if cell.status == "ok" else escape(cell.status)
     real = "".join(_img(patch, "what a sample of it saw") for patch in cell.patches)
-    classes = ", ".join(f"{one.name or one.number} {one.strength:.3g} ({one.frequency:.0%})" for one in cell.labels)
+    sure = cell.sure_labels
+    classes = ", ".join(f"{one.name or one.number} {one.strength:.3g} ({one.frequency:.0%})" for one in sure)
+    if not sure and cell.labels:
+        classes = f"none that can be relied on, of {cell.count:,} samples"
     units = ", ".join(f"{unit} {value:.3g}" for unit, value in cell.units[:SAID])
     told = {"classes": classes, "units": units, "picture": "" if cell.apt else "unsure"}
     lines = "".join(f"<div>{what}: {escape(said)}</div>" for what, said in told.items() if said)
@@ -151,15 +176,16 @@ def _examples(examples: Sequence[Example]) -> str:
 
 def text_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """The first rows of a table as lines of text, numbers to the right."""
-    shown = [[cell(value) for value in row] for row in rows[:ROWS]]
-    widths = [max(map(len, column)) for column in zip(columns, *shown, strict=True)]
+    seen = [[shown(cell(value)) for value in row] for row in rows[:ROWS]]
+    columns = list(map(shown, columns))
+    widths = [max(map(len, column)) for column in zip(columns, *seen, strict=True)]
     right = [all(isinstance(row[place], int | float | None) for row in rows[:ROWS]) for place in range(len(columns))]
     lines = [
         "  ".join(
             text.rjust(width) if number else text.ljust(width)
             for text, width, number in zip(line, widths, right, strict=True)
         ).rstrip()
-        for line in [columns, *shown]
+        for line in [columns, *seen]
     ]
     return "\n".join([*lines, _more(rows)]).rstrip()
 

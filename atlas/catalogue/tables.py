@@ -9,6 +9,7 @@ so that an old table is never asked, and a store that cannot be written is read 
 
 from __future__ import annotations
 
+import hashlib
 import re
 import tempfile
 import threading
@@ -25,9 +26,11 @@ from atlas.catalogue import rows
 from atlas.catalogue.cell_rows import atlas_cells
 from atlas.catalogue.columns import TABLES
 from atlas.catalogue.rows import Chunk, Expression, Source
-from atlas.plan import CELLS, EXAMPLES, FEATURES, ICONS, STATISTICS, fingerprint
-from atlas.store import LocalBackend, Store, digest_of
-from atlas.store.schema import LIST, RELATIONS, columns_receipt
+from atlas.plan import fingerprint
+from atlas.stages import ACTIVATIONS, CELLS, EXAMPLES, FEATURES, ICONS, IMAGES, STATISTICS
+from atlas.store import LocalBackend, Receipt, Store, Stored, digest_of
+from atlas.store.lost import refuse
+from atlas.store.schema import LIST, RELATIONS, TABLE_RECEIPTS, columns_receipt
 from atlas.store.schema import TABLES as FOLDER
 
 FORMAT = 3
@@ -47,29 +50,74 @@ STAGES = {
     "atlas_cells": (CELLS.name, ICONS.name),
 }
 """The stages whose columns a table rests on."""
+NEEDED = {
+    "units": (FEATURES.name, STATISTICS.name, EXAMPLES.name, ACTIVATIONS.name),
+    "examples": (STATISTICS.name, EXAMPLES.name, IMAGES.name),
+    "classes": (STATISTICS.name,),
+    "images": (IMAGES.name,),
+    "atlas_cells": (CELLS.name, ICONS.name, IMAGES.name),
+}
+"""The stages without whose plans a table would be short of rows, or of what stands in them."""
 MEMORY = "1GB"
 """What writing the tables takes at most; what does not fit waits on the disk."""
+TRIES = 5
+"""How often a table is written at most, where others write it at the same time."""
 
 
 def write_tables(store: Store) -> list[str]:
     """Write the tables that are not there, or rest on what is there no longer; say which.
 
-    The same store and the same DuckDB: the same bytes. Raises `StoreError`.
+    The same store and the same DuckDB: the same bytes. Each gets a receipt that names its hash. Raises `StoreError`.
     """
-    source, wrote = Source(store), []
     with tempfile.TemporaryDirectory(prefix="atlas-") as folder:
-        for name in TABLES:
-            proof, path = digest(source, name), Path(folder) / f"{name}.parquet"
-            # One thread, so that rows are cut into groups in the same places on every machine.
-            with connect(threads=1, memory_limit=MEMORY) as connection:
-                if _trusted(connection, _file(store, key_of(name), lambda: Path(folder)), proof):
-                    continue
-                fill(connection, name, source)
-                _copy(connection, name, path, proof)
-            store.backend.put(key_of(name), path.read_bytes())
-            path.unlink()
-            wrote.append(name)
+        return [name for name in TABLES if _written(store, name, Path(folder))]
+
+
+def _written(store: Store, name: str, folder: Path) -> bool:
+    """Write a table, unless it is there and whole; say whether it was.
+
+    Raises `StoreError` where a plan that it rests on is gone: what is there was right.
+    Its receipt goes first and comes last, so that no receipt ever names what is not there. Whoever wrote one between
+    the two, of another state of the store, left one that does not fit: then it is written once more.
+    """
+    wrote = False
+    for _ in range(TRIES):
+        source = Source(store)
+        refuse(store, *NEEDED[name])
+        proof = digest(source, name)
+        if _whole(store, name, proof):
+            break
+        store.backend.delete(receipt_of(name))
+        data = _made(source, name, folder / f"{name}.parquet", proof)
+        store.backend.put(key_of(name), data)
+        stored = Stored(key_of(name), len(data), hashlib.sha256(data).hexdigest())
+        store.put_reduced(receipt_of(name), Receipt(proof, 0, (0, 0), (stored,)))
+        wrote = True
     return wrote
+
+
+def _whole(store: Store, name: str, proof: str) -> bool:
+    """Whether a table is there to the last byte, and rests on what `proof` is the digest of."""
+    receipt, data = store.reduced(receipt_of(name)), store.backend.get(key_of(name))
+    if receipt is None or receipt.plan != proof or data is None:
+        return False
+    return [one.sha256 for one in receipt.objects] == [hashlib.sha256(data).hexdigest()]
+
+
+def _made(source: Source, name: str, path: Path, proof: str) -> bytes:
+    """A table as a Parquet file."""
+    # One thread, so that rows are cut into groups in the same places on every machine.
+    with connect(threads=1, memory_limit=MEMORY) as connection:
+        fill(connection, name, source)
+        _copy(connection, name, path, proof)
+    data = path.read_bytes()
+    path.unlink()
+    return data
+
+
+def receipt_of(name: str) -> str:
+    """Where the receipt of a table lies."""
+    return f"{TABLE_RECEIPTS}{name}.json"
 
 
 def key_of(name: str) -> str:
@@ -88,6 +136,9 @@ def digest(source: Source, name: str) -> str:
     read = [receipt and [receipt.plan, receipt.proof] for receipt in (*columns, *shared)]
     if name == "images" and source.images is not None:
         read.append([source.images.id, digest_of(store.receipts(source.images).values())])
+    half = [layer.plans[FEATURES.name] for layer in source.layers if FEATURES.name in layer.plans]
+    if name == "units":  # of layers whose columns are not written, what their shards say is told
+        read += [[plan.id, digest_of(store.receipts(plan).values())] for plan in half if not store.columns_done(plan)]
     columns_of = [[column.name, column.type] for column in TABLES[name]]
     return fingerprint([FORMAT, columns_of, planned, read, store.labels])
 
@@ -138,6 +189,8 @@ class Tables:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._ready: set[str] = set()
+        self._filed: set[str] = set()
+        """Those that are read from their files."""
         self._lock = threading.Lock()
 
     @cached_property
@@ -161,10 +214,22 @@ class Tables:
                 self._ready.add(name)
             return self._connection.cursor()
 
+    def check(self) -> None:
+        """Raise `StoreError` where a file that was asked is damaged: then it is no question's fault."""
+        for name in sorted(self._filed):
+            file = _file(self._store, key_of(name), lambda: Path(self._folder.name))
+            if file is None or not _readable(file, self._store.reduced(receipt_of(name))):
+                raise self._store.damaged(key_of(name))
+
     def _make(self, name: str) -> None:
+        refuse(self._store, *NEEDED[name])
         file = _file(self._store, key_of(name), lambda: Path(self._folder.name))
         if _trusted(self._connection, file, digest(self._source, name)):
-            self._connection.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet({quoted(file)})")
+            self._filed.add(name)
+            try:
+                self._connection.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet({quoted(file)})")
+            except duckdb.Error as error:
+                raise self._store.damaged(key_of(name)) from error
         else:
             fill(self._connection, name, self._source)
 
@@ -191,6 +256,20 @@ def _trusted(connection: duckdb.DuckDBPyConnection, file: Path | None, proof: st
         return connection.execute(query).fetchall() == [(proof,)]
     except duckdb.Error:  # torn, or no Parquet at all
         return False
+
+
+def _readable(file: Path, receipt: Receipt | None) -> bool:
+    """Whether a table is what its receipt names; one of an older store, which has none, whether it can be read."""
+    if receipt is not None:
+        return [one.sha256 for one in receipt.objects] == [hashlib.sha256(file.read_bytes()).hexdigest()]
+    try:
+        with connect() as connection:
+            cursor = connection.execute(f"SELECT * FROM read_parquet({quoted(file)})")
+            while cursor.fetchmany(10_000):
+                pass
+    except duckdb.Error:
+        return False
+    return True
 
 
 def quoted(text: object) -> str:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from PIL import Image
@@ -12,8 +13,10 @@ from PIL import Image
 from atlas.catalogue import show
 from atlas.catalogue.answers import ChannelStatistics, Example
 from atlas.errors import StoreError, UnknownName
+from atlas.stages.features import THUMB
 from atlas.store.schema import features_key
-from atlas.units import Status, Unit
+from atlas.units import Status, Unit, status_name
+from atlas.words import quoted, shown
 
 if TYPE_CHECKING:
     from atlas.catalogue.layer import LayerView
@@ -47,6 +50,20 @@ class UnitView:
         """Pictures that raise it, each in another way; empty where none were asked for."""
         names = [name for name in self.layer.variants if name.startswith("diverse-")]
         return [self.picture(name) for name in sorted(names, key=lambda name: int(name.removeprefix("diverse-")))]
+
+    @property
+    def small(self) -> Image.Image | None:
+        """Its first picture, 64 x 64 pixels; None where there is none yet."""
+        layer = self.layer
+        if not layer.variants or layer.status[self.index, 0] == Status.ABSENT:
+            return None
+        return Image.fromarray(layer.small([self.index], 0, THUMB)[0])
+
+    @property
+    def told(self) -> str:
+        """What is known of its picture, in a line: its status, and its numbers where it has any."""
+        numbers = f", mean {self.mean:.4g}, peak {self.peak:.4g}" if math.isfinite(self.mean) else ""
+        return f"{self.status}{numbers}" if self.layer.variants else f"{self.status}, no picture"
 
     @property
     def mean(self) -> float:
@@ -119,13 +136,13 @@ class UnitView:
 
     def status_of(self, variant: str) -> str:
         """The status of one of the unit's pictures."""
-        return Status(int(self.layer.status[self.index, self.layer.variant(variant)])).name.lower()
+        return status_name(Status, self.layer.status[self.index, self.layer.variant(variant)])
 
     def picture(self, variant: str) -> Image.Image:
         """One of the unit's pictures.
 
         Raises `UnknownName` where it has not been rendered, `StoreError` where it is gone or damaged, or where the
-        layer's numbers, by which it is known, are not written yet.
+        store was opened before it was rendered.
         """
         v = self.layer.variant(variant)
         if self.layer.status[self.index, v] == Status.ABSENT:
@@ -136,18 +153,15 @@ class UnitView:
     def _absent(self, variant: str) -> UnknownName | StoreError:
         """Why there is no picture. The receipts are asked here, where something is missing, and never before."""
         if not self.layer._rendered(self.index):
-            build = self.layer.catalogue.command(f"--layers '{self}'")
+            build = self.layer.catalogue.command(f"--layers {quoted(self)}")
             return UnknownName(f"{self} has no {variant} picture yet. Build it: {build}")
-        return StoreError(
-            f"{self} is rendered, but the numbers of {self.layer.name} were not written when it was opened: its build "
-            f"was still going on, or failed. Open it again, or see: atlas status {self.layer.catalogue.store}"
-        )
+        return StoreError(f"{self} was rendered since {self.layer.catalogue.store} was opened. Open it again.")
 
     def __str__(self) -> str:
         return str(self.unit)
 
     def __repr__(self) -> str:
-        return f"<{self}: {self.status}, mean {self.mean:.4g}, peak {self.peak:.4g}>"
+        return shown(f"<{self}: {self.told}>")
 
     def _repr_html_(self) -> str:
         return show.unit(self)

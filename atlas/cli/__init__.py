@@ -9,14 +9,19 @@ a bug and keeps its traceback.
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
+from typing import Annotated
 
 import typer
 
-from atlas.cli import building, looking, querying, reading
-from atlas.cli.printing import complain, program
+from atlas import __version__
+from atlas.cli import building, looking, querying, reading, removing
+from atlas.cli.printing import program
 from atlas.errors import AtlasError
+from atlas.store.schema import VERSION
+from atlas.terminal import complain, forgiving, say
 
 app = typer.Typer(
     name="atlas",
@@ -26,18 +31,36 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for module in (looking, building, reading, querying):
+for module in (looking, building, reading, querying, removing):
     module.register(app)
 
 
+def version(asked: bool) -> None:
+    """Say which version this is."""
+    if asked:
+        say(f"atlas-builder {__version__}, writes stores of version {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    _: Annotated[
+        bool, typer.Option("--version", callback=version, is_eager=True, help="Say which version this is.")
+    ] = False,
+) -> None:
+    """A browsable catalogue of what a trained vision model has learned."""
+
+
+COMMENT = re.compile(r"--[^\s=]*\s")
 INTERRUPTED = 130
 """Exit code of Ctrl-C, as shells have it."""
 
 
 def main() -> None:
     """Run the command in `sys.argv`."""
+    forgiving()
     try:
-        code = app(standalone_mode=False) or 0
+        code = app(arguments(), standalone_mode=False) or 0
     except AtlasError as error:
         complain(str(error))
         code = 1
@@ -57,6 +80,12 @@ def main() -> None:
     if code == INTERRUPTED:
         complain(f"Stopped. What is finished is kept; to go on: {command()}")
     sys.exit(code)
+
+
+def arguments() -> list[str]:
+    """What the user typed. SQL may begin with a comment, which is no option: those have no spaces in their names."""
+    typed = sys.argv[1:]
+    return [f" {one}" if typed[0] == "query" and COMMENT.match(one) else one for one in typed]
 
 
 def command() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,16 +12,19 @@ import typer
 
 from atlas.catalogue.derived import TOP
 from atlas.cli import options as o
-from atlas.cli.printing import complain, duration, program, say
+from atlas.cli.printing import duration, program
+from atlas.cli.reading import left_of
 from atlas.errors import BuildFailed
-from atlas.plan import FEATURES, ICONS, STATISTICS, Plan
+from atlas.plan import Plan
+from atlas.stages import FEATURES, ICONS, STATISTICS
 from atlas.store import Store
 from atlas.store.schema import group_key
+from atlas.terminal import complain, say
 from atlas.units import SampleStatus, summary
 
 if TYPE_CHECKING:
-    from pipelines.collecting import Images as GatheredImages
-    from pipelines.record import Report
+    from atlas.engine.collecting import Images as GatheredImages
+    from atlas.engine.record import Report
 
 DEMO_LAYERS = ["features.4:0-63", "features.7:0-63", "features.11:0-63"]
 DEMO_SETTINGS = ["size=160", "steps=64"]
@@ -39,7 +43,13 @@ Workers = Annotated[
     int | None, typer.Option("--workers", min=1, help="Tasks side by side; one a core or GPU unless said.")
 ]
 Ray = Annotated[
-    str | None, typer.Option("--ray", metavar="ADDRESS", help="A running Ray cluster; its own unless said.")
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="ADDRESS",
+        help="A running Ray cluster: HOST:PORT, or auto for the one on this machine. Its own (local) unless said here "
+        "or by RAY_ADDRESS.",
+    ),
 ]
 Local = Annotated[bool, typer.Option("--local", help="No Ray: one task after the other in this process.")]
 Photographs = Annotated[
@@ -64,6 +74,8 @@ def build(
     weights: o.Weights = None,
     labels: o.Labels = None,
     preprocessing: o.Preprocess = None,
+    logits: o.Logits = None,
+    layout: o.Layouts = None,
     device: o.Device = "auto",
     batch: o.Batch = None,
     dtype: o.Dtype = "float32",
@@ -82,8 +94,8 @@ def build(
     positions: o.Positions = None,
     atlas_recipe: o.AtlasRecipeName = "cell",
     atlas_settings: o.AtlasSettings = None,
-    layout: o.Layout = None,
-    layout_settings: o.LayoutSettings = None,
+    projection: o.Projection = None,
+    projection_settings: o.ProjectionSettings = None,
     relaxed: o.Relaxed = False,
     whitening: o.Whitening = None,
 ) -> None:
@@ -92,15 +104,16 @@ def build(
     With --atlas lay the activations of layers out as activation atlases too. Run it again to go on where it stopped,
     with more layers, units, images, maps or grids to add them.
     """
-    from pipelines.catalogue import catalogue
+    from atlas.engine.catalogue import catalogue
 
     atlases = o.Atlases(
-        atlas, grids, maps, positions, atlas_recipe, atlas_settings, layout, relaxed, whitening, layout_settings
+        atlas, grids, maps, positions, atlas_recipe, atlas_settings, projection, relaxed, whitening, projection_settings
     )
     atlases.check(images)
     o.require_work(images, crops, pictures, photographs)
     place = store or Path(f"{_file_name(model)}.atlas")
-    loaded, computing = o.load(model, weights, labels, preprocessing), o.Computing(device, batch, dtype)
+    loaded = o.load(model, weights, labels, preprocessing, logits, layout)
+    computing = o.Computing(device, batch, dtype)
     measured = o.measured(spectrum)
     plans = o.plans(loaded, layers, recipe, settings, computing, measured, place) if pictures else []
     if layers is None and atlas is not None and not pictures:
@@ -126,15 +139,17 @@ def build(
 
 def _gathered(images: list[str]) -> GatheredImages:
     """The images that were given, listed."""
-    from pipelines.collecting import Images as Gathered
-    from pipelines.progress import Progress
+    from atlas.engine.collecting import Images as Gathered
+    from atlas.engine.progress import Progress
 
     with Progress() as progress:
         return Gathered.open(images, progress.counting("listing", None, "images"))
 
 
 def demo(
-    store: Annotated[Path, typer.Option("--store", help="Where the demo's store goes.")] = Path("demo.atlas"),
+    store: Annotated[
+        Path, typer.Option("--store", metavar="FOLDER", parser=o.place, help="Where the demo's store goes.")
+    ] = Path("demo.atlas"),
     serve: Annotated[bool, typer.Option("--serve/--no-serve", help="Serve the result as a page when done.")] = True,
     atlas: Annotated[
         bool, typer.Option("--atlas", help="An activation atlas of a layer too: a few minutes more.")
@@ -143,8 +158,8 @@ def demo(
     local: Local = False,
 ) -> None:
     """Render 192 channels of SqueezeNet 1.1, trained on ImageNet, and what drives them of 20 photographs; show them."""
+    from atlas.engine.catalogue import catalogue
     from atlas.models.packaged import photographs
-    from pipelines.catalogue import catalogue
 
     loaded, computing = o.load("squeezenet", None, None, None), o.Computing("cpu")
     plans = o.plans(loaded, DEMO_LAYERS, "quick", DEMO_SETTINGS, computing)
@@ -170,7 +185,8 @@ def finish(report: Report, place: Path) -> None:
     kept = f", {report.kept:,} were there before" if report.kept else ""
     states = ", ".join(f"{count:,} {name}" for name, count in sorted(report.statuses.items()))
     if report.planned or not report.images:
-        say(f"{report.made:,} pictures in {duration(report.seconds)}{kept}.{f' Status: {states}.' if states else ''}")
+        say(f"{report.made:,} pictures{kept}.{f' Status: {states}.' if states else ''}")
+    say(f"{'All of it' if len(report.took) > 1 else 'It'} took {duration(report.seconds)}{_shared_out(report.took)}.")
     for line in (*collected(report), *charted(report, place)):
         say(line)
     for line in report.failed[:10]:
@@ -182,7 +198,16 @@ def finish(report: Report, place: Path) -> None:
     for line in left_behind(place):
         say(line)
     say(f"To look:   {program()} serve {shlex.quote(str(place))}")
-    say(f'In Python: import atlas; cat = atlas.open("{place}"); cat.layers')
+    say(f"In Python: import atlas; cat = atlas.open({json.dumps(str(place), ensure_ascii=False)}); cat.layers")
+
+
+def _shared_out(took: dict[str, float]) -> str:
+    """What the workers' time went into, most of it first; nothing to say of one kind of work."""
+    whole = sum(took.values())
+    if len(took) < 2 or not whole:
+        return ""
+    split = sorted(took.items(), key=lambda one: -one[1])
+    return f"; of the workers' time {', '.join(f'{name} {seconds / whole:.0%}' for name, seconds in split)}"
 
 
 def left_behind(place: Path) -> Iterator[str]:
@@ -194,7 +219,7 @@ def left_behind(place: Path) -> Iterator[str]:
     if collected and alone:
         yield f"No statistics of {', '.join(alone)}: give the same --images to collect them too."
     for plan in plans:
-        left = sum(map(len, store.todo(plan))) or store.left(plan)
+        left = left_of(store, plan) or store.left(plan)
         if left:
             what = f"{plan.stage} of {' '.join([plan.layer_name, *plan.part])}" if plan.layer_name else plan.stage
             yield f"Not done yet: {what}, {left:,} left of an earlier command."
@@ -204,6 +229,9 @@ def collected(report: Report) -> Iterator[str]:
     """What came of the images: how many were used, why others were not, and where the time went."""
     if report.images:
         yield f"{summary(report.images)}."
+    if report.noted:
+        query = "select path, reason from images where status = 'ok' and reason != ''"
+        yield f"Of {report.noted:,} of those used it is uncertain what is white; they may be too dark. See: {query}"
     whole = sum(report.spent.values())
     if whole:
         split = ", ".join(f"{name} {seconds / whole:.0%}" for name, seconds in report.spent.items())

@@ -10,9 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from atlas.errors import AtlasError, ImagesError, NotAStore
-from atlas.plan import FEATURES, ICONS, Plan
+from atlas.places import local
+from atlas.plan import Plan
 from atlas.recipe import Collection, LayoutRecipe, Numerics, Recipe
+from atlas.stages import FEATURES, ICONS
 from atlas.store import Store
+from atlas.store.removal import replaced
+from atlas.terminal import remark
+from atlas.units import Layer, decode
 
 if TYPE_CHECKING:
     from atlas.cost import Calibration
@@ -24,6 +29,19 @@ LAYERS_HELP = (
     "features.11 or 'features.*' or features.11:0-63, of which whole shards of 32 are made. Repeat it or separate by "
     "commas."
 )
+
+
+def place(text: str | Path) -> Path:
+    """The place of this machine that an option names. Raises as `filled`."""
+    return local(filled(str(text)))
+
+
+def filled(text: str) -> str:
+    """What an option says. Raises `BadParameter`, which names it, where that is nothing, as of an unset variable."""
+    if not text.strip(" \t\n,"):
+        raise typer.BadParameter("it is empty. Name a place, or leave it out.")
+    return text
+
 
 ModelSpec = Annotated[
     str,
@@ -43,33 +61,59 @@ Spectrum = Annotated[
     typer.Option(
         "--spectrum",
         metavar="IMAGES",
+        parser=filled,
         help="For the recipe maco: images whose spectrum its pictures keep to, named as with --images; a natural "
         "1/f spectrum unless said.",
     ),
 ]
-StorePath = Annotated[Path | None, typer.Option("--store", help="Where results go; MODEL.atlas unless said.")]
+StorePath = Annotated[
+    Path | None,
+    typer.Option("--store", metavar="FOLDER", parser=place, help="Where results go; MODEL.atlas unless said."),
+]
 Weights = Annotated[
     Path | None,
     typer.Option(
         "--weights",
-        help="A checkpoint: safetensors, or a state dict saved by torch.save. Its labels are unknown unless --labels "
+        metavar="FILE[#KEY]",
+        parser=place,
+        help="A checkpoint: safetensors, or what torch.save wrote. Where it holds several sets of weights, KEY says "
+        "which: run.pt#state_dict_ema. Its labels are unknown unless --labels "
         "says them; its preprocessing is the architecture's usual unless --preprocessing says it.",
     ),
 ]
-Labels = Annotated[Path | None, typer.Option("--labels", help="Class names, one a line, in the order of the outputs.")]
+Labels = Annotated[
+    Path | None,
+    typer.Option(
+        "--labels",
+        metavar="FILE|NAME",
+        parser=place,
+        help="Class names in the order of the outputs: a file, one a line or JSON, or a list by name: imagenet.",
+    ),
+]
 Preprocess = Annotated[
     str | None,
     typer.Option(
         "--preprocessing",
         metavar="TEXT",
+        parser=filled,
         help="'size=224 resize=256 mean=0.485,0.456,0.406 std=0.229,0.224,0.225 scale=1 bgr=no', the same fields as a "
         "JSON object, or FILE.json.",
+    ),
+]
+Logits = Annotated[
+    str | None,
+    typer.Option(
+        "--logits",
+        metavar="NAME",
+        help="Which output is the logits, where a network has several: its key or index, or the layer that gives it.",
     ),
 ]
 Images = Annotated[
     list[str] | None,
     typer.Option(
         "--images",
+        metavar="IMAGES",
+        parser=filled,
         help="Images to show to the network: folders, files, webdataset tars, a saved Hugging Face data set, or "
         "package.module:factory. Repeat it or separate by commas.",
     ),
@@ -120,15 +164,26 @@ AtlasSettings = Annotated[
     list[str] | None,
     typer.Option("--atlas-set", metavar="KNOB=VALUE", help="Change a knob of that recipe: --atlas-set steps=96."),
 ]
-Layout = Annotated[
-    str | None,
-    typer.Option(
-        "--layout", help="How activations are laid out: standard or class; by the second where a map is of classes."
-    ),
-]
-LayoutSettings = Annotated[
+Layouts = Annotated[
     list[str] | None,
     typer.Option(
+        "--layout",
+        metavar="LAYER=AXES",
+        help="The order of a layer's axes, where it could not be established: nchw, nhwc, ntc (t tokens), nct; ntc+1 "
+        "where the first token is no patch. LAYER is a name or a glob. Repeat it.",
+    ),
+]
+Projection = Annotated[
+    str | None,
+    typer.Option(
+        "--projection",
+        help="How an atlas's activations are laid out: standard or class; by the second where a map is of classes.",
+    ),
+]
+ProjectionSettings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--projection-set",
         "--layout-set",
         metavar="KNOB=VALUE",
         help="Change a knob of the layout: neighbours=20, distance=0.1, metric=euclidean, pca=none, whiten=yes, "
@@ -168,19 +223,44 @@ class Computing:
 
     def numerics(self) -> Numerics:
         """Raises `AtlasError` for what is not there."""
-        from pipelines.numerics import numerics_for
+        from atlas.engine.numerics import numerics_for
 
         return numerics_for(self.device, self.batch, self.dtype)
 
 
-def load(model: str, weights: Path | None, labels: Path | None, preprocessing: str | None) -> Model:
+def load(
+    model: str,
+    weights: Path | None,
+    labels: Path | None,
+    preprocessing: str | None,
+    logits: str | None = None,
+    layouts: list[str] | None = None,
+) -> Model:
     """The model that the arguments name."""
     try:
-        from atlas.models import Preprocessing, load_model
+        from atlas.models import Preprocessing, load_model, require_classes
     except ModuleNotFoundError as error:
         raise AtlasError(f"This command needs {error.name}: pip install 'atlas-builder[build]'") from error
     given = None if preprocessing is None else Preprocessing.parse(preprocessing)
-    return load_model(model, weights=weights, labels=labels, preprocessing=given)
+    loaded = load_model(
+        model, weights=weights, labels=labels, preprocessing=given, logits=logits, layouts=_layouts(layouts)
+    )
+    require_classes(loaded)
+    return loaded
+
+
+def _layouts(texts: list[str] | None) -> dict[str, str]:
+    """What was said of the axes of layers: `features.3=nhwc`."""
+    found = {}
+    for text in texts or []:
+        layer, equals, axes = text.rpartition("=")
+        if not (layer and equals):
+            raise AtlasError(
+                f"--layout {text}: say LAYER=AXES, as in --layout 'stages.1.*=nhwc'. How an atlas is laid out is "
+                "said by --projection."
+            )
+        found[layer] = axes
+    return found
 
 
 def require_work(images: list[str] | None, crops: int | None, pictures: bool, photographs: bool = True) -> None:
@@ -206,7 +286,7 @@ def plans(
 
     Where no width is said it is that of what lies in `store` already, or the one that was calibrated for it.
     """
-    from pipelines import features
+    from atlas.engine import features
 
     measured = [] if spectrum is None else [f"spectrum={spectrum.hash}"]
     chosen = Recipe.parse(recipe, [*(settings or []), *measured])
@@ -214,12 +294,24 @@ def plans(
     if not names:
         raise AtlasError("--layers names no layer: give auto, all, names or globs, or leave it out.")
     found, units = features.wanted(model, names)
+    found = _able(model, found, names)
     return features.plan(model.identity, found, chosen, _numerics_in(store, computing, FEATURES.name), units)
+
+
+def _able(model: Model, layers: list[Layer], texts: Sequence[str]) -> list[Layer]:
+    """Those of `layers` that a build can make; those that `texts` name by a glob may be left out, which is said.
+
+    Raises `ModelError` where one that they name itself cannot be built.
+    """
+    from atlas.models import able
+
+    named = {decode(text.rpartition(":")[0] or text) for text in texts}
+    return able(model, layers, named, remark)
 
 
 def _numerics_in(store: Path | None, computing: Computing, stage: str) -> Numerics:
     """How pictures are computed, as wide as in `store` already, or as was calibrated for it, unless a width is said."""
-    from pipelines.calibration import width_in
+    from atlas.engine.calibration import width_in
 
     numerics, opened = computing.numerics(), _opened(store)
     width = None if computing.batch or opened is None else width_in(opened, numerics, stage)
@@ -228,7 +320,7 @@ def _numerics_in(store: Path | None, computing: Computing, stage: str) -> Numeri
 
 def calibration(store: Path | None, plans: list[Plan]) -> Calibration | None:
     """What `store` says of the cost of pictures on the plans' device; None where it says nothing."""
-    from pipelines.calibration import known
+    from atlas.engine.calibration import known
 
     opened = _opened(store)
     return None if opened is None else known(opened, plans[0].numerics)
@@ -244,8 +336,8 @@ def _opened(store: Path | None) -> Store | None:
 
 def measured(images: list[str] | None) -> MeasuredSpectrum | None:
     """The spectrum of the images that were given, if any were."""
-    from pipelines import spectra
-    from pipelines.progress import Progress
+    from atlas.engine import spectra
+    from atlas.engine.progress import Progress
 
     if not images:
         return None
@@ -258,11 +350,12 @@ def measured(images: list[str] | None) -> MeasuredSpectrum | None:
 
 def collecting(model: Model, layers: list[str] | None, collection: Collection, device: str) -> list[Plan]:
     """The plans for collecting what drives the units of `layers`."""
-    from pipelines import collecting, features
-    from pipelines.numerics import WIDTHS_OF_COLLECTING, numerics_for
+    from atlas.engine import collecting, features
+    from atlas.engine.numerics import WIDTHS_OF_COLLECTING, numerics_for
 
-    found, units = features.wanted(model, ["auto"] if layers is None else split(layers))
-    numerics = numerics_for(device)
+    names = ["auto"] if layers is None else split(layers)
+    found, units = features.wanted(model, names)
+    found, numerics = _able(model, found, names), numerics_for(device)
     width = WIDTHS_OF_COLLECTING[numerics.device]
     return collecting.plans(model.identity, found, collection, replace(numerics, batch=width), units)
 
@@ -290,7 +383,7 @@ class Atlases:
                 "--map": self.maps,
                 "--positions": self.positions,
                 "--atlas-set": self.settings,
-                "--layout-set": self.layout_settings,
+                "--projection-set": self.layout_settings,
             }
             for option in (option for option, value in said.items() if value):
                 raise AtlasError(f"{option} without --atlas: of which layers? Name them, or leave it out.")
@@ -305,7 +398,7 @@ class Atlases:
 
     def sides(self) -> list[int]:
         """The sides of the grids. Raises `AtlasError` for what is no number."""
-        from pipelines.atlases import GRIDS
+        from atlas.engine.atlases import GRIDS
 
         texts = split(self.grids) or list(map(str, GRIDS))
         for text in texts:
@@ -318,12 +411,12 @@ def charting(
     model: Model, asked: Atlases, collection: Collection, computing: Computing, store: Path | None
 ) -> list[Plan]:
     """The plans of the atlases that were asked for."""
-    from pipelines import atlases
-    from pipelines.numerics import WIDTHS_OF_SAMPLING
+    from atlas.engine import atlases
+    from atlas.engine.numerics import WIDTHS_OF_SAMPLING
 
     if asked.layers is None:
         return []
-    found = model.select(split(asked.layers))
+    found = _able(model, model.select(split(asked.layers)), split(asked.layers))
     changes = [*(asked.settings or []), *(["variants=positive"] if asked.recipe != "cell" else [])]
     numerics = _numerics_in(store, computing, ICONS.name)
     return atlases.plans(
@@ -364,5 +457,5 @@ def left_in(store: Path | None, plans: list[Plan]) -> dict[Plan, int]:
     opened = _opened(store)
     if opened is None:
         return {plan: len(plan.shards) for plan in plans}
-    opened.check(plans)
+    replaced(opened, plans)
     return {plan: len(opened.todo(plan)) for plan in plans}

@@ -1,6 +1,6 @@
-"""What is printed, and where: results to standard output, progress and complaints to standard error.
+"""How numbers, and the program itself, are called in what is printed.
 
-values -> lines and tables
+values -> words
 """
 
 from __future__ import annotations
@@ -8,28 +8,7 @@ from __future__ import annotations
 import shlex
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal
-
-from rich.console import Console
-from rich.table import Table
-
-WIDE = 200
-"""Columns where nobody watches: a table in a pipe or a file is not cut."""
-
-out = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else WIDE)
-err = Console(stderr=True, soft_wrap=True, highlight=False)
-
-
-def complain(line: str) -> None:
-    """One line to standard error."""
-    err.print(f"[red]error:[/red] {_plain(line)}")
-
-
-def remark(line: str) -> None:
-    """One line beside the results, to standard error."""
-    err.print(_plain(line))
 
 
 def program() -> str:
@@ -38,23 +17,6 @@ def program() -> str:
     if called.name == "__main__.py":
         return "python -m atlas"
     return "atlas" if shutil.which("atlas") or not called.is_file() else shlex.quote(str(called))
-
-
-def say(line: str) -> None:
-    """One line to standard output."""
-    out.print(_plain(line))
-
-
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A table to standard output; columns whose name ends in `>` are set right."""
-    made = Table(box=None, pad_edge=False)
-    for name in columns:
-        number = name.endswith(">")
-        justify: Literal["left", "right"] = "right" if number else "left"
-        made.add_column(name.removesuffix(">"), justify=justify, no_wrap=number, overflow="fold")
-    for row in rows:
-        made.add_row(*(_plain(str(cell)) for cell in row))
-    out.print(made)
 
 
 def count(number: float) -> str:
@@ -77,8 +39,3 @@ def duration(seconds: float) -> str:
     if whole < 6000:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
-def _plain(text: str) -> str:
-    """`text` with nothing in it that rich would take for markup."""
-    return text.replace("[", "\\[")

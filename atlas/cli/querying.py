@@ -11,7 +11,7 @@ import math
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
-from itertools import chain, islice
+from itertools import chain, count, islice
 from typing import Annotated, Any
 
 import typer
@@ -20,8 +20,9 @@ from atlas.catalogue import open as open_catalogue
 from atlas.catalogue.columns import TABLES
 from atlas.catalogue.query import Row
 from atlas.catalogue.show import cell
-from atlas.cli.printing import remark, table
 from atlas.cli.reading import Place
+from atlas.terminal import remark, table
+from atlas.words import shown, steers
 
 SHOWN = 100
 """Rows that are shown as a table, unless said."""
@@ -47,7 +48,12 @@ def query(
         str | None, typer.Argument(help="A question; without one the tables and their columns are listed.")
     ] = None,
     shape: Annotated[
-        Format, typer.Option("--format", help="table, csv, json (one list) or jsonl (an object a line).")
+        Format,
+        typer.Option(
+            "--format",
+            help="table, csv, json (one list) or jsonl (an object a line). In JSON NaN and infinity are the texts NaN, "
+            "Infinity and -Infinity, bytes are in hex, and a repeated name gets a number: a, a_1.",
+        ),
     ] = Format.TABLE,
     limit: Annotated[
         int | None, typer.Option(min=0, help=f"Rows at most; {SHOWN} as a table, otherwise all, unless said.")
@@ -60,7 +66,10 @@ def query(
     else:
         result = catalogue.sql(sql)
         columns, rows = result.columns, chain.from_iterable(result.batches())
-    _PRINTERS[shape](columns, rows, limit)
+    first = next(rows, None)
+    if first is None and sql is not None and "classes" in sql:
+        remark(f"The table classes knows {catalogue.known_classes}.")
+    _PRINTERS[shape](columns, rows if first is None else chain([first], rows), limit)
 
 
 def _listed() -> Iterator[Row]:
@@ -88,13 +97,19 @@ def _numbers(values: Iterable[Any]) -> bool:
 def _print_csv(columns: list[str], rows: Iterator[Row], limit: int | None) -> None:
     """NULL is an empty field."""
     written = csv.writer(sys.stdout, lineterminator="\n")
-    written.writerow(columns)
-    written.writerows(islice(rows, limit))
+    # In a pipe or a file values are what they are, whatever they begin with: a program reads them. A person is shown.
+    told: Callable[[Row], Iterable[Any]] = (lambda row: map(_seen, row)) if sys.stdout.isatty() else iter
+    written.writerow(told(tuple(columns)))
+    written.writerows(map(told, islice(rows, limit)))
+
+
+def _seen(value: Any) -> Any:
+    return shown(value) if isinstance(value, str) else value
 
 
 def _print_json(columns: list[str], rows: Iterator[Row], limit: int | None) -> None:
     """One list of objects, one a line."""
-    start = "["
+    start, columns = "[", _unique(columns)
     for row in islice(rows, limit):
         print(start, _object(columns, row), sep="\n", end="")
         start = ","
@@ -102,17 +117,42 @@ def _print_json(columns: list[str], rows: Iterator[Row], limit: int | None) -> N
 
 
 def _print_jsonl(columns: list[str], rows: Iterator[Row], limit: int | None) -> None:
+    columns = _unique(columns)
     for row in islice(rows, limit):
         print(_object(columns, row))
 
 
+def _unique(columns: list[str]) -> list[str]:
+    """Names that no two columns share, as DuckDB numbers them: an object has room for one of each.
+
+    >>> _unique(["a", "a", "a_1", "a"])
+    ['a', 'a_2', 'a_1', 'a_3']
+    """
+    found: list[str] = []
+    for name in columns:
+        numbered = (f"{name}_{number}" for number in count(1))
+        found.append(next(one for one in numbered if one not in {*columns, *found}) if name in found else name)
+    return found
+
+
 def _object(columns: list[str], row: Row) -> str:
-    """A row as JSON; NULL, and what is no number there, as null."""
-    return json.dumps(dict(zip(columns, map(_plain, row), strict=True)), ensure_ascii=False, default=str)
+    """A row as JSON; what JSON has no word for as a text."""
+    text = json.dumps(dict(zip(columns, map(_plain, row), strict=True)), ensure_ascii=False, default=str)
+    return text if text.isprintable() else "".join(json.dumps(sign)[1:-1] if steers(sign) else sign for sign in text)
 
 
 def _plain(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    """A value as JSON can tell it, and all that is in it."""
+    match value:
+        case float() if not math.isfinite(value):
+            return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+        case bytes():
+            return value.hex()
+        case list() | tuple():
+            return [_plain(one) for one in value]
+        case dict():
+            return {str(name): _plain(one) for name, one in value.items()}
+    return value
 
 
 _PRINTERS: dict[Format, Callable[[list[str], Iterator[Row], int | None], None]] = {

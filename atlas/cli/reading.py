@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from atlas.cli.printing import complain, duration, say, table
+from atlas.cli.options import Weights, place
+from atlas.cli.printing import duration
 from atlas.errors import BuildFailed, StoreError
-from atlas.plan import IMAGES, Plan, columns_of
+from atlas.plan import Plan, Shard, columns_of
 from atlas.recipe import AtlasRecipe, Recipe, Sampling
-from atlas.store import Store
-from atlas.store import repair as mend
-from atlas.store import verify as hold_against
-from atlas.store.schema import columns_receipt
-from atlas.units import ImageStatus, summary
+from atlas.stages import IMAGES
+from atlas.store import Store, cure
+from atlas.store.lost import gone, lost, names_of
+from atlas.store.schema import LOGS, columns_receipt
+from atlas.store.seals import fits
+from atlas.terminal import complain, say, table
+from atlas.units import ImageStatus, status_name, summary
+from atlas.words import command
 
-Place = Annotated[Path, typer.Argument(metavar="STORE", help="The folder of a store.")]
+LOG = {"seconds": (int, float), "events": [dict]}
+"""What is taken for granted of a log; one that is damaged tells nothing."""
+Place = Annotated[Path, typer.Argument(metavar="STORE", parser=place, help="The folder of a store.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -32,18 +39,41 @@ def status(store: Place) -> None:
     """How far a store is: per layer what was asked for, what is done, what failed. Exit code 1 where shards failed."""
     opened = Store.open(store)
     plans = opened.plans()
-    table(["stage", "layer", "recipe", "asked>", "done>", "left>", "complete"], [_row(opened, plan) for plan in plans])
+    missing = lost(opened)
+    rows = [_row(opened, plan) for plan in plans] + [_missing_row(key) for key in missing]
+    table(["stage", "layer", "recipe", "asked>", "done>", "left>", "complete"], rows)
     if any(plan.stage == IMAGES.name for plan in plans):
         say(f"{summary(_images(opened))}.")
-    logs: list[dict[str, Any]] = [opened.get_json(key) for key in opened.backend.list("logs/")]
+    logs = [log for key in opened.backend.list(LOGS) if fits(log := opened.get_json(key), LOG)]
     if logs:
         retried = sum("retried" in event for event in logs[-1]["events"])
         say(f"Last run: {duration(logs[-1]['seconds'])}, {retried} retries.")
+    if bare := {plan.layer_name for plan in plans if plan.layer is not None and not plan.layer.evidence}:
+        say(
+            f"An older version took the axes of {len(bare)} layers from their shapes alone. "
+            f"See whether they are right: {command('atlas', 'verify', '--model', store)}"
+        )
     failed = _failed(opened, plans, logs)
     for what, reason in failed.items():
         complain(f"{what}: {reason}")
+    _tell_gone(opened, missing)
     if failed:
         raise BuildFailed(f"{len(failed)} shards of {store} failed. Run the same atlas build to try them again.")
+
+
+def _missing_row(key: str) -> tuple[object, ...]:
+    """The row of a plan that is gone: what it asked for, and how, nobody knows."""
+    stage, layer, part = names_of(key)
+    return stage, " ".join([layer, *part]), "gone", "?", "?", "?", "gone"
+
+
+def _tell_gone(store: Store, missing: Collection[str]) -> None:
+    """Raise `StoreError` where plans are gone, of the last of them; tell of the others before."""
+    errors = [gone(store, key) for key in missing]
+    for error in errors[:-1]:
+        complain(str(error))
+    if errors:
+        raise errors[-1]
 
 
 def _failed(store: Store, plans: list[Plan], logs: list[dict[str, Any]]) -> dict[str, str]:
@@ -55,15 +85,23 @@ def _failed(store: Store, plans: list[Plan], logs: list[dict[str, Any]]) -> dict
 
 
 def _row(store: Store, plan: Plan) -> tuple[object, ...]:
-    most = _filled(store, plan)
-    left, asked = (
-        sum(min(shard.stop, most) - shard.start for shard in some) for some in (store.todo(plan), plan.shards)
-    )
+    left, asked = left_of(store, plan), _counted(store, plan, plan.shards)
     done = bool(plan.wanted or plan.over == "whole") and not left and store.columns_done(plan)
     if plan.over == "whole":
         asked, left = 1, int(not done)
     layer, complete = " ".join([plan.layer_name, *plan.part]), "yes" if done else "no"
     return plan.stage, layer, _how(plan), asked or "?", asked - left, left, complete
+
+
+def left_of(store: Store, plan: Plan) -> int:
+    """How many units, images or filled cells of `plan` are left."""
+    return _counted(store, plan, store.todo(plan))
+
+
+def _counted(store: Store, plan: Plan, shards: Sequence[Shard]) -> int:
+    """How much lies in shards of `plan`: the last one of cells may be filled in part."""
+    most = _filled(store, plan)
+    return sum(max(0, min(shard.stop, most) - shard.start) for shard in shards)
 
 
 def _filled(store: Store, plan: Plan) -> int:
@@ -86,7 +124,7 @@ def _images(store: Store) -> dict[str, int]:
     """How many of the images that were looked at have which status."""
     receipts = (receipt for plan in store.plans_of(IMAGES.name) for receipt in store.receipts(plan).values())
     codes = Counter(row[0] for receipt in receipts for row in receipt.numbers["status"])
-    return {ImageStatus(int(code or 0)).name.lower(): count for code, count in codes.items()}
+    return {status_name(ImageStatus, code or 0): count for code, count in codes.items()}
 
 
 def verify(
@@ -94,10 +132,17 @@ def verify(
     repair: Annotated[
         bool, typer.Option("--repair", help="Forget damaged shards, so that the next build makes them again.")
     ] = False,
+    model: Annotated[
+        bool,
+        typer.Option("--model", help="Hold the layers against the network too, and note what establishes their axes."),
+    ] = False,
+    weights: Weights = None,
 ) -> None:
     """Read and hash everything again; say what is missing, torn or foreign. Exit code 1 where anything is."""
+    from atlas.catalogue.mending import examine, mend
+
     opened = Store.open(store)
-    found = hold_against(opened)
+    found = examine(opened)
     for finding in found.findings:
         say(f"{finding.kind:10} {finding.key}: {finding.reason}")
     unfinished = len(found.findings) - len(found.damage) - len(found.strange)
@@ -105,28 +150,67 @@ def verify(
         f"{found.objects:,} objects, {found.shards:,} shards, {found.bytes / 1e6:,.1f} MB hashed; "
         f"{len(found.damage)} damaged, {unfinished} unfinished, {found.backoffs} backed off."
     )
-    if repair and found.damage:
+    mended = command("atlas", "verify", "--repair", store)
+    if repair:
         shards = len(mend(opened, found.findings))
-        others = len({finding.key for finding in found.damage if finding.shard is None})
-        also = f", and {others} other objects looked at anew," if others else ""
-        say(f"{shards} shards will be made again{also} by the next atlas build.")
-    elif found.damage:
-        raise StoreError(f"{store} is damaged. atlas verify --repair {store} lets the next build make it again.")
+        for finding in found.damage:
+            say(f"{finding.key}: {cure(finding)}.")
+        if found.damage:
+            say(f"{shards} shards will be made again by the next atlas build.")
+        _tell_gone(opened, lost(opened))
+        if found.bare:
+            say(f"{len(found.bare)} objects that had no hash have one now.")
+    elif found.bare:
+        say(f"{_bare(found.bare)} Add hashes: {mended}")
+    wrong = _against_network(opened, weights) if model else {}
+    if found.damage and not repair:
+        raise StoreError(f"{store} is damaged. Mend it, or let the next build make it again: {mended}")
     if found.strange:
         raise StoreError(
-            f"{store}: {len(found.strange)} files in it are of no plan there is. If a plan was lost, "
-            "the atlas build that made it brings it back; what is none of ours take out yourself."
+            f"{store}: {len(found.strange)} files in it are of no plan there is: no build makes or removes them. "
+            "What is none of ours take out yourself."
         )
+    if wrong:
+        raise StoreError(f"{store}: {len(wrong)} of its layers are not those of its network.")
+
+
+def _against_network(store: Store, weights: Path | None) -> dict[str, str]:
+    """Hold the layers of a store against its network; say which are right and which are not. Gives the wrong ones."""
+    from atlas.engine.evidence import establish
+    from atlas.models import Preprocessing, load_model
+
+    how = Preprocessing.from_dict(store.identity.preprocessing)
+    found = establish(store, load_model(store.identity.model, weights=weights, preprocessing=how))
+    say(f"{len(found.right)} layers are as the network has them, {len(found.wrong)} are not.")
+    for layer, reason in found.wrong.items():
+        complain(f"{layer}: {reason}.")
+    return found.wrong
+
+
+def _bare(keys: tuple[str, ...]) -> str:
+    """Says which objects nobody can say of that they are whole."""
+    named = ", ".join(keys[:3]) + (", ..." if len(keys) > 3 else "")
+    return f"An older version wrote {len(keys)} objects without a hash, so what they say was not checked: {named}."
 
 
 def serve(
     store: Place,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for other machines too.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; the next free one where it is taken.")] = 8000,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow-host",
+            metavar="NAME",
+            help="Another name that browsers reach this machine by, behind a proxy; * for any. Repeat it.",
+        ),
+    ] = None,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in the browser.")] = False,
 ) -> None:
     """Show a store as a page: layers, walls of thumbnails, a page per unit."""
     from atlas.serve import serve as show
 
-    Store.open(store)
-    show(store, host=host, port=port, open_browser=browser)
+    opened = Store.open(store)
+    for key in lost(opened):
+        complain(str(gone(opened, key)))
+    show(store, host=host, port=port, open_browser=browser, announce=say, allow_hosts=allow_host or ())

@@ -4,7 +4,7 @@ what the user names -> ImageSource -> ImageList -> uint8 [h,w,3] -> crops -> wha
 """
 
 from atlas.collecting.decoding import decode
-from atlas.collecting.images import open_images
+from atlas.collecting.images import counted, open_images
 from atlas.collecting.listing import ImageList, Looked, list_images, look, require_one
 from atlas.collecting.prefetch import prefetch
 from atlas.collecting.source import Entry, ImageSource, Problem
@@ -15,6 +15,7 @@ __all__ = [
     "ImageSource",
     "Looked",
     "Problem",
+    "counted",
     "decode",
     "list_images",
     "look",

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from atlas.collecting.summary import Floats, Integers
-from atlas.collecting.watch import passes
+from atlas.collecting.watch import Failures, checked, passes
 from atlas.models import Model
 from atlas.models.check import probabilities
 from atlas.models.prepare import arranged
@@ -42,11 +42,30 @@ def guesses(logits: Tensor | None, images: int) -> tuple[Integers, Floats]:
     return classes, chances
 
 
-def attribute(model: Model, layers: Sequence[Layer], network_input: Tensor) -> dict[str, Tensor]:
+def attribute(
+    model: Model, layers: Sequence[Layer], network_input: Tensor, failures: Failures | None = None
+) -> dict[str, Tensor]:
     """The attribution {layer name: [n,c]} of every layer for a network input [n,3,h,w]: one forward, one backward.
 
-    NaN where the network has no logits, or computes the layer without a gradient.
+    NaN where the network has no logits, or computes the layer without a gradient. With `failures` a layer for which
+    this fails is noted there and left out; where all fail together each is tried alone.
     """
+    if failures is None:
+        return _attributed(model, layers, network_input)
+    left = [layer for layer in layers if layer.name not in failures]
+    try:
+        return _attributed(model, left, network_input)
+    except (torch.OutOfMemoryError, MemoryError):
+        raise
+    except Exception:  # noqa: BLE001 (which layer it was is known when each is tried alone)
+        found: dict[str, Tensor] = {}
+        for layer in left:
+            with failures.of(layer):
+                found |= _attributed(model, [layer], network_input)
+        return found
+
+
+def _attributed(model: Model, layers: Sequence[Layer], network_input: Tensor) -> dict[str, Tensor]:
     values: dict[str, Tensor] = {}
     edges: dict[str, GradientEdge] = {}
 
@@ -56,18 +75,18 @@ def attribute(model: Model, layers: Sequence[Layer], network_input: Tensor) -> d
             # The edge stays that of the value as it is now, whatever works on it in place afterwards.
             edges[layer.name] = get_gradient_edge(raw)
 
-    with torch.enable_grad(), passes(model.network, layers, arrive) as forward:
+    with torch.enable_grad(), passes(model.network, layers, arrive, answer=model.answer) as forward:
         logits = forward(network_input.detach().requires_grad_())
     gradients: dict[str, Tensor | None] = {}
     if logits is not None and logits.requires_grad and edges:
         found = torch.autograd.grad(logits.amax(1).sum(), list(edges.values()), allow_unused=True)
         gradients = dict(zip(edges, found, strict=True))
-    return {layer.name: _attribution(layer, values[layer.name], gradients) for layer in layers}
+    arrived = {layer: checked(values[layer.name], layer, len(network_input)) for layer in layers}
+    return {layer.name: _attribution(layer, value, gradients) for layer, value in arrived.items()}
 
 
 def _attribution(layer: Layer, value: Tensor, gradients: Mapping[str, Tensor | None]) -> Tensor:
-    """[n,c] from a value as its module gave it; where nothing flows back to it, nothing is its part."""
-    value = arranged(value, layer)
+    """[n,c] from a value [n,c,...]; where nothing flows back to it, nothing is its part."""
     if layer.name not in gradients:
         return torch.full(value.shape[:2], torch.nan, device=value.device)
     gradient = gradients[layer.name]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ from atlas.collecting.classes import LIKELIEST, attribute, guesses
 from atlas.collecting.measure import Measure
 from atlas.collecting.shown import Batch, Shown, batches
 from atlas.collecting.summary import Fields, Floats, Integers
-from atlas.collecting.watch import on_device, watch
+from atlas.collecting.watch import Failure, Failures, on_device, watch
 from atlas.models import Model
 from atlas.units import Layer
 
@@ -46,6 +46,8 @@ class Collected:
     """Of each layer [r,c]: the sum over the positions of crop 0 of activation x gradient of the highest logit."""
     seconds: dict[str, float]
     """Wall seconds by phase: `forward`, `statistics`, `classes`."""
+    failed: Mapping[str, Failure]
+    """Layers of which nothing is known, by their names, and why: the others are whole."""
 
 
 def collect(
@@ -62,7 +64,8 @@ def collect(
     """Show the network all crops of `shown`, `width` at a time, and keep what is known of `layers`.
 
     Images whose number is a multiple of `reference` are the reference set; without `classes` they are not attributed.
-    `told` hears how many images are done. The same for the same `shown`, `width` and threads.
+    A layer that fails is told of in `failed`, the others go on. `told` hears how many images are done. The same for the
+    same `shown`, `width` and threads.
     """
     work = _Collecting(on_device(model, device), layers, device, reference)
     for batch in batches(shown, width):
@@ -83,6 +86,7 @@ class _Collecting:
         self._measures = {layer.name: Measure.on(device, layer.channels) for layer in layers}
         self._maxima: dict[str, list[Floats]] = defaultdict(list)
         self._attribution: dict[str, list[Floats]] = defaultdict(list)
+        self._failures = Failures()
         self._waiting: list[Tensor] = []
         self._guesses: list[tuple[Integers, Floats]] = []
         self._seconds = dict.fromkeys(("forward", "statistics", "classes"), 0.0)
@@ -98,7 +102,8 @@ class _Collecting:
                 maxima = self._measures[layer.name].add(value, before, batch.images, batch.crops)
                 self._maxima[layer.name].append(maxima[chosen])
 
-        with torch.no_grad(), self._timed("forward"), watch(self._model, self._layers, take) as forward:
+        watching = watch(self._model, self._layers, take, failures=self._failures)
+        with torch.no_grad(), self._timed("forward"), watching as forward:
             logits = forward(self._input(batch.x))
             rows = None if logits is None else logits[torch.from_numpy(first).to(logits.device)]
             self._guesses.append(guesses(rows, len(first)))
@@ -112,7 +117,8 @@ class _Collecting:
             rows, self._waiting = self._waiting[:width], self._waiting[width:]
             with self._timed("classes"):
                 padded = torch.stack([*rows, *[rows[-1]] * (width - len(rows))])
-                for name, found in attribute(self._model, self._layers, self._input(padded)).items():
+                attributed = attribute(self._model, self._layers, self._input(padded), self._failures)
+                for name, found in attributed.items():
                     self._attribution[name].append(found[: len(rows)].cpu().numpy())
 
     def collected(self) -> Collected:
@@ -121,7 +127,7 @@ class _Collecting:
         seconds = dict(self._seconds)
         seconds["forward"] -= seconds["statistics"]
         return Collected(
-            fields={name: measure.fields() for name, measure in self._measures.items()},
+            fields={layer.name: self._measures[layer.name].fields() for layer in self._whole()},
             images=images,
             classes=classes,
             probabilities=probabilities,
@@ -129,7 +135,12 @@ class _Collecting:
             maxima=self._joined(self._maxima),
             attribution=self._joined(self._attribution),
             seconds=seconds,
+            failed=self._failures,
         )
+
+    def _whole(self) -> list[Layer]:
+        """Layers that have not failed."""
+        return [layer for layer in self._layers if layer.name not in self._failures]
 
     def _input(self, x: Tensor) -> Tensor:
         network_input = self._model.preprocessing.normalise(x.to(self._device))
@@ -138,7 +149,7 @@ class _Collecting:
     def _joined(self, rows: dict[str, list[Floats]]) -> dict[str, Floats]:
         return {
             layer.name: np.concatenate([np.zeros((0, layer.channels), np.float32), *rows[layer.name]])
-            for layer in self._layers
+            for layer in self._whole()
         }
 
     @contextmanager

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -18,17 +19,15 @@ from PIL import Image
 from torch import Tensor
 
 from atlas.collecting.decoding import Pixels
-from atlas.models.preprocessing import INTERPOLATIONS, Preprocessing
+from atlas.models.preprocessing import INTERPOLATIONS, MOST_RESIZED, Box, Preprocessing
 
 AREA = (0.2, 1.0)
 """Share of the image that a drawn crop covers, where its shape allows."""
 SHAPE = (3 / 4, 4 / 3)
 """Width over height of a drawn crop, relative to that of the network's input."""
-MOST_RESIZED = 2**26
-"""Pixels; where resizing before the centre crop would make more, only the crop is resized."""
 
-Box = tuple[float, float, float, float]
-"""x0, y0, x1, y1 in pixels of the upright picture."""
+Size = tuple[int, int]
+"""Width and height."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +35,7 @@ class Cut:
     """Where a crop is taken."""
 
     box: Box
+    """In pixels of the upright picture, beyond its edges where evaluation fills up what it leaves free."""
     mirrored: bool = False
 
 
@@ -48,40 +48,51 @@ class Crop:
     cut: Cut
 
 
-def crops(picture: Pixels, preprocessing: Preprocessing, count: int, *, seed: int, sha256: bytes) -> list[Crop]:
-    """The first `count` crops of `picture` [h,w,3], whose content's hash is `sha256`."""
+def crops(
+    picture: Pixels, preprocessing: Preprocessing, count: int, *, seed: int, sha256: bytes, size: Size | None = None
+) -> list[Crop]:
+    """The first `count` crops of `picture` [h,w,3], whose content's hash is `sha256`.
+
+    `size` is that of the image itself, where `picture` is smaller; boxes are in its pixels.
+    """
     image = Image.fromarray(picture)
-    where = cuts(image.size, preprocessing, count, seed=seed, sha256=sha256)
-    return [_crop(image, preprocessing, number, cut) for number, cut in enumerate(where)]
+    where = cuts(size or image.size, preprocessing, count, seed=seed, sha256=sha256)
+    return [_crop(image, preprocessing, number, cut, size) for number, cut in enumerate(where)]
 
 
-def crop(picture: Pixels, preprocessing: Preprocessing, number: int, *, seed: int, sha256: bytes) -> Crop:
+def crop(
+    picture: Pixels, preprocessing: Preprocessing, number: int, *, seed: int, sha256: bytes, size: Size | None = None
+) -> Crop:
     """Crop `number` alone of those that `crops` gives."""
     image = Image.fromarray(picture)
-    cut = cuts(image.size, preprocessing, number + 1, seed=seed, sha256=sha256)[number]
-    return _crop(image, preprocessing, number, cut)
+    cut = cuts(size or image.size, preprocessing, number + 1, seed=seed, sha256=sha256)[number]
+    return _crop(image, preprocessing, number, cut, size)
 
 
-def _crop(image: Image.Image, preprocessing: Preprocessing, number: int, cut: Cut) -> Crop:
-    return Crop(_drawn(image, preprocessing, cut) if number else _evaluation(image, preprocessing, cut), cut)
+def on_picture(box: Sequence[float], picture: Size, size: Size) -> Box:
+    """A box in pixels of an image of `size`, in those of a `picture` of it that may be smaller."""
+    (across, down), (x0, y0, x1, y1) = (have / whole for have, whole in zip(picture, size, strict=True)), box
+    return float(x0 * across), float(y0 * down), float(x1 * across), float(y1 * down)
 
 
-def cuts(size: tuple[int, int], preprocessing: Preprocessing, count: int, *, seed: int, sha256: bytes) -> list[Cut]:
+def _crop(image: Image.Image, preprocessing: Preprocessing, number: int, cut: Cut, size: Size | None) -> Crop:
+    if not number:
+        # A strip of 1 x 50,000 pixels would be resized to 256 x 12,800,000 before its centre is cut out.
+        return Crop(preprocessing.image(image, most=MOST_RESIZED), cut)
+    return Crop(
+        _drawn(image, preprocessing, replace(cut, box=on_picture(cut.box, image.size, size or image.size))), cut
+    )
+
+
+def cuts(size: Size, preprocessing: Preprocessing, count: int, *, seed: int, sha256: bytes) -> list[Cut]:
     """Where the first `count` crops of a picture of `size` (width, height) are taken."""
     drawn = [_draw(size, preprocessing, _chance(seed, sha256, number)) for number in range(1, count)]
     return [Cut(evaluation_box(size, preprocessing)), *drawn][:count]
 
 
-def evaluation_box(size: tuple[int, int], preprocessing: Preprocessing) -> Box:
+def evaluation_box(size: Size, preprocessing: Preprocessing) -> Box:
     """What of a picture of `size` (width, height) evaluation shows."""
-    resized = preprocessing.resized(size)
-    sides = preprocessing.size[::-1]
-    starts = [round((whole - side) / 2) for whole, side in zip(resized, sides, strict=True)]
-    (x0, x1), (y0, y1) = (
-        (start * before / whole, (start + side) * before / whole)
-        for start, side, whole, before in zip(starts, sides, resized, size, strict=True)
-    )
-    return x0, y0, x1, y1
+    return preprocessing.box(size)
 
 
 def _chance(seed: int, sha256: bytes, number: int) -> list[float]:
@@ -90,7 +101,7 @@ def _chance(seed: int, sha256: bytes, number: int) -> list[float]:
     return [int.from_bytes(digest[start : start + 8], "little") / 2**64 for start in range(0, 64, 8)]
 
 
-def _draw(size: tuple[int, int], preprocessing: Preprocessing, chance: list[float]) -> Cut:
+def _draw(size: Size, preprocessing: Preprocessing, chance: list[float]) -> Cut:
     width, height = size
     area = width * height * (AREA[0] + chance[0] * (AREA[1] - AREA[0]))
     shape = preprocessing.size[1] / preprocessing.size[0] * SHAPE[0] * (SHAPE[1] / SHAPE[0]) ** chance[1]
@@ -99,12 +110,6 @@ def _draw(size: tuple[int, int], preprocessing: Preprocessing, chance: list[floa
     wide, high = (min(float(whole), max(1.0, side * fits)) for side, whole in ((wide, width), (high, height)))
     x0, y0 = chance[2] * (width - wide), chance[3] * (height - high)
     return Cut((x0, y0, min(x0 + wide, width), min(y0 + high, height)), chance[4] < 0.5)
-
-
-def _evaluation(image: Image.Image, preprocessing: Preprocessing, cut: Cut) -> Tensor:
-    resized = preprocessing.resized(image.size)
-    # A strip of 1 x 50,000 pixels would be resized to 256 x 12,800,000 before its centre is cut out.
-    return preprocessing.image(image) if math.prod(resized) <= MOST_RESIZED else _drawn(image, preprocessing, cut)
 
 
 def _drawn(image: Image.Image, preprocessing: Preprocessing, cut: Cut) -> Tensor:

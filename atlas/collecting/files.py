@@ -13,14 +13,15 @@ import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from atlas.collecting.folders import Place, special, walk
+from atlas.collecting.folders import Place, walk
+from atlas.collecting.guarded import read_file, special
 from atlas.collecting.shards import PACKED, SUFFIXES, members
 from atlas.collecting.source import Entry, Problem, Raw, printable, refusal, told_apart
 from atlas.errors import ImagesError
 from atlas.units import ImageStatus
 
-LARGEST_FILE = 2**29
-"""Bytes; a file of more is a film or an archive, and is not read."""
+HEAD = 16
+"""Bytes by which a format is known."""
 PACKED_SHARD = Problem(ImageStatus.UNREADABLE, "a compressed tar: unpack it to a .tar")
 
 
@@ -31,12 +32,13 @@ class Files:
     entries: Sequence[Entry]
 
     def read(self, entry: Entry) -> Raw:
-        if entry.problem:
-            return entry.problem
-        try:
-            return _bytes(entry)
-        except OSError as error:
-            return refusal(error)
+        return entry.problem or read_file(entry.file, entry.start, None if entry.size < 0 else entry.size)
+
+    def head(self, entry: Entry) -> bytes:
+        """The first bytes of an entry, by which its format is known; none where it cannot be read."""
+        size = HEAD if entry.size < 0 else min(HEAD, entry.size)
+        raw = entry.problem or read_file(entry.file, entry.start, size)
+        return raw if isinstance(raw, bytes) else b""
 
 
 def find_files(given: Sequence[str]) -> Files:
@@ -82,7 +84,8 @@ def _root(root: bytes, label: bytes, entered: set[Place]) -> Iterator[tuple[byte
         for path, problem in walk(root, entered):
             yield from _file(os.path.join(label, path), os.path.join(root, path), problem)
     else:
-        yield from _file(label, root, None if stat.S_ISREG(mode) else special(mode))
+        problem = None if stat.S_ISREG(mode) else Problem(ImageStatus.UNREADABLE, special(mode))
+        yield from _file(label, root, problem)
 
 
 def _file(name: bytes, file: bytes, problem: Problem | None) -> Iterator[tuple[bytes, Entry]]:
@@ -93,17 +96,3 @@ def _file(name: bytes, file: bytes, problem: Problem | None) -> Iterator[tuple[b
     else:
         packed = PACKED_SHARD if name.lower().endswith(PACKED) else None
         yield name, Entry("", file, problem=problem or packed)
-
-
-def _bytes(entry: Entry) -> Raw:
-    # Not blocking: what was a file may have become a pipe that nobody writes to.
-    handle = os.open(entry.file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    with os.fdopen(handle, "rb") as data:
-        state = os.fstat(handle)
-        if not stat.S_ISREG(state.st_mode):
-            return special(state.st_mode)
-        size = state.st_size if entry.size < 0 else entry.size
-        if size > LARGEST_FILE:
-            return Problem(ImageStatus.TOO_LARGE, f"{size / 1e9:.1f} GB; at most {LARGEST_FILE / 1e9:.1f} GB are read")
-        data.seek(entry.start)
-        return data.read(size)

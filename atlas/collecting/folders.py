@@ -3,7 +3,8 @@
     folder -> (path below it, problem or None), in any order
 
 Links are followed, real folders first, and each folder is entered once: a link that leads back to where it came from,
-or to a folder that is listed already, is a listed skip.
+or to a folder that is listed already, is a listed skip. Whoever names a folder has put its links there: they may lead
+out of it.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ import os
 import stat
 from collections.abc import Iterator
 
+from atlas.collecting.guarded import special
 from atlas.collecting.source import Problem, refusal
 from atlas.units import ImageStatus
 
 Found = tuple[bytes, Problem | None]
 Place = tuple[int, int]
 """Device and inode: what a folder is, by whatever name."""
-SPECIAL = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 
 
 def walk(folder: bytes, entered: set[Place]) -> Iterator[Found]:
@@ -74,9 +75,4 @@ def _kind(path: bytes) -> str | Problem:
         return refusal(error)
     if stat.S_ISDIR(mode):
         return "link" if linked else "folder"
-    return "file" if stat.S_ISREG(mode) else special(mode)
-
-
-def special(mode: int) -> Problem:
-    """Why something that is neither a file nor a folder is not opened: it could block for ever."""
-    return Problem(ImageStatus.UNREADABLE, f"{SPECIAL.get(stat.S_IFMT(mode), 'something special')}, not a file")
+    return "file" if stat.S_ISREG(mode) else Problem(ImageStatus.UNREADABLE, special(mode))

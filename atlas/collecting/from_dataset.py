@@ -7,6 +7,7 @@ An item is a picture, or a tuple or dict that holds one: a PIL image, a file's b
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,6 +19,7 @@ import numpy as np
 from PIL import Image
 
 from atlas.collecting.datasets_on_disk import load_saved
+from atlas.collecting.guarded import read_file, too_large
 from atlas.collecting.source import Entry, Problem, Raw
 from atlas.errors import ImagesError
 from atlas.factories import call_factory, kind_of
@@ -79,9 +81,7 @@ def _opened(kind: Literal["factory", "saved"], spec: str) -> tuple[tuple[str, An
     """The data set of `spec`, opened once a process: its splits by name, `""` where it has none."""
     if kind == "factory":
         return (("", _made(spec)),)
-    column, saved = load_saved(Path(spec))
-    splits = sorted(saved.items()) if isinstance(saved, dict) else [("", saved)]
-    return tuple((name, split.select_columns([column])) for name, split in splits)
+    return tuple(load_saved(Path(spec)).items())
 
 
 def _made(spec: str) -> Any:
@@ -99,8 +99,10 @@ def _raw(item: Any) -> Raw:
     while isinstance(item, Mapping):
         known = [item[name] for name in COLUMNS if item.get(name) is not None]
         path = item.get("path")
-        item = known[0] if known else Path(path).read_bytes() if path else next(iter(item.values()), None)
-    if isinstance(item, Image.Image | bytes):
+        item = known[0] if known else read_file(os.fsencode(Path(path))) if path else next(iter(item.values()), None)
+    if isinstance(item, bytes):
+        return too_large(len(item)) or item
+    if isinstance(item, Image.Image | Problem):
         return item
     if isinstance(item, np.ndarray) and item.dtype == np.uint8 and item.ndim in (2, 3):
         return Image.fromarray(item)

@@ -8,14 +8,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from glob import glob
+from mimetypes import MimeTypes
 from pathlib import Path
 
 from atlas.collecting.datasets_on_disk import is_saved
-from atlas.collecting.files import find_files
+from atlas.collecting.decoding import is_image
+from atlas.collecting.files import Files, find_files
 from atlas.collecting.from_dataset import Dataset
-from atlas.collecting.source import ImageSource
+from atlas.collecting.source import Entry, ImageSource
 from atlas.errors import ImagesError
+from atlas.places import local
 
+KINDS = MimeTypes()
+"""What suffixes mean, whatever the machine's own tables say."""
 FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
@@ -26,7 +31,7 @@ def open_images(given: str | Path | Iterable[str | Path]) -> ImageSource:
     cannot be opened, or holds nothing.
     """
     several = [given] if isinstance(given, str | Path) else given
-    paths = [path for one in several for path in _expanded(str(one))]
+    paths = [path for one in several for path in _expanded(_here(str(one)))]
     data_sets = [path for path in paths if _is_data_set(path)]
     if data_sets and len(paths) > 1:
         raise ImagesError(f"--images {data_sets[0]} is a data set: give it alone, without {len(paths) - 1} others.")
@@ -34,6 +39,27 @@ def open_images(given: str | Path | Iterable[str | Path]) -> ImageSource:
     if not len(source.entries):
         raise ImagesError(f"No images: nothing lies in {', '.join(paths[:3]) or 'an empty list'}.")
     return source
+
+
+def _here(given: str) -> str:
+    """What was given; of an address `file:///x` its path. Raises `ImagesError` for an address of elsewhere."""
+    return str(local(given, ImagesError)) if ":/" in given else given
+
+
+def counted(source: ImageSource) -> tuple[int, int]:
+    """How many entries of `source` may be images, and how many files are plainly none: nothing is decoded.
+
+    By the suffix where it is a known one, else by the first bytes.
+    """
+    others = sum(not _may_be(source, entry) for entry in source.entries) if isinstance(source, Files) else 0
+    return len(source.entries) - others, others
+
+
+def _may_be(source: Files, entry: Entry) -> bool:
+    kind, packed = KINDS.guess_type(entry.name)
+    if kind or packed:
+        return not packed and str(kind).startswith("image/")
+    return is_image(source.head(entry))
 
 
 def _expanded(path: str) -> list[str]:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from atlas.collecting.decoding import MOST_PIXELS, Pixels, decode
+from atlas.collecting.decoding import MOST_PIXELS, Picture, Pixels, read_picture
 from atlas.collecting.prefetch import prefetch
 from atlas.collecting.source import Entry, ImageSource, Problem, Raw
 from atlas.errors import ImagesError
@@ -67,9 +67,11 @@ class Looked:
 
     status: ImageStatus
     reason: str = ""
-    """For people, one line; empty where it is shown."""
+    """For people, one line: why it is not shown, or what is uncertain of one that is; empty where nothing is."""
     picture: Pixels | None = None
-    """uint8 [h,w,3]; None where there is none."""
+    """uint8 [h,w,3], of a very large image at half its size; None where there is none."""
+    size: tuple[int, int] = (0, 0)
+    """Width and height of the image itself; zeros where there is no picture."""
 
 
 def list_images(
@@ -79,7 +81,7 @@ def list_images(
 
     def one(entry: Entry) -> bytes:
         raw = source.read(entry)
-        return _sha256(raw, decode(raw) if isinstance(raw, Image.Image) else None)
+        return _sha256(raw, read_picture(raw) if isinstance(raw, Image.Image) else None)
 
     count = len(source.entries)
     names, sha256 = [entry.name for entry in source.entries], np.zeros((count, 32), np.uint8)
@@ -99,12 +101,12 @@ def look(
     if same_as is not None:
         return Looked(ImageStatus.DUPLICATE, f"the same as {same_as}")
     raw = source.read(entry)
-    decoded = raw if isinstance(raw, Problem) else decode(raw, most=most)
+    decoded = raw if isinstance(raw, Problem) else read_picture(raw, most=most)
     if _sha256(raw, decoded) != sha256:
         return Looked(ImageStatus.CHANGED, "not the image that was listed: it was changed or taken away since")
     if isinstance(decoded, Problem):
         return Looked(decoded.status, decoded.reason)
-    return Looked(ImageStatus.OK, "", decoded)
+    return Looked(ImageStatus.OK, decoded.note, decoded.pixels, decoded.size)
 
 
 def require_one(source: ImageSource, images: ImageList) -> None:
@@ -119,9 +121,11 @@ def require_one(source: ImageSource, images: ImageList) -> None:
     raise ImagesError(f"No image can be used of {summary(statuses)}.{first}")
 
 
-def _sha256(raw: Raw, decoded: Pixels | Problem | None) -> bytes:
+def _sha256(raw: Raw, decoded: Picture | Problem | None) -> bytes:
     if isinstance(raw, bytes):
         return hashlib.sha256(raw).digest()
-    if isinstance(decoded, np.ndarray):
-        return hashlib.sha256(repr(decoded.shape).encode() + decoded.tobytes()).digest()
+    if isinstance(decoded, Picture):
+        whole = hashlib.sha256(repr(decoded.pixels.shape).encode())
+        whole.update(decoded.pixels.data)  # as it lies there: a copy would be another 200 MB
+        return whole.digest()
     return NOTHING

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from atlas.store.layout import LEVELS
+from atlas.stages.dataset import LEVELS
 
 Fields = NDArray[np.float64]
 """[c,F]: a row of numbers a channel, each at its place in `FIELDS`."""

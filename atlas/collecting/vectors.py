@@ -22,7 +22,7 @@ from torch import Tensor
 
 from atlas.collecting.shown import Batch, Shown, batches
 from atlas.collecting.summary import Floats, Integers
-from atlas.collecting.watch import on_device, watch
+from atlas.collecting.watch import Failures, leaves_behind, on_device, watch
 from atlas.models import Model
 from atlas.units import Layer, Status
 
@@ -67,7 +67,10 @@ def sample(
     model = on_device(model, device)
     sampler = Sampler(layers, seed=seed, count=count)
     done = 0
-    with torch.no_grad(), watch(model, layers, sampler.take, before=False, whole=False) as forward:
+    with (
+        torch.no_grad(),
+        watch(model, layers, sampler.take, before=False, whole=leaves_behind(model)) as forward,
+    ):
         for batch in batches(shown, width):
             sampler.expect(batch)
             network_input = model.preprocessing.normalise(batch.x.to(device))
@@ -85,6 +88,8 @@ class Sampler:
         self._layers, self._seed, self._count = layers, seed, count
         self._kept: dict[str, list[tuple[NDArray[Any], ...]]] = {layer.name: [] for layer in layers}
         self._batches: list[Batch] = []
+        self.failures = Failures()
+        """Layers of which vectors are no longer kept, and why."""
 
     def expect(self, batch: Batch) -> None:
         """What the next pass shows. Its hashes are needed, its pictures are not kept."""
@@ -110,8 +115,8 @@ class Sampler:
         return found
 
     def vectors(self) -> dict[str, Vectors]:
-        """All that was kept, by the layers' names."""
-        return {layer.name: self._joined(layer) for layer in self._layers}
+        """All that was kept, by the layers' names; of layers that failed nothing."""
+        return {layer.name: self._joined(layer) for layer in self._layers if layer.name not in self.failures}
 
     def _joined(self, layer: Layer) -> Vectors:
         numbers = [np.stack([batch.images, batch.crops]).repeat(self._count, axis=1) for batch in self._batches]

@@ -3,15 +3,17 @@
     with watch(model, layers, take) as forward: logits = forward(network_input)
                                                   take(layer, value, before), layer by layer
 
-A value is taken at the moment it is computed: a later operation may overwrite it.
+A value is taken at the moment it is computed: a later operation may overwrite it. What goes wrong with one layer is
+its own: with `Failures` the others go on.
 """
 
 from __future__ import annotations
 
-import copy
+import traceback
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -20,12 +22,19 @@ from torch import Tensor, nn
 
 from atlas.errors import DryRunError, UnknownName
 from atlas.models import Model
+from atlas.models.answers import Answer, logits_of
+from atlas.models.foreign import Enough
 from atlas.models.outputs import Place, items
-from atlas.models.prepare import arranged
+from atlas.models.prepare import arranged, stop_at
 from atlas.models.probe import dry_input, module_by_module
 from atlas.models.rectify import Rectifiers
+from atlas.models.twin import Seen, inputs, stay, twin
 from atlas.units import Layer
 
+SHOWN = 2
+"""Images of such a pass: as many each time, so that what is left behind is not too short for the next."""
+STOPS = 4
+"""Places where passes are stopped, to see whether the next one is as it would have been."""
 Take = Callable[[Layer, Tensor, Tensor | None], None]
 """(layer, its value, the value before its rectifier or None): [n,c,h,w], [n,c,t] patch tokens or [n,c]."""
 Arrive = Callable[[Layer, Tensor], None]
@@ -34,42 +43,95 @@ Forward = Callable[[Tensor], Tensor | None]
 """network input [n,3,h,w] -> logits [n,k], or None where there are none or the pass ended before them."""
 
 
-class _Enough(BaseException):
-    """All layers have been seen. No `Exception`, so that no network swallows it."""
+@dataclass(frozen=True)
+class Failure:
+    """Why a layer could not be had of a pass over images."""
+
+    reason: str
+    trace: str
+
+
+class Failures(dict[str, Failure]):
+    """Layers that failed, by their names, while others went on."""
+
+    @contextmanager
+    def of(self, layer: Layer) -> Iterator[None]:
+        """What is done for one layer alone. Where memory ends it is no layer's own: half the width may do."""
+        try:
+            yield
+        except (torch.OutOfMemoryError, MemoryError):
+            raise
+        except Exception as error:  # noqa: BLE001 (whatever a layer does to us, the others go on)
+            self.fail(layer.name, error)
+
+    def fail(self, name: str, error: Exception) -> None:
+        """Note why a layer failed; the first reason stays."""
+        trace = "".join(traceback.format_exception(error))
+        self.setdefault(name, Failure(f"{type(error).__name__}: {error}", trace))
 
 
 @contextmanager
 def watch(
-    model: Model, layers: Sequence[Layer], take: Take, *, before: bool = True, whole: bool = True
+    model: Model,
+    layers: Sequence[Layer],
+    take: Take,
+    *,
+    before: bool = True,
+    whole: bool = True,
+    failures: Failures | None = None,
 ) -> Iterator[Forward]:
     """A forward pass of `model` that hands each of `layers` to `take` when it is there.
 
-    Without `whole` nothing after the last of the layers is computed. `take` must leave the value as it is and keep no
-    view of it. What comes `before` a rectifier is had only by watching every function the network calls; where it is
-    not asked for, or there is no such layer, nothing is watched but the layers' modules.
+    Without `whole` nothing after the last of the layers is computed; see `leaves_behind`. `take` must leave the value
+    as it is and keep no view of it. What comes `before` a rectifier is had only by watching every function the network
+    calls; where it is not asked for, or there is no such layer, nothing is watched but the layers' modules. With
+    `failures` what goes wrong with a layer is noted there, and the layer is not taken again; without, it is raised.
     """
-    only = _rectifiers_of(model, layers) if before else frozenset[int]()
+    only = _rectifiers_of(model, layers, failures, whole) if before else frozenset[int]()
     mode: Rectifiers | None = None
+    width = 0
 
     def arrive(layer: Layer, raw: Tensor) -> None:
         with torch._C.DisableTorchFunction():  # what is done with a value is no call of the network's
             unrectified = mode.before(raw) if mode else None
-            take(layer, arranged(raw, layer), None if unrectified is None else arranged(unrectified, layer))
+            value = checked(raw, layer, width).float()
+            take(layer, value, None if unrectified is None else checked(unrectified, layer, width).float())
 
     def forward(network_input: Tensor) -> Tensor | None:
-        nonlocal mode
+        nonlocal mode, width
+        width = len(network_input)
         mode = Rectifiers(only=only) if only else None
         with mode or nullcontext():
             return passing(network_input)
 
-    with passes(model.network, layers, arrive, whole=whole) as passing:
+    answer = model.answer if whole else Answer()
+    with passes(model.network, layers, arrive, whole=whole, answer=answer, failures=failures) as passing:
         yield forward
 
 
+def checked(raw: Tensor, layer: Layer, width: int) -> Tensor:
+    """`raw` as its module gave it for `width` images -> [n,c,...]. Raises `DryRunError` where it has other axes."""
+    value = arranged(raw, layer)
+    if value.dim() < 2 or value.shape[:2] != (width, layer.channels):
+        raise DryRunError(
+            f"Layer {layer.name!r} gave {list(raw.shape)} for {width} images: there is no "
+            f"[{width},{layer.channels},...] in it. Leave it out."
+        )
+    return value
+
+
 @contextmanager
-def passes(network: nn.Module, layers: Sequence[Layer], arrive: Arrive, *, whole: bool = True) -> Iterator[Forward]:
-    """As `watch`, with the layers' values as their modules give them."""
-    passing = _Passing(network, layers, arrive, whole)
+def passes(
+    network: nn.Module,
+    layers: Sequence[Layer],
+    arrive: Arrive,
+    *,
+    whole: bool = True,
+    answer: Answer,
+    failures: Failures | None = None,
+) -> Iterator[Forward]:
+    """As `watch`, with the layers' values as their modules give them; `answer` says which output is the logits."""
+    passing = _Passing(network, layers, arrive, whole, answer, failures)
     modules = dict(network.named_modules())
     with ExitStack() as stack:
         for path in passing.wanted:
@@ -82,8 +144,17 @@ def passes(network: nn.Module, layers: Sequence[Layer], arrive: Arrive, *, whole
 class _Passing:
     """One forward pass after another, with hooks on the modules whose values are wanted."""
 
-    def __init__(self, network: nn.Module, layers: Sequence[Layer], arrive: Arrive, whole: bool) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        layers: Sequence[Layer],
+        arrive: Arrive,
+        whole: bool,
+        answer: Answer,
+        failures: Failures | None,
+    ) -> None:
         self._network, self._arrive, self._whole = network, arrive, whole
+        self._answer, self._failures = answer, failures
         self._names = {layer.name for layer in layers}
         self.wanted: dict[str, dict[tuple[int, str], Layer]] = defaultdict(dict)
         """Path of a module -> (call, item) -> layer."""
@@ -101,44 +172,95 @@ class _Passing:
             for item, value in items(output):
                 if layer := wanted.get((self._calls[path], item)):
                     self._missing.discard(layer.name)
-                    self._arrive(layer, value)
+                    self._hand(layer, value)
             if not (self._whole or self._missing):
-                raise _Enough
+                raise Enough
 
         return leave
+
+    def _hand(self, layer: Layer, value: Tensor) -> None:
+        if self._failures is None:
+            self._arrive(layer, value)
+        elif layer.name not in self._failures:
+            with self._failures.of(layer):
+                self._arrive(layer, value)
 
     def forward(self, network_input: Tensor) -> Tensor | None:
         self._calls.clear()
         self._missing = set(self._names)
-        output = None
-        with module_by_module(), suppress(_Enough):
-            output = self._network(network_input)
-        if self._missing:
-            raise DryRunError(f"The forward pass never came to layer {min(self._missing)!r}.")
-        return next((value for _, value in items(output) if value.dim() == 2), None)
+        logits = None
+        with module_by_module(), suppress(Enough):
+            logits = logits_of(self._network, network_input, self._answer)
+        for name in sorted(self._missing):
+            missed = DryRunError(f"The forward pass never came to layer {name!r}.")
+            if self._failures is None:
+                raise missed
+            self._failures.fail(name, missed)
+        return logits
 
 
 def on_device(model: Model, device: str) -> Model:
-    """`model` on `device`, channels-last in memory: a copy, made once as long as `model` lives."""
+    """`model` on `device`, channels-last in memory: another one, made once as long as `model` lives.
+
+    It is `model` itself where its network cannot be had twice; `ModelError` is raised where that cannot be on `device`.
+    """
     copies = _copies.setdefault(model, {})
     if device not in copies:
-        network = copy.deepcopy(model.network)
-        network = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        copies[device] = Model(network, model.source)
-    return copies[device]
+        copies[device] = _copied_to(model, device)
+        leaves_behind(copies[device] or model)
+    return copies[device] or model
 
 
-def _rectifiers_of(model: Model, layers: Sequence[Layer]) -> frozenset[int]:
+def _copied_to(model: Model, device: str) -> Model | None:
+    network = twin(model)
+    if network is None:
+        stay(model, device)
+        return None
+    moved = Model(network, model.source)
+    moved.network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return moved
+
+
+def leaves_behind(model: Model) -> bool:
+    """Whether a pass that is stopped leaves something behind that the next takes; tried once as long as `model` lives.
+
+    `on_device` tries it, so that a pass over images shows the network nothing else.
+    """
+    if model not in _leaving:
+        _leaving[model] = _differs_after_stops(model)
+    return _leaving[model]
+
+
+@torch.no_grad()
+def _differs_after_stops(model: Model) -> bool:
+    """By passes stopped at modules that are spread over the network, each followed by one that is not."""
+    device = next(model.network.parameters(), torch.empty(0)).device
+    first, second = (x[:SHOWN].to(device) for x in inputs(model.preprocessing))
+    Seen(model.network, first)  # what an earlier pass left behind is gone after it
+    clean = Seen(model.network, second).values
+    names = list(clean)
+    for name in (
+        dict.fromkeys(names[(number + 1) * len(names) // STOPS - 1] for number in range(STOPS)) if names else ()
+    ):
+        stop_at(model.network, name, first)
+        values = Seen(model.network, second).values
+        if not all(name in values and values[name].like(value) for name, value in clean.items()):
+            Seen(model.network, first)
+            return True
+    return False
+
+
+def _rectifiers_of(model: Model, layers: Sequence[Layer], failures: Failures | None, whole: bool) -> frozenset[int]:
     """Numbers of the rectifiers that stand before `layers`, found by one dry run as long as `model` lives."""
     known = _before.setdefault(model, {})
     names = tuple(layer.name for layer in layers)
     if names not in known:
-        known[names] = _tried(model, layers)
+        known[names] = _tried(model, layers, failures, whole)
     return known[names]
 
 
 @torch.no_grad()
-def _tried(model: Model, layers: Sequence[Layer]) -> frozenset[int]:
+def _tried(model: Model, layers: Sequence[Layer], failures: Failures | None, whole: bool) -> frozenset[int]:
     device = next(model.network.parameters(), torch.empty(0)).device
     with Rectifiers() as mode:
 
@@ -146,10 +268,11 @@ def _tried(model: Model, layers: Sequence[Layer]) -> frozenset[int]:
             with torch._C.DisableTorchFunction():
                 mode.before(raw)
 
-        with passes(model.network, layers, arrive, whole=False) as forward:
+        with passes(model.network, layers, arrive, whole=whole, answer=Answer(), failures=failures) as forward:
             forward(model.preprocessing.normalise(dry_input(model.preprocessing).to(device)))
     return frozenset(mode.used)
 
 
-_copies: WeakKeyDictionary[Model, dict[str, Model]] = WeakKeyDictionary()
+_copies: WeakKeyDictionary[Model, dict[str, Model | None]] = WeakKeyDictionary()
+_leaving: WeakKeyDictionary[Model, bool] = WeakKeyDictionary()
 _before: WeakKeyDictionary[Model, dict[tuple[str, ...], frozenset[int]]] = WeakKeyDictionary()

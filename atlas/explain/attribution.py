@@ -29,7 +29,7 @@ from atlas.errors import ModelError
 from atlas.explain.adding import adding
 from atlas.explain.pooling import RelaxedPooling
 from atlas.models import Model
-from atlas.models.outputs import items
+from atlas.models.answers import Answer, logits_of, settle
 from atlas.models.prepare import arranged
 from atlas.models.probe import module_by_module
 from atlas.units import Layer
@@ -85,21 +85,24 @@ def _batch(
     row = torch.arange(width).clamp(max=len(images) - 1)
     x = network_input[images[row].to(network_input.device)]
     spots = positions[row].to(network_input.device)
+    answer = model.answer
     with RelaxedPooling() if relaxed else nullcontext():
-        vectors, attribution = _derivative(model.network, layer, x, spots)
+        vectors, attribution = _derivative(model.network, layer, x, spots, answer)
     return vectors[: len(images)], attribution[: len(images)]
 
 
-def _derivative(network: nn.Module, layer: Layer, x: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+def _derivative(
+    network: nn.Module, layer: Layer, x: Tensor, positions: Tensor, answer: Answer
+) -> tuple[Tensor, Tensor]:
     """By forward mode where it is there, and by double backward where an operator lacks it."""
     backward = _backward.setdefault(network, set())
     if layer.name not in backward:
         try:
-            return forward_mode(network, layer, x, positions)
+            return forward_mode(network, layer, x, positions, answer)
         except NotImplementedError:
             backward.add(layer.name)
     try:
-        return double_backward(network, layer, x, positions)
+        return double_backward(network, layer, x, positions, answer)
     except (NotImplementedError, RuntimeError) as error:
         if isinstance(error, torch.OutOfMemoryError):
             raise
@@ -113,9 +116,11 @@ _backward: WeakKeyDictionary[nn.Module, set[str]] = WeakKeyDictionary()
 """Names of the layers after which a network has an operator without a forward mode."""
 
 
-def forward_mode(network: nn.Module, layer: Layer, x: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+def forward_mode(
+    network: nn.Module, layer: Layer, x: Tensor, positions: Tensor, answer: Answer | None = None
+) -> tuple[Tensor, Tensor]:
     """Vectors [m,c] and derivatives [m,k], by dual numbers that start at the layer."""
-    moves = _Moves(layer, positions)
+    moves, answer = _Moves(layer, positions), answer or settle(network, x)
 
     def along(value: Tensor) -> Tensor:
         dual: Tensor = forward_ad.make_dual(  # type: ignore[no-untyped-call]
@@ -127,17 +132,19 @@ def forward_mode(network: nn.Module, layer: Layer, x: Tensor, positions: Tensor)
         # Forward mode loads rules that torch itself still scripts: nothing a user could change.
         warnings.filterwarnings("ignore", message=r"`torch\.jit\.script` is deprecated", category=FutureWarning)
         with adding(network, layer.name, along), plain_kernels():
-            logits = _logits(network, x)
+            logits = _logits(network, x, answer)
         primal, tangent = forward_ad.unpack_dual(logits)  # type: ignore[no-untyped-call]
         return moves.vectors, torch.zeros_like(primal) if tangent is None else tangent.clone()
 
 
-def double_backward(network: nn.Module, layer: Layer, x: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+def double_backward(
+    network: nn.Module, layer: Layer, x: Tensor, positions: Tensor, answer: Answer | None = None
+) -> tuple[Tensor, Tensor]:
     """As `forward_mode`: the backward pass is linear in what it starts from, and its derivative by that is the wanted.
 
     (J. Townsend, "A new trick for calculating Jacobian vector products", 2017.)
     """
-    moves = _Moves(layer, positions)
+    moves, answer = _Moves(layer, positions), answer or settle(network, x)
     leaves: list[Tensor] = []
 
     def leaf(value: Tensor) -> Tensor:
@@ -147,7 +154,7 @@ def double_backward(network: nn.Module, layer: Layer, x: Tensor, positions: Tens
 
     with torch.enable_grad():
         with adding(network, layer.name, leaf), plain_kernels():
-            logits = _logits(network, x)
+            logits = _logits(network, x, answer)
         if not logits.requires_grad:
             return moves.vectors, torch.zeros_like(logits)
         weights = torch.zeros_like(logits, requires_grad=True)
@@ -167,9 +174,10 @@ def plain_kernels() -> Iterator[None]:
         yield
 
 
-def _logits(network: nn.Module, x: Tensor) -> Tensor:
+def _logits(network: nn.Module, x: Tensor, answer: Answer) -> Tensor:
     """The network's logits [m,k]; [m,0] where it has none."""
-    return next((value for _, value in items(network(x)) if value.dim() == 2), x.new_zeros(len(x), 0))
+    found = logits_of(network, x, answer)
+    return x.new_zeros(len(x), 0) if found is None else found
 
 
 class _Moves:

@@ -9,7 +9,7 @@ those that are attributed side by side: what is found for a sample depends on th
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +20,7 @@ from torch import Tensor
 from atlas.collecting.shown import Batch, Shown, in_places
 from atlas.collecting.summary import Integers
 from atlas.collecting.vectors import Sampler, Vectors
-from atlas.collecting.watch import on_device, watch
+from atlas.collecting.watch import Failure, leaves_behind, on_device, watch
 from atlas.explain.attribution import attribute
 from atlas.explain.packing import Packed, pack
 from atlas.models import Model
@@ -37,6 +37,18 @@ class Samples:
     """None where the network has no classes."""
 
 
+@dataclass(frozen=True, eq=False)
+class Collected:
+    """What some images left behind."""
+
+    samples: Mapping[str, Samples]
+    """By layer."""
+    seconds: Mapping[str, float]
+    """By phase: `forward`, `classes`."""
+    failed: Mapping[str, Failure]
+    """Layers of which there are no samples, and why: the others are whole."""
+
+
 def collect(
     model: Model,
     layers: Sequence[Layer],
@@ -46,15 +58,15 @@ def collect(
     first: int,
     width: int,
     device: str = "cpu",
-) -> tuple[dict[str, Samples], dict[str, float]]:
-    """What is kept of `layers` for the images `shown`, numbered from `first` on, and seconds by phase.
+) -> Collected:
+    """What is kept of `layers` for the images `shown`, numbered from `first` on.
 
     Crops pass the network `width` side by side, and as many positions are attributed at a time.
     """
     work = _Collecting(on_device(model, device), layers, sampling, width, device)
     for batch in in_places(shown, width, crops=sampling.crops, first=first):
         work.show(batch)
-    return work.samples(), work.seconds
+    return Collected(work.samples(), work.seconds, work.failed)
 
 
 class _Collecting:
@@ -66,6 +78,7 @@ class _Collecting:
         self._sampler = Sampler(layers, seed=sampling.seed, count=sampling.positions)
         self._packed: dict[str, list[Packed]] = {layer.name: [] for layer in layers}
         self.seconds = dict.fromkeys(("forward", "classes"), 0.0)
+        self.failed = self._sampler.failures
 
     def show(self, batch: Batch) -> None:
         """One forward pass for all layers; then the positions that were drawn are attributed."""
@@ -74,13 +87,22 @@ class _Collecting:
         x = x.contiguous(memory_format=torch.channels_last)
         sampler = self._sampler
         sampler.expect(batch)
-        with torch.no_grad(), watch(self._model, self._layers, sampler.take, before=False, whole=False) as forward:
+        watching = watch(
+            self._model,
+            self._layers,
+            sampler.take,
+            before=False,
+            whole=leaves_behind(self._model),
+            failures=self.failed,
+        )
+        with torch.no_grad(), watching as forward:
             forward(x)
         passed = time.perf_counter()
         self.seconds["forward"] += passed - began
         if self._sampling.classes:
-            for layer in self._layers:
-                self._packed[layer.name].append(self._attributed(layer, x, batch.place, sampler.positions(layer)))
+            for layer in (layer for layer in self._layers if layer.name not in self.failed):
+                with self.failed.of(layer):
+                    self._packed[layer.name].append(self._attributed(layer, x, batch.place, sampler.positions(layer)))
         self.seconds["classes"] += time.perf_counter() - passed
 
     def _attributed(self, layer: Layer, x: Tensor, place: NDArray[np.int64], drawn: Integers) -> Packed:

@@ -7,80 +7,56 @@ Whoever reads the file, this module or a library out of its cache, torch builds 
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
-import re
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from atlas.errors import WeightsError
+from atlas.models.state_dicts import COUNTER, OLD_DENSE, find, unnamed
+from atlas.models.weights_files import one_line, read_file
+from atlas.places import local
 
-WRAPPINGS = ("state_dict", "model_state_dict", "model", "model_ema", "net")
-"""Keys under which training scripts keep the state dict itself."""
-
-PICKLES = {b"PK", *(bytes([0x80, protocol]) for protocol in range(2, 6))}
-"""How the files of `torch.save` and bare pickles begin."""
+log = logging.getLogger(__name__)
 
 SAFE, UNSAFE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
 """Variables of the environment by which torch refuses code in every file, or in none. The first is binding."""
 
-COUNTER = ".num_batches_tracked"
-"""What batch normalisations count while they are trained; files from before torch 0.4.1 lack it."""
-
 TRAINING_HEADS = ("aux1", "aux2", "AuxLogits", "aux_classifier")
 """Heads that networks of torchvision have while they are trained; published weights hold them."""
 
-OLD_DENSE = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.(?=[12]\.)")
-"""How torchvision's published DenseNets call what is `denselayer1.norm1` since torch forbade dots in names."""
 
+def read_checkpoint(file: Path | str, network: nn.Module | None = None) -> Mapping[str, Tensor]:
+    """The state dict in `file`, or in `FILE#KEY` the one called KEY, under the names of `network` where one is given.
 
-def read_checkpoint(file: Path | str) -> dict[str, Tensor]:
-    """The state dict in `file`: safetensors by its ending, otherwise what `torch.save` wrote.
-
-    Raises `WeightsError` where the file is missing or broken, holds no state dict, or holds code.
+    Raises `WeightsError` where the file is missing or broken, holds no state dict, several that fit, or code.
     """
-    file = Path(file)
-    try:
-        data = _read_safetensors(file) if file.suffix == ".safetensors" else _read_torch(file)
-    except OSError as error:
-        raise WeightsError(f"{file} cannot be read: {error.strerror or error}") from None
-    return _state_dict(data, file)
+    path, said = _split(file)
+    wanted = {} if network is None else _tensors_of(network)
+    data = read_file(path, sum(value.nbytes for value in wanted.values()))
+    chosen = find(data, wanted, str(path), said)
+    beside = [*chosen.left, *unnamed(data)] if wanted else []
+    if beside:
+        taken = f"those called {chosen.name!r}" if chosen.name else "those of the file itself"
+        log.warning("%s: of its weights %s are taken. Left out: %s.", path, taken, listed(beside))
+    return chosen.state
 
 
-def _read_safetensors(file: Path) -> dict[str, Any]:
-    from safetensors.torch import load_file
-
-    try:
-        return dict(load_file(file))
-    except OSError:
-        raise
-    except Exception as error:  # noqa: BLE001 - a damaged file fails wherever its damage is met
-        raise WeightsError(f"{file} is not a whole safetensors file: {_line(error)}") from None
+def _split(file: Path | str) -> tuple[Path, str | None]:
+    """`FILE#KEY` -> FILE, KEY; a file that is there by its whole name is taken as it is."""
+    whole = local(file, WeightsError)
+    name, mark, key = str(whole).rpartition("#")
+    return (Path(name), key) if mark and not whole.exists() else (whole, None)
 
 
-def _read_torch(file: Path) -> Any:
-    try:
-        return torch.load(file, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
-    except Exception as error:  # noqa: BLE001 - a damaged file fails wherever its damage is met
-        if isinstance(error, pickle.UnpicklingError) and file.read_bytes()[:2] in PICKLES:
-            raise WeightsError(
-                f"{file} is a pickle with code in it, or with more than tensors. Not loaded. "
-                "Save its state dict alone: torch.save(model.state_dict(), FILE), or as safetensors."
-            ) from None
-        raise WeightsError(f"{file} is not a checkpoint that torch can read: {_line(error)}") from None
-
-
-def _line(error: BaseException) -> str:
-    """The beginning of what an error of somebody else's says, in one line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+def _tensors_of(network: nn.Module) -> dict[str, Tensor]:
+    return {name: value for name, value in network.state_dict().items() if isinstance(value, Tensor)}
 
 
 @contextmanager
@@ -96,7 +72,7 @@ def fetched(spec: str, weights: str = "") -> Iterator[None]:
         yield
     except Exception as error:
         code = any(isinstance(cause, pickle.UnpicklingError) for cause in _causes(error))
-        reason = "the file is damaged or holds more than tensors, perhaps code; not loaded" if code else _line(error)
+        reason = "the file is damaged or holds more than tensors, perhaps code; not loaded" if code else one_line(error)
         raise WeightsError(
             f"{spec}: its trained weights{weights and ' ' + weights} cannot be had ({reason}). "
             f"Give a file of them with --weights, or take {spec.partition('@')[0]}@random, untrained."
@@ -113,21 +89,6 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _state_dict(data: Any, file: Path) -> dict[str, Tensor]:
-    """The state dict in what was read, unwrapped, without the prefix of `DataParallel`."""
-    for key in WRAPPINGS:
-        if isinstance(data, Mapping) and isinstance(data.get(key), Mapping):
-            data = data[key]
-            break
-    if not isinstance(data, Mapping) or not data or not all(isinstance(value, Tensor) for value in data.values()):
-        raise WeightsError(f"{file} holds no state dict (names and tensors). Save one: torch.save(model.state_dict()).")
-    state = OrderedDict((str(key).removeprefix("module."), value) for key, value in data.items())
-    if isinstance(versions := getattr(data, "_metadata", None), Mapping):
-        names = {key: "" if key == "module" else str(key).removeprefix("module.") for key in versions}
-        vars(state)["_metadata"] = {names[key]: value for key, value in versions.items()}
-    return state
-
-
 def load_weights(network: nn.Module, state: Mapping[str, Tensor], origin: str) -> None:
     """Put `state` into `network`. Raises `WeightsError` naming the keys where it does not fit.
 
@@ -135,18 +96,26 @@ def load_weights(network: nn.Module, state: Mapping[str, Tensor], origin: str) -
     """
     wanted = network.state_dict()
     given = {key if key in wanted else OLD_DENSE.sub(r"\1", key): value for key, value in state.items()}
-    shapes = {
-        key: f"{key} is {list(given[key].shape)}, the network's {list(value.shape)}"
-        for key, value in wanted.items()
-        if key in given and isinstance(value, Tensor) and given[key].shape != value.shape
-    }
+    both = {key: (given[key], value) for key, value in wanted.items() if key in given and isinstance(value, Tensor)}
+    other = {key: (theirs, ours) for key, (theirs, ours) in both.items() if theirs.shape != ours.shape}
+    shapes = {key: f"{key} is {list(a.shape)}, the network's {list(b.shape)}" for key, (a, b) in other.items()}
+    kinds = [
+        f"{key} is {_dtype(theirs)}, the network's {_dtype(ours)}"
+        for key, (theirs, ours) in both.items()
+        if key not in shapes and not _keeps(theirs, ours.dtype)
+    ]
+    if kinds:  # torch would copy them without a word
+        raise WeightsError(
+            f"{origin} does not fit the network: {_listed('of another kind of number', kinds)}. Codes are no weights "
+            "without their scale: save the weights as float16, bfloat16 or float32."
+        )
     fitting = OrderedDict((key, value) for key, value in given.items() if key not in shapes)
     # By its modules' versions torch knows older names; where a file has none, they are taken to be today's.
     vars(fitting)["_metadata"] = getattr(state, "_metadata", None) or getattr(wanted, "_metadata", {})
     try:
         left = network.load_state_dict(fitting, strict=False)
     except Exception as error:  # noqa: BLE001 - a foreign network may read its weights as it likes
-        raise WeightsError(f"{origin} does not fit the network: {_line(error)}") from None
+        raise WeightsError(f"{origin} does not fit the network: {one_line(error)}") from None
     missing = {key for key in left.missing_keys if key not in shapes and not key.endswith(COUNTER)}
     unexpected = {key for key in left.unexpected_keys if not _is_of_dropped_head(network, key)}
     problems = [
@@ -155,7 +124,47 @@ def load_weights(network: nn.Module, state: Mapping[str, Tensor], origin: str) -
         _listed("of another shape", shapes.values()),
     ]
     if any(problems):
-        raise WeightsError(f"{origin} does not fit the network: {'; '.join(filter(None, problems))}.")
+        hint = "" if missing or unexpected else f" {_advice(other, wanted)}"
+        raise WeightsError(f"{origin} does not fit the network: {'; '.join(filter(None, problems))}.{hint}")
+
+
+def _keeps(value: Tensor, dtype: torch.dtype) -> bool:
+    """Whether `value` means the same as a tensor of `dtype`.
+
+    Numbers of eight bits and fewer are left out, floating ones too: their scale is kept elsewhere, nobody knows where.
+    """
+    if value.dtype == dtype:
+        return True
+    wide = value.is_floating_point() and value.dtype.itemsize > 1
+    if dtype.is_floating_point or dtype.is_complex:
+        return wide or (value.is_complex() and dtype.is_complex)
+    if value.is_quantized or value.is_complex() or not (wide or not value.is_floating_point()):
+        return False
+    return torch.equal(value.to(dtype).to(value.dtype), value)  # counters and indices, whatever they are kept as
+
+
+def _dtype(value: Tensor) -> str:
+    return str(value.dtype).removeprefix("torch.")
+
+
+def _advice(other: Mapping[str, tuple[Tensor, Tensor]], names: Iterable[str]) -> str:
+    """What to do about weights of other shapes than the network's own, (the file's, the network's); it has `names`."""
+    shapes = {key: (list(theirs.shape), list(ours.shape)) for key, (theirs, ours) in other.items()}
+    if all(sorted(theirs) == sorted(ours) for theirs, ours in shapes.values()):
+        return "Their axes seem to be in another order, as TensorFlow and JAX have them: convert the file first."
+    if _are_of_head(shapes, names):
+        return f"Build the network as it was trained: with as many classes ({next(iter(shapes.values()))[0][0]})."
+    return (
+        "Build the network as it was trained: of the same width and kernels, for images of the same size and channels."
+    )
+
+
+def _are_of_head(shapes: Mapping[str, tuple[list[int], list[int]]], names: Iterable[str]) -> bool:
+    """Whether all that differs is how many numbers a last layer makes: of one within, others take as many."""
+    layers = {key.rpartition(".")[0] for key in shapes}
+    whole = all(name in shapes for name in names if name.rpartition(".")[0] in layers)
+    last = all(theirs[1:] == ours[1:] and set(ours[2:]) <= {1} for theirs, ours in shapes.values())
+    return whole and last and len(layers) == 1 and any(len(ours) > 1 for _, ours in shapes.values())
 
 
 def _is_of_dropped_head(network: nn.Module, key: str) -> bool:
@@ -167,8 +176,12 @@ def _is_of_dropped_head(network: nn.Module, key: str) -> bool:
 def _listed(what: str, keys: Iterable[str]) -> str:
     """`2 missing (fc.bias, fc.weight)`, the first three by name; empty where there are none."""
     names = sorted(keys)
-    more = ", ..." if len(names) > 3 else ""
-    return f"{len(names)} {what} ({', '.join(names[:3])}{more})" if names else ""
+    return f"{len(names)} {what} ({listed(names)})" if names else ""
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first three names."""
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 def refuse_nan(network: nn.Module, origin: str) -> None:

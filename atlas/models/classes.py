@@ -5,14 +5,16 @@ Model -> the Layer whose channels are its classes
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import torch
 from torch import Tensor
 
-from atlas.errors import UnknownName
+from atlas.errors import ModelError, UnknownName
 from atlas.models.model import Model
 from atlas.models.prepare import arranged, stop_at
 from atlas.models.probe import dry_input
-from atlas.units import Layer
+from atlas.units import Layer, class_called
 
 
 def class_layer(model: Model) -> Layer:
@@ -23,10 +25,10 @@ def class_layer(model: Model) -> Layer:
     """
     x = dry_input(model.preprocessing)
     with torch.no_grad():
-        logits = model.logits(x)
+        logits, x = model.logits(x), model.preprocessing.normalise(x)
         candidates = [] if logits is None else [one for one in model.layers if one.channels == logits.shape[1]]
         for layer in reversed(candidates):
-            value = arranged(stop_at(model.network, layer.name, model.preprocessing.normalise(x)), layer)
+            value = arranged(stop_at(model.network, layer.name, x, whole=True), layer)
             if logits is not None and _same(value.flatten(2).mean(2) if value.dim() > 2 else value, logits):
                 return layer
     raise UnknownName(f"{model.spec} has no layer of classes. Name a layer and a channel: atlas layers {model.spec}")
@@ -37,9 +39,31 @@ def class_index(model: Model, name: int | str) -> int:
     count, labels = class_layer(model).channels, model.labels or ()
     if isinstance(name, int) and 0 <= name < count:
         return name
-    if name in labels:
-        return labels.index(str(name))
+    found = class_called(name, labels) if isinstance(name, str) else None
+    if found is not None:
+        return found
     raise UnknownName.among("class", str(name), labels, hint=f"{model.spec} has the classes 0 to {count - 1}.")
+
+
+def require_classes(model: Model) -> None:
+    """Raise `ModelError` where `model` has not as many labels as classes, or no such output as was said to be them."""
+    if model.source.logits is None and model.labels is None:
+        return
+    counts = {model.classes} if model.classes else set(model.answer.sizes)
+    given = model.labels
+    if given is not None and counts and len(given) not in counts:
+        raise unfitting(model, len(given), counts)
+
+
+def unfitting(model: Model, labels: int, counts: Collection[int]) -> ModelError:
+    """What is said of labels that are not as many as the classes, which are one of `counts`."""
+    given = "is 1 label" if labels == 1 else f"are {labels} labels"
+    answers = " or ".join(map(str, sorted(counts))) + (" class" if set(counts) == {1} else " classes")
+    others = " or ".join(f"--logits {name}" for name, size in model.answer.flat if size == labels)
+    hint = f" Where they are those of another output: {others}." if others else ""
+    return ModelError(
+        f"There {given}, but {model.spec} answers with {answers}. Name every class, in the order of the outputs.{hint}"
+    )
 
 
 def _same(one: Tensor, other: Tensor) -> bool:

@@ -9,9 +9,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from atlas.errors import ModelError, UnknownName
+from atlas.factories import guarded
+from atlas.models.foreign import plain
 from atlas.models.found import Found
 from atlas.models.from_factory import find_factory
 from atlas.models.from_timm import find_timm
@@ -38,9 +42,10 @@ def find(spec: str, *, trained: bool) -> Found:
 
     Raises `UnknownName` with the nearest names, `ModelError` or `WeightsError` where it cannot be had.
     """
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), guarded(f"{spec}: the network cannot be built", ModelError):
         torch.manual_seed(0)
-        return _find(*split(spec), spec=spec, trained=trained)
+        found = _find(*split(spec), spec=spec, trained=trained)
+    return replace(found, network=plain(found.network, spec))
 
 
 def _find(family: str, name: str, variant: str, *, spec: str, trained: bool) -> Found:

@@ -15,9 +15,11 @@ class Found:
 
     network: nn.Module
     preprocessing: Preprocessing | None
-    """None where nobody said; it is never guessed."""
+    """None where nobody said, or where what the library says cannot be followed; it is never guessed."""
     labels: tuple[str, ...] | None = None
     """Names of the classes, where the weights' metadata carry them."""
     title: str | None = None
     origin: str | None = None
     """Whose weights the preprocessing and the labels are of; None where the user's own code says them."""
+    unfollowed: str = ""
+    """Why the library's own preprocessing cannot be followed, and what to say in its place."""

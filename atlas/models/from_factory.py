@@ -5,37 +5,58 @@ package.module:factory -> Found
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from torch import nn
 
-from atlas.errors import ModelError
-from atlas.factories import call_factory, kind_of
+from atlas.errors import AtlasError, ModelError
+from atlas.factories import call_factory, guarded, kind_of
 from atlas.models.found import Found
+from atlas.models.from_timm import configured
 from atlas.models.from_torchvision import preprocessing_of
+from atlas.models.labels import labels_of
 from atlas.models.preprocessing import Preprocessing
+
+TIMM = "input_size"
+"""A field that timm's configurations have and ours have not."""
 
 
 def find_factory(module: str, name: str) -> Found:
-    """What the function `name` of `module` returns: a network, or a network and its preprocessing.
+    """What the function `name` of `module` returns: a network, (network, preprocessing) or (..., labels).
 
-    The preprocessing is a `Preprocessing`, a dict of its fields or one of torchvision's `weights.transforms()`. The
+    The preprocessing is a `Preprocessing`, a dict of its fields, a data configuration of timm's, one of torchvision's
+    `weights.transforms()`, a `Compose` of its usual steps, or None.
+    The labels are the names of the classes in order, or a list by its name, as `imagenet`. The
     current folder is searched too. Raises `ModelError` where the module, the function or what it returns is no good.
     """
     spec = f"{module}:{name}"
     made = call_factory(module, name, makes="the network", error=ModelError)
-    network, preprocessing = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
+    whole = isinstance(made, tuple) and len(made) in (2, 3)
+    network, preprocessing, labels = (*made, None)[:3] if whole else (made, None, None)
     if not isinstance(network, nn.Module):
-        raise ModelError(f"{spec} returned {kind_of(made)}, not a torch.nn.Module or (network, preprocessing).")
-    return Found(network, _preprocessing(preprocessing, spec), title=spec)
+        raise ModelError(
+            f"{spec} returned {kind_of(made)}, not a torch.nn.Module or (network, preprocessing, labels), of which the "
+            "last may be left out."
+        )
+    with guarded(f"{spec}: the preprocessing or the labels it returned cannot be read", ModelError):
+        return Found(network, _preprocessing(preprocessing, spec), labels_of(labels, spec), spec)
 
 
 def _preprocessing(said: Any, spec: str) -> Preprocessing | None:
     if said is None or isinstance(said, Preprocessing):
         return said
-    if isinstance(said, dict):
-        return Preprocessing.from_dict(said)
     try:
-        return preprocessing_of(said)
-    except ModelError as error:
-        raise ModelError(f"{spec}: {error} Return an atlas.models.Preprocessing.") from None
+        if isinstance(said, Mapping) and TIMM in said:
+            return configured(said)
+        if isinstance(said, Mapping) and (not said or any(isinstance(name, str) for name in said)):
+            return Preprocessing.from_dict(dict(said))
+        if callable(said) or not isinstance(said, Iterable):
+            return preprocessing_of(said)
+    except AtlasError as error:
+        line = str(error) if str(error).endswith((".", "?")) else f"{error}."
+        raise ModelError(f"{spec}: {line} Return an atlas.models.Preprocessing, or a dict of its fields.") from None
+    raise ModelError(
+        f"{spec}: The preprocessing {type(said).__name__} is not that of single images. The second of what a factory "
+        "returns is an atlas.models.Preprocessing or None; labels are the third: return network, None, labels."
+    )

@@ -6,12 +6,16 @@ NAME[.TAG] -> Found
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from math import floor
 from typing import Any
 
 from torch import nn
 
-from atlas.errors import ModelError, UnknownName
+from atlas.errors import AtlasError, ModelError, UnknownName
+from atlas.factories import guarded
 from atlas.models.checkpoints import fetched
+from atlas.models.followed import followed
 from atlas.models.found import Found
 from atlas.models.preprocessing import Preprocessing
 
@@ -38,7 +42,8 @@ def find_timm(name: str, *, trained: bool) -> Found:
     network = _trained(timm, name) if trained else timm.create_model(name, pretrained=False)
     config = vars(network)["pretrained_cfg"]
     origin = f"timm's {config.get('tag') or 'default weights'}"
-    return Found(network, _preprocessing(timm, network), _labels(config), f"{name} (timm)", origin)
+    preprocessing, why = _preprocessing(network)
+    return Found(network, preprocessing, _labels(config), f"{name} (timm)", origin, why)
 
 
 def _trained(timm: Any, name: str) -> nn.Module:
@@ -48,18 +53,56 @@ def _trained(timm: Any, name: str) -> nn.Module:
     return network
 
 
-def _preprocessing(timm: Any, network: nn.Module) -> Preprocessing:
-    config = timm.data.resolve_model_data_config(network)
+def _preprocessing(network: nn.Module) -> tuple[Preprocessing | None, str]:
+    """What timm does to the network's images in evaluation, or why that cannot be followed."""
+    from timm.data.config import resolve_model_data_config
+
+    try:
+        return preprocessing_of(resolve_model_data_config(network)), ""  # type: ignore[no-untyped-call]
+    except AtlasError as error:
+        return None, f"{error} Say what is shown, with --preprocessing."
+
+
+def configured(config: Mapping[str, Any]) -> Preprocessing:
+    """What timm makes of a configuration that somebody else wrote down, as a network's `pretrained_cfg`.
+
+    timm fills in what it does not say; here that is refused. Raises `ModelError`, also for what cannot be followed.
+    """
+    if lacking := [name for name in ("input_size", "mean", "std", "interpolation", "crop_pct") if not config.get(name)]:
+        raise ModelError(f"The configuration of timm says no {lacking[0]}.")
+    try:
+        from timm.data.config import resolve_data_config
+    except ImportError:
+        raise ModelError("The configuration is timm's, and the package timm is not installed.") from None
+    with guarded("The configuration of timm cannot be read", ModelError):
+        return preprocessing_of(resolve_data_config(pretrained_cfg=dict(config)))  # type: ignore[no-untyped-call]
+
+
+def preprocessing_of(config: dict[str, Any]) -> Preprocessing:
+    """What timm makes of a resolved data configuration, tried on pictures. Raises `ModelError` where it is another.
+
+    `crop_mode` squash resizes both sides, border puts the whole picture before the mean colour, and center crops; a
+    `crop_pct` above 1 leaves a black margin.
+    """
+    from timm.data.transforms_factory import create_transform
+
+    mode, share = config["crop_mode"], config["crop_pct"]
     height, width = config["input_size"][1:]
-    squeezed = config["crop_mode"] == "squash"
-    interpolation = "bilinear" if config["interpolation"] == "random" else config["interpolation"]
-    return Preprocessing(
+    scaled = floor(height / share), floor(width / share)
+    resize: int | tuple[int, int] | None = min(scaled)
+    if mode == "squash":
+        resize = None if scaled == (height, width) else scaled
+    fill = tuple(round(255 * mean) for mean in config["mean"]) if mode == "border" else (0, 0, 0) if share > 1 else None
+    ours = Preprocessing(
         size=(height, width),
-        resize=None if squeezed else int(min(height, width) / config["crop_pct"]),
-        interpolation=interpolation,
+        resize=resize,
+        interpolation=config["interpolation"],
         mean=tuple(config["mean"]),
         std=tuple(config["std"]),
+        side="longer" if mode == "border" else "shorter",
+        fill=fill,
     )
+    return followed(ours, create_transform(**config), f"of timm ({mode}, {share:g})")
 
 
 def _labels(config: dict[str, Any]) -> tuple[str, ...] | None:

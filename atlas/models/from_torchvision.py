@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
 from torch import nn
 
-from atlas.errors import ModelError, UnknownName
+from atlas.errors import AtlasError, ModelError, UnknownName
 from atlas.models.checkpoints import fetched
+from atlas.models.composed import is_compose, preprocessing_of_compose
+from atlas.models.followed import followed
 from atlas.models.found import Found
 from atlas.models.preprocessing import Preprocessing
 
@@ -33,13 +36,35 @@ def find_torchvision(name: str, variant: str = "", *, trained: bool) -> Found:
 
     known = torchvision_names()
     if name not in known:
+        _refuse_others(name)
         raise UnknownName.among("torchvision model", name, known)
     weights = _weights(models, name, "" if variant == "random" else variant)
     builder = models.get_model_builder(name)
     network = _trained(builder, name, weights) if trained else builder(**_untrained(builder, name, weights))
-    preprocessing = preprocessing_of(weights.transforms())
+    preprocessing, why = _preprocessing(weights)
     labels, origin = tuple(weights.meta["categories"]), f"torchvision's {weights.name}"
-    return Found(network, preprocessing, labels, f"{name} (torchvision)", origin)
+    return Found(network, preprocessing, labels, f"{name} (torchvision)", origin, why)
+
+
+OTHERS = {
+    "detection": "is a detector: it takes a list of images and answers with boxes. To see its backbone write a "
+    "factory that returns NETWORK.backbone and its preprocessing (package.module:factory)",
+    "optical_flow": "compares two images. To see one part of it write a factory that returns that part, as "
+    "NETWORK.feature_encoder, and its preprocessing (package.module:factory)",
+    "quantization": "is quantised: it has no gradients. Take the network it was made from, without `quantized_`",
+    "video": "takes films, not images. To see it on single frames write a factory that wraps it "
+    "(package.module:factory)",
+}
+"""Kinds of networks of torchvision that atlas cannot show as they are, and what to do."""
+
+
+def _refuse_others(name: str) -> None:
+    """Raise `ModelError` where torchvision has `name`, and it is of another kind."""
+    from torchvision import models
+
+    for kind, why in OTHERS.items():
+        if name in models.list_models(module=getattr(models, kind)):
+            raise ModelError(f"torchvision:{name} {why}.")
 
 
 def torchvision_names() -> list[str]:
@@ -76,16 +101,43 @@ def _untrained(builder: Callable[..., nn.Module], name: str, weights: Any) -> di
     return arguments
 
 
+def _preprocessing(weights: Any) -> tuple[Preprocessing | None, str]:
+    """What the weights' own transforms do, or why that cannot be followed."""
+    try:
+        return preprocessing_of(weights.transforms()), ""
+    except AtlasError as error:
+        return None, f"{error} Say what is shown, with --preprocessing."
+
+
 def preprocessing_of(transforms: Any) -> Preprocessing:
-    """What one of torchvision's `weights.transforms()` does. Raises `ModelError` for a kind without mean and std."""
+    """What a Compose or one of torchvision's `weights.transforms()` does, tried on pictures.
+
+    Raises `ModelError` for others.
+    """
+    if is_compose(transforms):
+        return preprocessing_of_compose(transforms)
+    name = type(transforms).__name__
     if not all(hasattr(transforms, field) for field in ("resize_size", "mean", "std", "interpolation")):
-        raise ModelError(f"The preprocessing {type(transforms).__name__} is not that of single images, resized.")
-    resize = transforms.resize_size[0]
+        raise ModelError(
+            f"The preprocessing {name} is not that of single images, resized, which torchvision's weights have and a "
+            "Compose of Resize, CenterCrop, ToTensor and Normalize."
+        )
+    resize = (transforms.resize_size or [None])[0]
     size = getattr(transforms, "crop_size", [resize])
-    return Preprocessing(
+    if None in size:
+        raise ModelError(f"The preprocessing {name} says no size of images.")
+    ours = Preprocessing(
         size=(size[0], size[-1]),
         resize=resize,
         interpolation=transforms.interpolation.value,
         mean=tuple(transforms.mean),
         std=tuple(transforms.std),
+        fill=(0, 0, 0) if resize < max(size) else None,  # torchvision pads what is smaller than its crop
     )
+    if not hasattr(transforms, "crop_size"):
+        middle, squeezed = ours.text(), replace(ours, resize=None).text()
+        raise ModelError(
+            f"The preprocessing {name} keeps the shape of each image, and here all have one size: '{middle}' shows the "
+            f"square in the middle, '{squeezed}' the whole image, squeezed."
+        )
+    return followed(ours, transforms, name)

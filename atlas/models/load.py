@@ -9,11 +9,14 @@ True
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
-from atlas.errors import ModelError
+from atlas.errors import ModelError, WeightsError
+from atlas.factories import guarded
 from atlas.models.checkpoints import load_weights, read_checkpoint, refuse_nan
 from atlas.models.families import find, is_random
+from atlas.models.labels import read_labels
 from atlas.models.model import Model, ModelSource
 from atlas.models.preprocessing import Preprocessing
 
@@ -26,20 +29,30 @@ def load_model(
     weights: Path | str | None = None,
     labels: Path | str | None = None,
     preprocessing: Preprocessing | None = None,
+    logits: str | None = None,
+    layouts: Mapping[str, str] | None = None,
 ) -> Model:
     """The model that `spec` names, with its library's trained weights, or those of the file `weights`.
 
-    `labels` is a file of class names, one a line. `preprocessing` goes before what the library says. Of a file the
-    library knows neither: there are no labels then, and its own preprocessing is taken with a logged warning. Raises
-    `UnknownName` with the nearest names, `WeightsError` for a weights file that is unsafe, does not fit or holds NaN,
-    and `ModelError` where nobody says how images are preprocessed.
+    `labels` is a file of class names, one a line or JSON, or a list by its name, as `imagenet`. `preprocessing` goes
+    before what the library says. Of a file the library knows neither: there are no labels then, and its own
+    preprocessing is taken with a logged warning. `logits` is the key or index of the output that is the logits, or the
+    layer that gives them, where the network has several and it is open which: `Model.answer` raises where it cannot be.
+    `layouts` says the order of the axes of layers, by name or glob, where it could not be established:
+    `{"stages.1.*": "nhwc"}`, see `atlas.units.Layer.layout`. `weights` is `FILE#KEY` where a file holds several.
+    Raises `UnknownName` with the nearest names, `WeightsError` for a weights file that is unsafe, does not fit or holds
+    NaN, and `ModelError` where nobody says how images are preprocessed, or for labels that are not certain.
     """
     untrained = weights is not None or is_random(spec)
     found = find(spec, trained=not untrained)
     if weights is not None:
-        load_weights(found.network, read_checkpoint(weights), str(weights))
-    refuse_nan(found.network, str(weights or spec))
+        with guarded(f"{spec}: {weights} cannot be loaded into the network", WeightsError):
+            load_weights(found.network, read_checkpoint(weights, found.network), str(weights))
+    with guarded(f"{spec}: the network's weights cannot be read", ModelError):
+        refuse_nan(found.network, str(weights or spec))
     how = preprocessing or found.preprocessing
+    if how is None and found.unfollowed:
+        raise ModelError(f"{spec}: {found.unfollowed}")
     if how is None:
         raise ModelError(
             f"{spec}: nobody says how its images are preprocessed. Return (network, preprocessing) from the factory, "
@@ -51,13 +64,10 @@ def load_model(
             *(weights, found.origin, how.text()),
         )
     random = is_random(spec) and weights is None
-    names = _read_labels(labels) if labels is not None else None if untrained else found.labels
-    return Model(found.network, ModelSource(spec, how, names, random, found.title or spec))
-
-
-def _read_labels(file: Path | str) -> tuple[str, ...]:
-    """Class names, one a line."""
-    try:
-        return tuple(line.strip() for line in Path(file).read_text().splitlines() if line.strip())
-    except (OSError, UnicodeDecodeError) as error:
-        raise ModelError(f"--labels {file} cannot be read: {error}") from None
+    theirs = found.labels if found.origin is None or not untrained else None  # a factory's are of the network itself
+    names = theirs if labels is None else read_labels(labels)
+    said = tuple((layouts or {}).items())
+    model = Model(found.network, ModelSource(spec, how, names, random, found.title or spec, logits, said))
+    for note in filter(None, (*model.notes, how.doubt)):
+        log.warning("%s: %s.", spec, note)
+    return model

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from atlas.errors import ModelError, WeightsError
 from atlas.models.checkpoints import read_checkpoint
 from atlas.models.found import Found
+from atlas.models.labels import LISTS
 from atlas.models.preprocessing import Preprocessing
 
 NUMPY_GLOBALS = {
@@ -70,9 +71,7 @@ PACKAGED: dict[str, Callable[..., Found]] = {
 
 def imagenet_labels() -> tuple[str, ...]:
     """ImageNet's thousand class names, as torchvision's own weights carry them."""
-    from torchvision.models import ResNet50_Weights
-
-    return tuple(ResNet50_Weights.IMAGENET1K_V2.meta["categories"])
+    return tuple(LISTS["imagenet"]())
 
 
 def package_file(package: str, path: str, *, install: str) -> Path:

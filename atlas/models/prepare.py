@@ -4,12 +4,13 @@
 
 The prefix of the network up to the layer runs, and nothing after it: a hook on the layer's module stops the forward
 pass. Weights are frozen, batch normalisations above the layer are folded, 1x1 convolutions take a CPU's quick path,
-images are channels-last in memory.
+images are channels-last in memory. All of this is given up, one thing after the other, where the value of the layer is
+not that of the network as it is for images that nothing was prepared with.
 """
 
 from __future__ import annotations
 
-import copy
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -19,15 +20,15 @@ from torch import Tensor, nn
 
 from atlas.errors import DryRunError, UnknownName
 from atlas.models.fold import Consumers, fold
+from atlas.models.foreign import Bounded, Endless, Enough, run
+from atlas.models.kept import as_it_was
 from atlas.models.model import Model
 from atlas.models.outputs import Place, items
 from atlas.models.pointwise import quicken
-from atlas.models.probe import dry_input, module_by_module
+from atlas.models.probe import module_by_module
 from atlas.models.rectify import Rectifiers
+from atlas.models.twin import close, copied, inputs, made, rebuilt, stay
 from atlas.units import Layer
-
-TOLERANCE = 1e-4
-"""Largest difference that folding may make, as a part of the layer's largest value."""
 
 
 @dataclass(frozen=True)
@@ -41,14 +42,11 @@ class Activation:
     """The value cannot be below zero."""
 
 
-class _Reached(BaseException):
-    """The layer's value is known. No `Exception`, so that no network swallows it."""
+def stop_at(network: nn.Module, name: str, x: Tensor, *, whole: bool = False) -> Tensor:
+    """The activation `name` of `network` for the input `x`, as the module gives it.
 
-
-def stop_at(network: nn.Module, name: str, x: Tensor) -> Tensor:
-    """The activation `name` of `network` for the input `x`, as the module gives it; nothing after it is computed.
-
-    Raises `UnknownName` where there is no such module, `DryRunError` where the pass ends without coming there.
+    Nothing after it is computed, but with `whole`; then it is a copy, which nothing after it changes in place. Raises
+    `UnknownName` where there is no such module, `DryRunError` where the pass ends without coming there.
     """
     place = Place.parse(name)
     found: list[Tensor] = []
@@ -58,11 +56,12 @@ def stop_at(network: nn.Module, name: str, x: Tensor) -> Tensor:
         nonlocal calls
         calls += 1
         if calls == place.call:
-            found.extend(value for item, value in items(output) if item == place.item)
-            raise _Reached
+            found.extend(value.clone() if whole else value for item, value in items(output) if item == place.item)
+            if not whole:
+                raise Enough
 
-    with module_by_module(), _module(network, place.path).register_forward_hook(arrive), suppress(_Reached):
-        network(x)
+    with module_by_module(), _module(network, place.path).register_forward_hook(arrive), suppress(Enough):
+        run(network, x)
     if not found:
         raise DryRunError(f"The forward pass never came to layer {name!r}.")
     return found[0]
@@ -82,7 +81,14 @@ class Prepared:
     """Rectifiers pass gradients on by the rule of Lucid's redirected ReLU."""
 
     def __init__(
-        self, model: Model, layer: Layer, network: nn.Module, *, rectified: bool, rectifiers: frozenset[int]
+        self,
+        model: Model,
+        layer: Layer,
+        network: nn.Module,
+        *,
+        rectified: bool,
+        rectifiers: frozenset[int],
+        whole: bool = False,
     ) -> None:
         self.layer = layer
         self.preprocessing = model.preprocessing
@@ -91,8 +97,11 @@ class Prepared:
         self.rectifiers = rectifiers
         """The rectifiers, by the order they are called in, that what came before the layer's own is had from."""
         self.network = network
-        """The prepared copy of the model's network; only its prefix ever runs."""
+        """The prepared network: only its prefix ever runs, unless it is run `whole`."""
+        self.whole = whole
+        """Every pass runs to its end: one that is stopped leaves something behind that the next would take."""
         self._accepted: dict[tuple[int, int], bool] = {}
+        self._narrow = any(weights.dtype is not torch.float32 for weights in network.parameters())
 
     @property
     def has_before(self) -> bool:
@@ -124,57 +133,95 @@ class Prepared:
 
     def _tried(self, size: tuple[int, int]) -> bool:
         device = next(self.network.parameters(), torch.empty(0)).device
+        own = Bounded()
         try:
-            with torch.no_grad():
-                value = self.activations(torch.zeros(2, 3, *size, device=device), before=False).value
+            with torch.no_grad(), as_it_was(self.network):
+                with own:
+                    self.activations(torch.zeros(2, 3, *self.preprocessing.size, device=device), before=False)
+                with Bounded(own):
+                    value = self.activations(torch.zeros(2, 3, *size, device=device), before=False).value
         except (torch.OutOfMemoryError, MemoryError):
             raise  # says nothing about the size
-        except Exception:  # noqa: BLE001 - a foreign network may raise anything
+        except (Exception, Endless):  # noqa: BLE001 - a foreign network may raise anything
             return False
         return value.shape[:2] == (2, self.layer.channels)
 
     def _run(self, network_input: Tensor) -> Tensor:
-        return stop_at(self.network, self.layer.name, network_input)
+        return stop_at(self.network, self.layer.name, network_input, whole=self.whole)
 
     def _arranged(self, value: Tensor) -> Tensor:
-        return arranged(value, self.layer)
+        return arranged(value.float() if self._narrow else value, self.layer)
 
 
 def arranged(value: Tensor, layer: Layer) -> Tensor:
-    """`value` as the module gave it -> [n,c,h,w], [n,c,t] without the prefix tokens, or [n,c]."""
-    if layer.kind == "tokens":
-        return value[:, layer.prefix :].transpose(1, 2)
-    return value.permute(0, 3, 1, 2) if layer.channels_last else value
+    """`value` as the module gave it -> [n,c,h,w], [n,c,t] without the prefix tokens, or [n,c]; a view of it."""
+    wanted = {"conv": "nchw", "tokens": "nct", "linear": "nc"}[layer.kind]
+    if layer.layout != wanted:
+        value = value.permute([layer.layout.index(axis) for axis in wanted])
+    return value[:, :, layer.prefix :] if layer.prefix else value
 
 
 def prepare(model: Model, layer: Layer | str, *, device: str = "cpu", folded: bool = True) -> Prepared:
     """`model` made ready to be asked for `layer`; the model itself stays as it is.
 
-    The value equals that of the original network within 1e-4 of the layer's largest value.
+    The value equals that of the original network within 1e-4 of the layer's largest value, for other images than those
+    it was prepared with. Where nothing else does, the original network itself is asked; `ModelError` is raised where
+    that cannot be on `device`.
     """
     layer = model.layer(layer) if isinstance(layer, str) else layer
-    network = copy.deepcopy(model.network)
-    network_input = model.preprocessing.normalise(dry_input(model.preprocessing))
+    first, second = inputs(model.preprocessing)
+    with torch.no_grad():
+        stop_at(model.network, layer.name, first, whole=True)  # what an earlier pass left behind is gone after it
+        wanted = stop_at(model.network, layer.name, second, whole=True)
+    for network, fold_it, whole in _attempts(model, layer, first, folded=folded):
+        try:
+            prepared = _prepared(model, layer, network, device=device, folded=fold_it, whole=whole)
+            with torch.no_grad():
+                if close(stop_at(network, layer.name, second, whole=whole), wanted):
+                    return _on(prepared, model, device)
+        except (torch.OutOfMemoryError, MemoryError):
+            raise
+        except Exception:  # noqa: BLE001 - of the user's network changed; the next attempt changes less
+            continue
+    # It answers otherwise each time it is asked, so that nothing can be proven; the dry run says so.
+    return _on(_prepared(model, layer, model.network, device=device, folded=False, whole=False), model, device)
+
+
+def _attempts(model: Model, layer: Layer, first: Tensor, *, folded: bool) -> Iterator[tuple[nn.Module, bool, bool]]:
+    """Networks to prepare, whether to fold them, whether to run them whole: the quickest first.
+
+    Before each the network is shown its `first` input: what is stale in a copy is of that, and so cannot look right.
+    """
+    for whole in (False, True):
+        for make in (copied, rebuilt):
+            for fold_it in (True, False) if folded and not whole else (False,):
+                with torch.no_grad():
+                    stop_at(model.network, layer.name, first, whole=True)
+                network = made(make, model)
+                if network is None:
+                    break
+                yield network, fold_it, whole
+        yield model.network, False, whole
+
+
+def _prepared(model: Model, layer: Layer, network: nn.Module, *, device: str, folded: bool, whole: bool) -> Prepared:
+    first, _ = inputs(model.preprocessing)
     with torch.no_grad(), Consumers() as consumers, Rectifiers() as rectifiers:
-        value = stop_at(network, layer.name, network_input)
+        value = stop_at(network, layer.name, first, whole=whole)
     rectified = rectifiers.rectified(value)
     rectifiers.before(value)
-    used = frozenset(rectifiers.used)
     if folded:
         fold(network, consumers.pairs(network, value))
         if torch.device(device).type == "cpu":
             quicken(network)
-        with torch.no_grad():
-            same = _close(stop_at(network, layer.name, network_input), value)
-        network = network if same else copy.deepcopy(model.network)
-    network = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Prepared(model, layer, network, rectified=rectified, rectifiers=used)
+    used = frozenset(rectifiers.used)
+    return Prepared(model, layer, network, rectified=rectified, rectifiers=used, whole=whole)
 
 
-def _close(one: Tensor, other: Tensor) -> bool:
-    """Whether two values differ by less than `TOLERANCE` of the largest, wherever they are finite."""
-    finite = other.isfinite()
-    if not finite.any():
-        return True
-    one, other = one[finite], other[finite]
-    return bool((one - other).abs().max() <= TOLERANCE * other.abs().max().clamp_min(1e-12))
+def _on(prepared: Prepared, model: Model, device: str) -> Prepared:
+    """`prepared` on `device`, channels-last in memory; the original network stays where and as it is."""
+    if prepared.network is not model.network:
+        prepared.network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    else:
+        stay(model, device)
+    return prepared

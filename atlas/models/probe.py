@@ -1,168 +1,567 @@
-"""What activations a network has, found by one dry run.
+"""What activations a network has, and what their axes are, found by dry runs.
 
 network, preprocessing -> [Layer] in order of execution
+
+One pass lists the activations. A second, with other images beside the same ones, shows which axis is that of the images
+and that an answer depends on its own image alone. Passes at other input sizes and, where those leave it open, a pass
+over images of which parts were changed establish the other axes. What stays open is left out, with the reason.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from math import isqrt
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from itertools import takewhile
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from atlas.errors import DryRunError
-from atlas.models.outputs import Place, items
+from atlas.errors import DryRunError, ModelError, UnknownName
+from atlas.models.axes import SAID, Axes, Floats, Shape, Size, by_bands, by_sizes, of_vector, said
+from atlas.models.foreign import Bounded
+from atlas.models.kept import SEEDS, Chance, as_it_was
+from atlas.models.kinds import by_module, keeps_axes
+from atlas.models.observe import Arrival, Failed, module_by_module, observe
+from atlas.models.outputs import Place
 from atlas.models.preprocessing import Preprocessing
-from atlas.units import Layer
+from atlas.models.spots import SPOTS, in_order, movement, noise, spotted
+from atlas.models.steady import ABSENT, BATCH, RANDOM, differ, mark
+from atlas.units import Kind, Layer
+
+__all__ = ["Discovery", "beside", "by_reason", "discover", "dry_input", "module_by_module"]
 
 IMAGES = 2
-"""Images in the dry run: more than one, so that the batch axis can be told from an axis that happens to be 1."""
-PREFIX = 16
-"""Most leading tokens that are taken for class tokens and registers."""
-CHANNELS_FIRST = (nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d, nn.GroupNorm, nn.MaxPool2d, nn.AvgPool2d)
+"""Images in the first pass; the second has one more."""
+BANDS = 4
+"""Bands of the image that are changed, one after the other, from top to bottom and from left to right."""
+PATCH = 4
+"""Sides of the patches of colour of the picture that is put beside others."""
+UNPLACED = (
+    "nothing shows that its tokens lie row by row in the image, behind class tokens at most; they get no places. Where "
+    "they do, say it: --layout LAYER=ntc+1 for one class token in front"
+)
+REPEATS = 4
+"""How often a network that draws random numbers is asked again before they are believed to change nothing."""
 
 
 def dry_input(preprocessing: Preprocessing, images: int = IMAGES) -> Tensor:
     """Pictures [images,3,h,w] of uniform noise in [0,1], always the same."""
-    generator = torch.Generator().manual_seed(0)
-    return torch.rand(images, 3, *preprocessing.size, generator=generator)
+    return _noise(images, preprocessing.size, 0)
 
 
-def discover(network: nn.Module, preprocessing: Preprocessing, spec: str) -> list[Layer]:
-    """Every activation of `network` that has a batch axis and channels, in order of execution.
+def beside(images: Tensor) -> Tensor:
+    """`images` [n,3,h,w] in reverse, behind one that is unlike them: their answers must not change by it."""
+    return torch.cat([_unlike((images.shape[2], images.shape[3])), images.flip(0)])
 
-    Plain containers repeat their last member and are left out, as are modules that hand their input through. Raises
-    `DryRunError` with the network's own error and the layer it was in.
+
+def _noise(images: int, size: Size, seed: int) -> Tensor:
+    noise: Tensor = torch.rand(images, 3, *size, generator=torch.Generator().manual_seed(seed))
+    return noise
+
+
+@dataclass(frozen=True)
+class Discovery:
+    """What dry runs found."""
+
+    layers: list[Layer]
+    """In order of execution."""
+    left_out: dict[str, str]
+    """Activations that are no layers, each with the reason: no axis is the images, no real numbers."""
+    doubtful: dict[str, str]
+    """Activations that would be layers, each with what is not known of it or is wrong with it."""
+    unplaced: dict[str, str] = field(default_factory=dict)
+    """Layers of tokens of which nobody knows where in the image they lie, each with the reason."""
+    warnings: tuple[str, ...] = ()
+    """What the user should know of the network as a whole."""
+
+
+def by_reason(reasons: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Each reason once, with the names it is of, of many the first.
+
+    >>> list(by_reason({"a": "odd", "b": "odd", "c": "odd", "d": "even"}))
+    [('odd', '3 layers (a, b, ...)'), ('even', 'd')]
     """
-    flops = FlopCounterMode(display=False)
-    probe = _Probe(preprocessing.size, flops.get_total_flops, spec)
-    try:
-        with torch.no_grad(), module_by_module(), probe.watching(network), flops:
-            network(preprocessing.normalise(dry_input(preprocessing)))
-    except Exception as error:
-        raise DryRunError(probe.failure(error)) from error
-    if not probe.layers:
-        raise DryRunError(f"{spec}: no module of the network gives an activation of each image: nothing to look into.")
-    return probe.layers
+    names: dict[str, list[str]] = {}
+    for name, reason in reasons.items():
+        names.setdefault(reason, []).append(name)
+    for reason, some in names.items():
+        shown = ", ".join(some[:2]) + (", ..." if len(some) > 2 else "")
+        yield reason, f"{len(some)} layers ({shown})" if len(some) > 1 else shown
 
 
-@contextmanager
-def module_by_module() -> Iterator[None]:
-    """Without the fused path of torch's transformers, which runs past the modules inside them."""
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
+@dataclass(frozen=True)
+class _Seen:
+    """One activation, of one pass."""
+
+    arrival: Arrival
+    shape: tuple[int, ...]
+    marks: Mapping[int, Tensor]
+    """For each axis that can be the images': a sample of each image's numbers."""
+    flops: int
+
+
+@dataclass
+class _Pass:
+    """What one pass over `images` images of a size saw."""
+
+    images: int
+    size: Size
+    seen: dict[str, _Seen] = field(default_factory=dict)
+    drew: bool = False
+    """The network drew random numbers."""
+    failure: str = ""
+
+
+def discover(
+    network: nn.Module, preprocessing: Preprocessing, spec: str, layouts: Mapping[str, str] | None = None
+) -> Discovery:
+    """Every activation of `network` that has an axis of images and one of channels.
+
+    `layouts` are the user's own words for the axes of layers, by name or glob: `nhwc`, `ntc+1` (see `Layer.layout`;
+    the number counts prefix tokens). Raises `DryRunError` with the network's own error and the layer it was in, and
+    `ModelError` for a layout that cannot be.
+    """
+    with as_it_was(network):
+        return _Probe(network, preprocessing, spec, dict(layouts or {})).found()
 
 
 class _Probe:
-    """Notes the layers of one forward pass as the modules are called."""
+    """The passes over one network, and what follows from them."""
 
-    def __init__(self, size: tuple[int, int], flops: Callable[[], int], spec: str) -> None:
-        self.layers: list[Layer] = []
-        self._size, self._flops, self._spec = size, flops, spec
-        self._calls: Counter[str] = Counter()
-        self._entered: list[tuple[str, nn.Module]] = []
-        self._inputs: list[tuple[Tensor, int] | None] = []
-        self._patches: tuple[int, ...] = ()
-        self._strides: dict[int, float] = {size[0]: 1.0}
-        self._channels_last = False
+    def __init__(self, network: nn.Module, preprocessing: Preprocessing, spec: str, layouts: dict[str, str]) -> None:
+        self._network, self._preprocessing, self._spec, self._layouts = network, preprocessing, spec, layouts
+        self._size = preprocessing.size
+        self._left_out: dict[str, str] = {}
+        self._doubtful: dict[str, str] = {}
+        self._axes: dict[str, Axes | str] = {}
+        self._batch: dict[str, int] = {}
+        self._used: set[str] = set()
+        self._unplaced: set[str] = set()
+        self._chance = Chance(network)
+        self._own: Bounded | None = None
+        """What a pass over images of the network's own size does."""
 
-    def watching(self, network: nn.Module) -> ExitStack:
-        """A context in which the calls of the network's modules are noted."""
-        stack = ExitStack()
-        for path, module in network.named_modules():
-            if path:
-                stack.enter_context(module.register_forward_pre_hook(self._enter(path)))
-                stack.enter_context(module.register_forward_hook(self._leave(path)))
-        return stack
+    def found(self) -> Discovery:
+        images = dry_input(self._preprocessing)
+        flops = FlopCounterMode(display=False)
+        first = self._must(self._pass(images, flops))
+        second = self._must(self._pass(beside(images)))
+        self._find_batch(first, second)
+        warnings = self._leave_out_unsteady(first, second, images)
+        self._find_axes(first)
+        for pattern in self._layouts.keys() - self._used:
+            raise UnknownName.among("layer", pattern, self._batch, hint="It is named by --layout.")
+        layers = _Lister(first, self._batch, self._axes).layers()
+        if not layers and not self._doubtful:
+            raise DryRunError(
+                f"{self._spec}: no module of the network gives an activation of each image: nothing to look into. "
+                f"{_nothing(first)}"
+            )
+        unplaced = {layer.name: UNPLACED for layer in layers if layer.name in self._unplaced and layer.evidence != SAID}
+        return Discovery(layers, self._left_out, self._doubtful, unplaced, warnings)
 
-    def failure(self, error: Exception) -> str:
-        """One line: what the network raised, and where it was."""
-        where = "outside of any module"
-        if self._entered:
-            path, module = self._entered[-1]
-            where = f"in layer {path!r} ({type(module).__name__})"
-        text = " ".join(str(error).split())[:300]
+    def _pass(self, images: Tensor, flops: FlopCounterMode | None = None) -> _Pass:
+        """One pass over `images` [n,3,h,w]; what was seen before it failed is kept.
+
+        It ends, and what it changes in the network where the images are of another size than its own is undone.
+        """
+        done = _Pass(len(images), (images.shape[2], images.shape[3]))
+
+        def take(arrival: Arrival) -> None:
+            value = arrival.value
+            axes = [axis for axis in (0, 1) if axis < value.dim() and value.shape[axis] == len(images)]
+            marks = {axis: mark(value, axis) for axis in axes} if value.is_floating_point() else {}
+            spent = flops.get_total_flops() // len(images) if flops else 0
+            done.seen[arrival.name] = _Seen(
+                replace(arrival, value=value.new_empty(0)), tuple(value.shape), marks, spent
+            )
+
+        before, bounded = self._chance.told(), Bounded(self._own)
+        try:
+            with ExitStack() as stack:
+                if done.size != self._size:
+                    stack.enter_context(as_it_was(self._network))
+                stack.enter_context(bounded)
+                observe(self._network, self._preprocessing.normalise(images), take, flops)
+        except Failed as failure:
+            height, width = done.size
+            done.failure = f"{self._spec}: the dry run with {len(images)} images of {height}x{width} {failure}"
+        self._own = self._own or bounded
+        done.drew = before != self._chance.told()
+        return done
+
+    @staticmethod
+    def _must(done: _Pass) -> _Pass:
+        if done.failure:
+            raise DryRunError(done.failure)
+        return done
+
+    # -- which axis is that of the images ----------------------------------------------------------------------------
+
+    def _find_batch(self, first: _Pass, second: _Pass) -> None:
+        for name, seen in first.seen.items():
+            if not seen.arrival.value.is_floating_point():
+                self._left_out[name] = f"holds {str(seen.arrival.value.dtype).removeprefix('torch.')}, no real numbers"
+            elif name not in second.seen:
+                self._absent(name, seen)
+            elif (axis := _batch_axis(seen.shape, second.seen[name].shape)) is None:
+                self._left_out[name] = f"no axis of it is the images ({_entries(seen.shape)} for {IMAGES})"
+            elif not 1 <= len(seen.shape) - 1 <= 3:
+                self._left_out[name] = f"has {len(seen.shape)} axes; 2 to 4 are understood"
+            else:
+                self._batch[name] = axis
+        for name in second.seen.keys() - first.seen.keys():
+            self._absent(name, second.seen[name])
+
+    def _absent(self, name: str, seen: _Seen) -> None:
+        """Note what is not in every pass: a layer to be named, if one of its axes is the images."""
+        if 0 in seen.marks:
+            self._doubtful[name] = ABSENT
+        else:
+            self._left_out[name] = "is not there in every pass"
+
+    # -- whether it is a function of one image -----------------------------------------------------------------------
+
+    def _leave_out_unsteady(self, first: _Pass, second: _Pass, images: Tensor) -> tuple[str, ...]:
+        """Leave out what is no function of one image; what there is to be said of the network."""
+        order = [2, 1]  # where the images of the first pass are in the second
+        apart = {
+            name
+            for name, axis in self._batch.items()
+            if differ(first.seen[name].marks[axis], second.seen[name].marks[axis][order], again=False)
+        }
+        drew = first.drew or second.drew
+        passes = [self._pass(images)]
+        for number in range(REPEATS - 1 if drew else 0):
+            if number < len(SEEDS):
+                self._chance.seed(SEEDS[number])
+            passes.append(self._pass(images))
+        random = {name for again in passes for name in self._changed(first, again)}
+        for again in passes:
+            for name in (self._batch.keys() - again.seen.keys()) | (again.seen.keys() - first.seen.keys()):
+                self._batch.pop(name, None)
+                self._absent(name, (first if name in first.seen else again).seen[name])
+        for name in list(self._batch):
+            if name in random | apart:
+                self._doubt(name, RANDOM if name in random else BATCH)
+        if drew and not random:
+            return (f"{self._spec} draws random numbers; in {REPEATS + 1} passes they changed no answer.",)
+        return ()
+
+    def _changed(self, first: _Pass, again: _Pass) -> set[str]:
+        """What differs between two passes over the same images."""
+        return {
+            name
+            for name, axis in self._batch.items()
+            if name not in again.seen
+            or axis not in again.seen[name].marks
+            or differ(first.seen[name].marks[axis], again.seen[name].marks[axis], again=True)
+        }
+
+    def _doubt(self, name: str, reason: str) -> None:
+        self._doubtful[name] = reason
+        del self._batch[name]
+
+    # -- which axis is that of the channels --------------------------------------------------------------------------
+
+    def _find_axes(self, first: _Pass) -> None:
+        names = list(self._batch)
+        for name in names:
+            if len(first.seen[name].shape) == 2:
+                self._axes[name] = of_vector()
+        for size in self._sizes():
+            other = self._pass(_noise(1, size, 1))
+            self._settle(names, lambda name, other=other: self._by_sizes(name, first, other))  # type: ignore[misc]
+            if not other.failure or all(name in self._axes for name in names):
+                break
+        if any(name not in self._axes for name in names):
+            answers = self._answers()
+            self._settle(names, lambda name: self._by_bands(name, first, answers))
+        self._settle(names, lambda name: self._by_module(name, first))
+        self._settle(names, lambda name: self._inherited(name, first))
+        self._settle(names, lambda name: self._alike(name, first))
+        self._prove_grids(first)
+        for name in names:
+            self._settle_by_user(name, first)
+            if not isinstance(known := self._axes.get(name), Axes):
+                self._doubt(name, known or _open(first.seen[name].shape, self._batch[name]))
+
+    def _settle(self, names: Iterable[str], answer: Callable[[str], Axes | str | None]) -> None:
+        """Ask for the axes of what has none yet."""
+        for name in names:
+            if name not in self._axes and (found := answer(name)) is not None:
+                self._axes[name] = found
+
+    def _sizes(self) -> tuple[Size, ...]:
+        """Other input sizes: most networks take any; those of windows a multiple, those of columns another width."""
         height, width = self._size
-        return f"{self._spec}: the dry run with {height}x{width} images failed {where}: {type(error).__name__}: {text}"
+        return (height + 32, width + 64), (2 * height, 3 * width), (2 * height, 2 * width), (height, 2 * width)
 
-    def _enter(self, path: str) -> Callable[[nn.Module, Any], None]:
-        def enter(module: nn.Module, args: Any) -> None:
-            self._entered.append((path, module))
-            first = args[0] if args and isinstance(args[0], Tensor) else None
-            self._inputs.append(None if first is None else (first, first._version))
+    def _by_sizes(self, name: str, first: _Pass, other: _Pass) -> Axes | str | None:
+        one, seen = self._shape(name, first), other.seen.get(name)
+        if one is None or seen is None or len(seen.shape) != len(one.shape) + 1:
+            return None
+        two = self._shape(name, other)
+        return None if two is None else by_sizes(one, two)
 
-        return enter
+    def _shape(self, name: str, done: _Pass) -> Shape | None:
+        """The shape of an activation in a pass, without the axis of the images."""
+        shape, axis = done.seen[name].shape, self._batch[name]
+        if axis >= len(shape) or shape[axis] != done.images:
+            return None
+        bare = shape[:axis] + shape[axis + 1 :]
+        return Shape(bare, done.size, self._map_before(name, done) if len(bare) == 2 else ())
 
-    def _leave(self, path: str) -> Callable[[nn.Module, Any, Any], None]:
-        def leave(module: nn.Module, _: Any, output: Any) -> None:
-            self._entered.pop()
-            given = self._inputs.pop()
-            self._calls[path] += 1
-            untouched = given is not None and output is given[0] and given[0]._version == given[1]
-            if type(module) is not nn.Sequential and not untouched:
-                for item, value in items(output):
-                    self._note(str(Place(path, self._calls[path], item)), module, value)
+    def _map_before(self, name: str, done: _Pass) -> Size | tuple[()]:
+        """The size of the last map that came before an activation in a pass."""
+        found: Size | tuple[()] = ()
+        for earlier, seen in done.seen.items():
+            if earlier == name:
+                break
+            axes = self._axes.get(earlier)
+            if isinstance(axes, Axes) and len(axes.letters) == 3:
+                letters = _with_images(axes.letters, self._batch[earlier])
+                found = seen.shape[letters.index("h")], seen.shape[letters.index("w")]
+        return found
 
-        return leave
+    def _answers(self) -> dict[str, list[Floats]]:
+        """Of what has no axes yet: how much its answer changes along each axis, for each band that is changed."""
+        answers: dict[str, list[Floats]] = {}
 
-    def _note(self, name: str, module: nn.Module, value: Tensor) -> None:
-        """Add the layer `name`, unless `value` is no activation: no batch axis, no floats, an odd rank."""
-        if not value.is_floating_point() or value.dim() not in (2, 3, 4) or value.shape[0] != IMAGES:
-            return
-        self.layers.append(self._layer(name, module, tuple(value.shape[1:])))
+        def take(arrival: Arrival) -> None:
+            axis = self._batch.get(arrival.name)
+            if axis is None or arrival.name in self._axes or arrival.value.shape[axis] != 2 * BANDS + 1:
+                return
+            value = arrival.value.detach().movedim(axis, 0)
+            change = (value[1:] - value[:1]).abs().double()
+            answers[arrival.name] = [_halves(change, along) for along in range(1, change.dim())]
 
-    def _layer(self, name: str, module: nn.Module, shape: tuple[int, ...]) -> Layer:
-        flops = self._flops() // IMAGES
-        if len(shape) == 1:
-            return Layer(name, "linear", shape[0], (), 0.0, flops)
-        if len(shape) == 2:
-            size = self._grid(shape[0])
-            prefix = shape[0] - size[0] * size[1] if size else 0
-            return Layer(name, "tokens", shape[1], size, self._stride(size), flops, prefix=prefix)
-        last = self._channels_last = self._is_channels_last(module, shape)
-        channels, size = (shape[2], shape[:2]) if last else (shape[0], shape[1:])
-        layer = Layer(name, "conv", channels, size, self._stride(size), flops, channels_last=last)
-        self._patches = size
+        with suppress(Failed):
+            observe(self._network, self._preprocessing.normalise(_banded(self._size)), take)
+        return answers
+
+    def _by_bands(self, name: str, first: _Pass, answers: dict[str, list[Floats]]) -> Axes | None:
+        one = self._shape(name, first)
+        return by_bands(one, answers[name]) if one is not None and name in answers else None
+
+    def _by_module(self, name: str, first: _Pass) -> Axes | None:
+        one = self._shape(name, first)
+        if one is None or self._batch[name] > 0:
+            return None
+        return by_module(first.seen[name].arrival.module, Place.parse(name).item, one.shape)
+
+    def _inherited(self, name: str, first: _Pass) -> Axes | None:
+        """The axes of the activation that this one is, or that its module works on entry by entry."""
+        arrival, shape = first.seen[name].arrival, first.seen[name].shape
+        for source in (arrival.same, arrival.source if keeps_axes(arrival.module) else ""):
+            known = self._axes.get(source)
+            if isinstance(known, Axes) and first.seen[source].shape == shape:
+                return replace(known, evidence=f"as {source}")
+        return None
+
+    def _alike(self, name: str, first: _Pass) -> Axes | None:
+        """The axes of other rows of as many tokens of as many channels, where they all agree and the numbers differ."""
+        shape, axis = first.seen[name].shape, self._batch[name]
+        bare = shape[:axis] + shape[axis + 1 :]
+        if len(bare) != 2 or bare[0] == bare[1]:
+            return None
+        same = {
+            other: axes
+            for other, axes in self._axes.items()
+            if isinstance(axes, Axes) and self._batch[other] == axis and first.seen[other].shape == shape
+        }
+        if len({axes.letters for axes in same.values()}) != 1:
+            return None
+        known, found = max(same.items(), key=lambda item: bool(item[1].size))
+        return replace(found, evidence=f"as {known}, of its shape")
+
+    # -- where tokens lie --------------------------------------------------------------------------------------------
+
+    def _prove_grids(self, first: _Pass) -> None:
+        """Keep the grids that spots of the image prove, and where they do not tell those of as many tokens before."""
+        tokens = {
+            name: (axes, self._first_shape(name, first)[axes.letters.index("t")])
+            for name in self._batch
+            if isinstance(axes := self._axes.get(name), Axes) and len(axes.letters) == 2
+        }
+        moves = self._moves({name: axes.letters for name, (axes, _) in tokens.items()}) if tokens else {}
+        proven: dict[int, tuple[tuple[int, ...], int]] = {}
+        for name, (axes, count) in tokens.items():
+            size, prefix = (axes.size, axes.prefix) if axes.size else proven.get(count, ((), 0))
+            lies = in_order(moves[name], size, prefix) if size and name in moves else None
+            if lies is None and proven.get(count) == (size, prefix):
+                lies = True
+            if lies is not None:
+                proven[count] = (size, prefix) if lies else ((), 0)
+            if size and not lies:
+                self._unplaced.add(name)
+            self._axes[name] = replace(axes, size=size, prefix=prefix) if lies else replace(axes, size=(), prefix=0)
+
+    def _first_shape(self, name: str, first: _Pass) -> tuple[int, ...]:
+        shape, axis = first.seen[name].shape, self._batch[name]
+        return shape[:axis] + shape[axis + 1 :]
+
+    def _moves(self, letters: Mapping[str, str]) -> dict[str, Floats]:
+        """How far the tokens of each activation move when spots of the image change."""
+        moves: dict[str, Floats] = {}
+
+        def take(arrival: Arrival) -> None:
+            if (known := letters.get(arrival.name)) is None:
+                return
+            value = arrival.value.detach().movedim(self._batch[arrival.name], 0)
+            if len(value) == SPOTS + 1:
+                change = value[1:] - value[:1]
+                moves[arrival.name] = movement(change if known == "tc" else change.transpose(1, 2))
+
+        with suppress(Failed):
+            observe(self._network, self._preprocessing.normalise(spotted(noise(self._size))), take)
+        return moves
+
+    # -- what the user says ------------------------------------------------------------------------------------------
+
+    def _settle_by_user(self, name: str, first: _Pass) -> None:
+        for pattern, layout in self._layouts.items():
+            if name == pattern or fnmatchcase(name, pattern):
+                self._used.add(pattern)
+                self._axes[name] = self._told(name, layout, first)
+
+    def _told(self, name: str, layout: str, first: _Pass) -> Axes:
+        letters, _, prefix = layout.partition("+")
+        shape, axis, seen = self._shape(name, first), self._batch[name], first.seen[name].shape
+        bare = letters.replace("n", "", 1)
+        possible = shape is not None and len(letters) == len(seen) and letters.find("n") == axis
+        found = said(bare, shape, int(prefix or 0)) if possible and shape and (prefix or "0").isdigit() else None
+        if found is None:
+            raise ModelError(
+                f"--layout {name}={layout} does not fit {name}, whose shape is {_drawn(seen, axis)} (n images). Say "
+                "a letter for each axis: n images, c channels, h and w a map's height and width, t tokens; +1 for one "
+                "token that is no patch. For example: nchw, nhwc, ntc+1"
+            )
+        return found
+
+
+def _open(shape: tuple[int, ...], axis: int) -> str:
+    one, other = (_with_images(letters, axis) for letters in (("chw", "hwc") if len(shape) == 4 else ("tc", "ct")))
+    return (
+        f"which axis of {_drawn(shape, axis)} holds its channels is not known; say it: --layout LAYER={one} or {other}"
+    )
+
+
+class _Lister:
+    """Makes layers of activations whose axes are known, in order of execution."""
+
+    def __init__(self, first: _Pass, batch: Mapping[str, int], axes: Mapping[str, Axes | str]) -> None:
+        self._first, self._batch = first, batch
+        self._axes = {name: found for name, found in axes.items() if isinstance(found, Axes)}
+        self._map: tuple[int, ...] = first.size
+        self._strides: dict[int, float] = {first.size[0]: 1.0}
+
+    def layers(self) -> list[Layer]:
+        return [self._layer(name, self._axes[name]) for name in self._batch if name in self._axes]
+
+    def _layer(self, name: str, axes: Axes) -> Layer:
+        seen = self._first.seen[name]
+        letters = _with_images(axes.letters, self._batch[name])
+        channels = seen.shape[letters.index("c")]
+        unusual = "" if letters in ("nchw", "nhwc", "ntc", "nc") else letters
+        if len(letters) == 2:
+            return Layer(name, "linear", channels, (), 0.0, seen.flops, axes=unusual, evidence=axes.evidence)
+        kind: Kind = "tokens" if len(letters) == 3 else "conv"
+        layer = Layer(
+            *(name, kind, channels, axes.size, self._stride(axes.size), seen.flops),
+            channels_last=letters == "nhwc",
+            prefix=axes.prefix,
+            axes=unusual,
+            evidence=axes.evidence,
+        )
+        if kind == "conv":
+            self._map = axes.size
         return layer
 
     def _stride(self, size: tuple[int, ...]) -> float:
         """Input pixels a position. A step from one map to the next is a whole factor, whatever padding left over."""
         if not size:
             return 0.0
-        height, last = size[0], (self._patches or self._size)[0]
+        height, last = size[0], self._map[0]
         if height not in self._strides:
             step = last / height
             self._strides[height] = self._strides[last] * (round(step) if step >= 1 else 1 / round(1 / step))
         return self._strides[height]
 
-    def _grid(self, tokens: int) -> tuple[int, ...]:
-        """The patch grid of so many tokens: that of the last map before them, or else a square; () if neither."""
-        if self._patches:
-            height, width = self._patches
-            if 0 <= tokens - height * width <= PREFIX:
-                return self._patches
-        side = isqrt(tokens)
-        return (side, side) if side > 1 and side * side == tokens else ()
 
-    def _is_channels_last(self, module: nn.Module, shape: tuple[int, ...]) -> bool:
-        """Whether a map is [h,w,c], not [c,h,w]: by its shape; where that is square all round, by what made it."""
-        if isinstance(module, CHANNELS_FIRST):
-            return False
-        if type(module) in (nn.Linear, nn.LayerNorm):
-            return True
-        first, last = self._odd(shape[1:]), self._odd(shape[:2])
-        return self._channels_last if first == last else last < first
+def _entries(shape: tuple[int, ...]) -> str:
+    """`4 entries`"""
+    first = shape[0] if shape else 0
+    return f"{first} entr{'y' if first == 1 else 'ies'}"
 
-    def _odd(self, size: tuple[int, ...]) -> float:
-        """How far a spatial size is from the shape of the input: 0 for the same proportions."""
-        height, width = self._size
-        return abs(size[0] * width - size[1] * height) / max(size[0] * width, size[1] * height)
+
+def _nothing(first: _Pass) -> str:
+    """Which modules gave what instead of an entry for each image, why that may be, and what to do."""
+    shapes = {name: seen.shape for name, seen in first.seen.items()}
+    if not shapes:
+        return "Its modules give no tensors of their own, so hand it the modules that compute them."
+    gave: dict[str, list[str]] = {}
+    for name, shape in shapes.items():
+        gave.setdefault(_entries(shape), []).append(name)
+    told = ", ".join(
+        f"{size} from {names[0]}" + (f" and {len(names) - 1} more" if len(names) > 1 else "")
+        for size, names in gave.items()
+    )
+    alone = all(shape[:1] == (1,) for shape in shapes.values())
+    why = "each image is passed alone" if alone else "it makes other batches of them, of flips, tiles or crops perhaps"
+    paths = [Place.parse(name).path.split(".") for name in shapes]
+    inner = ".".join(parts[0] for parts in takewhile(lambda parts: len(set(parts)) == 1, zip(*paths, strict=False)))
+    return (
+        f"For {IMAGES} images there are {told}: {why}. Return the network that is inside"
+        f"{f', {inner!r},' if inner else ''} from the factory."
+    )
+
+
+def _batch_axis(one: tuple[int, ...], other: tuple[int, ...]) -> int | None:
+    """The axis that holds the images, in shapes of passes over `IMAGES` and one more; None where there is none."""
+    if len(one) != len(other):
+        return None
+    changed = [axis for axis, (a, b) in enumerate(zip(one, other, strict=True)) if a != b]
+    if len(changed) != 1 or changed[0] > 1:
+        return None
+    return changed[0] if (one[changed[0]], other[changed[0]]) == (IMAGES, IMAGES + 1) else None
+
+
+def _with_images(letters: str, axis: int) -> str:
+    return letters[:axis] + "n" + letters[axis:]
+
+
+def _drawn(shape: tuple[int, ...], axis: int) -> str:
+    """`n x 96 x 96`"""
+    return " x ".join("n" if at == axis else str(side) for at, side in enumerate(shape))
+
+
+def _unlike(size: Size) -> Tensor:
+    """A picture [1,3,h,w] of black, specks and patches of full colours: what mixes images shows beside it."""
+    rows, columns = (-(-side // PATCH) for side in size)
+    patches = _noise(1, (rows, columns), 2).round().repeat_interleave(PATCH, 2).repeat_interleave(PATCH, 3)
+    picture = patches[..., : size[0], : size[1]].clone()
+    picture[..., size[1] // 2 :] = _noise(1, size, 4).round()[..., size[1] // 2 :]
+    picture[..., : size[0] // 2, size[1] // 2 :] = 0
+    return picture
+
+
+def _halves(change: Tensor, along: int) -> Floats:
+    """How large `change` [bands,...] is along an axis, for either half of the other entries: [2,bands,m]."""
+    rows = change.movedim(along, -1).flatten(1, -2)
+    halves: Floats = torch.stack([rows[:, half::2].sum(1) for half in (0, min(1, rows.shape[1] - 1))]).numpy()
+    return halves
+
+
+def _banded(size: Size) -> Tensor:
+    """A picture, the same with each of `BANDS` bands from top to bottom changed, and from left to right."""
+    picture, other = _noise(2, size, 3)
+    found: Tensor = picture.repeat(2 * BANDS + 1, 1, 1, 1)
+    for band in range(BANDS):
+        rows, columns = (slice(band * side // BANDS, (band + 1) * side // BANDS) for side in size)
+        found[1 + band, :, rows] = other[:, rows]
+        found[1 + BANDS + band, :, :, columns] = other[:, :, columns]
+    return found

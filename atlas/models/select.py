@@ -1,6 +1,6 @@
 """Which layers the user means.
 
-    network, layers, patterns -> {name}
+    network, names of layers, patterns -> {name}
 
 `auto` is one output per block. A block is a module of several convolutions or matrix products that is not itself a row
 of such modules: ResNet's bottlenecks, Inception's and SqueezeNet's modules, a transformer's encoder layers. Where a
@@ -16,14 +16,12 @@ from torch import nn
 
 from atlas.errors import UnknownName
 from atlas.models.outputs import Place
-from atlas.units import Layer
 
 WEIGHTED = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, nn.MultiheadAttention)
 
 
-def chosen(network: nn.Module, layers: list[Layer], patterns: Iterable[str], spec: str) -> set[str]:
-    """Names of the layers that any of `patterns` means. Raises `UnknownName` for one that finds none."""
-    names = [layer.name for layer in layers]
+def chosen(network: nn.Module, names: list[str], patterns: Iterable[str], spec: str) -> set[str]:
+    """Those of `names` that any of `patterns` means. Raises `UnknownName` for one that finds none."""
     found: set[str] = set()
     for pattern in patterns:
         matching = _matching(network, names, pattern)

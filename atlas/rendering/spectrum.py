@@ -23,7 +23,7 @@ from torch import Tensor
 from atlas.errors import AtlasError, ImagesError
 from atlas.recipe import NATURAL, Recipe
 from atlas.rendering.parameters import CORRELATION
-from atlas.store.layout import SPECTRUM
+from atlas.stages.features import SPECTRUM
 
 SIDE = 128
 """Pixels that the middle square of an image is scaled to before it is measured."""

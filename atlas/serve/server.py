@@ -11,18 +11,23 @@ answers range requests with 206.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 import webbrowser
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import Mount
+from starlette.types import ASGIApp
 
 from atlas.errors import AtlasError, NotAStore
+from atlas.places import local
 from atlas.serve.files import KINDS, Files
+from atlas.serve.guard import BACKLOG, EVERYWHERE, Named, protocol, room, trouble
+from atlas.words import command, shown
 
 APP = Path(__file__).parent.parent / "viewer" / "dist"
 """The built web app. Wheels carry it; `make viewer` builds it in a checkout."""
@@ -31,12 +36,14 @@ TRIES = 100
 """Ports tried, one after the other, where the first is taken."""
 
 
-def app_of(store: Path, app: Path = APP) -> Starlette:
+def app_of(store: str | Path, app: Path = APP) -> Starlette:
     """The web application for the store in the folder `store`. Raises `NotAStore`, or `AtlasError` without a page."""
     if not (app / "index.html").is_file():
         raise AtlasError(f"The page is not built: there is no {app / 'index.html'}. Build it: make viewer")
+    store = local(store, NotAStore)
     if not (store / "zarr.json").is_file():
-        raise NotAStore(f"{store} is no atlas store. Build one: atlas build MODEL --store {store}")
+        build = command("atlas", "build", "MODEL", "--store", store)
+        raise NotAStore(f"{store} is no atlas store. Build one: {build}")
     return Starlette(
         routes=[
             # A store is data: nothing in it is ever shown as a page of this address.
@@ -47,29 +54,52 @@ def app_of(store: Path, app: Path = APP) -> Starlette:
 
 
 def serve(
-    store: Path,
+    store: str | Path,
     host: str = "127.0.0.1",
     port: int = PORT,
     open_browser: bool = False,
     announce: Callable[[str], None] = print,
     app: Path = APP,
+    allow_hosts: Sequence[str] = (),
 ) -> None:
     """Show the store in the folder `store` until Ctrl-C, at `port` or the next free one.
+
+    It answers by `localhost`, the loopback addresses, `host`, and the names in `allow_hosts` (`*` for any).
 
     Raises `AtlasError` where the page is not built, the address is not this machine's or no port is free;
     `NotAStore` where there is no store.
     """
-    application = app_of(Path(store), app)
+    application = Named(app_of(store, app), host, allow_hosts)
     with listen(host, port) as door:
         address = address_of(door, host)
-        announce(f"{store} at {address}   (Ctrl-C ends it)")
+        announce(f"{shown(store)} at {address}   (Ctrl-C ends it)")
         if open_browser:
             webbrowser.open(address)
-        settings = uvicorn.Config(
-            application, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=1
-        )
         with contextlib.suppress(KeyboardInterrupt):  # how one ends it
-            uvicorn.Server(settings).run(sockets=[door])
+            Server(settings_of(application)).run(sockets=[door])
+
+
+def settings_of(application: ASGIApp) -> uvicorn.Config:
+    """How an application is served: as many connections at once as there are handles for."""
+    return uvicorn.Config(
+        application,
+        loop="asyncio",
+        http=protocol(room()),
+        ws="none",
+        backlog=BACKLOG,
+        log_level="error",  # what others send is theirs
+        access_log=False,
+        lifespan="off",
+        timeout_graceful_shutdown=1,
+    )
+
+
+class Server(uvicorn.Server):
+    """Tells of what goes wrong beside its answers in a line."""
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        asyncio.get_running_loop().set_exception_handler(trouble)
+        await super().serve(sockets)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -92,6 +122,5 @@ def listen(host: str, port: int) -> socket.socket:
 
 def address_of(door: socket.socket, host: str) -> str:
     """What to type into a browser on this machine to reach `door`."""
-    everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
-    name = everywhere.get(host, host)
+    name = ("::1" if host == "::" else "127.0.0.1") if host in EVERYWHERE else host
     return f"http://{f'[{name}]' if ':' in name else name}:{door.getsockname()[1]}/"

@@ -3,8 +3,9 @@
 from atlas.store.backends import Backend, LocalBackend, MemoryBackend, backend_at
 from atlas.store.codec import as_stored
 from atlas.store.receipts import Receipt, Stored, digest_of
+from atlas.store.repair import cure, repair
 from atlas.store.store import Data, Store, check_version
-from atlas.store.verify import Finding, Verified, repair, verify
+from atlas.store.verify import Finding, Verified, verify
 
 __all__ = [
     "Backend",
@@ -19,6 +20,7 @@ __all__ = [
     "as_stored",
     "backend_at",
     "check_version",
+    "cure",
     "digest_of",
     "repair",
     "verify",

@@ -9,23 +9,32 @@ survives a power cut; before, none of it can be seen. Readers never see half an 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import threading
-import time
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from atlas.errors import CannotWrite, NotAStore, StoreError, StoreFull
+from atlas.places import local
 
 PARTIAL = ".partial"
 """Folder of a local store where objects are written before they get their name."""
+LOCK = "lock"
+"""In that folder: held while an object is compared and replaced."""
+OLD = 3600.0
+"""Seconds after which a partial file that nobody holds is a dead writer's."""
 
 
 class Backend(ABC):
     """A place for objects. Subclasses are cheap to pickle: workers get a copy."""
+
+    settled = False
+    """Whether there is a store here: then a place that is gone is not made anew."""
 
     @abstractmethod
     def get(self, key: str) -> bytes | None:
@@ -44,12 +53,27 @@ class Backend(ABC):
         """Write an object unless one is there; say whether it was written. One of many writers wins."""
 
     @abstractmethod
+    def put_if(self, key: str, value: bytes, there: bytes | None) -> bool:
+        """Write an object where what is there is still `there` (None: nothing is); say whether it was written."""
+
+    @abstractmethod
     def delete(self, key: str) -> None:
         """Remove an object; no error where there is none."""
 
     @abstractmethod
     def list(self, prefix: str = "") -> Iterator[str]:
         """Every key that starts with `prefix`, sorted."""
+
+    def update(self, key: str, make: Callable[[bytes | None], bytes]) -> bytes:
+        """Replace an object by what `make` makes of it, and lose no other writer's doing; say what is there then.
+
+        `make` is asked again where somebody else was faster, so it reads anew all that it rests on.
+        """
+        while True:
+            there = self.get(key)
+            value = make(there)
+            if value == there or self.put_if(key, value, there):
+                return value
 
     def sweep(self) -> int:
         """Remove what writers that died left behind; say how many pieces. Nothing that lives is touched."""
@@ -63,7 +87,8 @@ class LocalBackend(Backend):
         self.root = Path(root).absolute()
 
     def __str__(self) -> str:
-        return str(self.root)
+        place = str(self.root)
+        return f"./{place}" if place.startswith("-") else place  # no option, where a command names it
 
     def get(self, key: str) -> bytes | None:
         return self.range(key, 0)
@@ -92,6 +117,13 @@ class LocalBackend(Backend):
                 return False
         return True
 
+    def put_if(self, key: str, value: bytes, there: bytes | None) -> bool:
+        with self._locked():
+            if self.get(key) != there:
+                return False
+            self.put(key, value)
+            return True
+
     def delete(self, key: str) -> None:
         path = self._path(key)
         try:
@@ -99,21 +131,62 @@ class LocalBackend(Backend):
         except NotADirectoryError:
             return
         except OSError as error:
-            raise _explained(error, path) from error
+            raise self._explained(error, path) from error
 
     def list(self, prefix: str = "") -> Iterator[str]:
         folder, _, _ = prefix.rpartition("/")
         return self._walk(f"{folder}/" if folder else "", prefix)
 
     def sweep(self) -> int:
-        """Remove partial files older than an hour: no live writer takes that long for one object."""
-        swept = 0
-        for path in (self.root / PARTIAL).glob("*"):
+        """Remove the partial files of writers that died: nobody holds them, and they are an hour old.
+
+        Their age is told by the clock that stamps them, the file system's own: those of two machines may differ.
+        """
+        leftovers = [path for path in (self.root / PARTIAL).glob("*") if path.name != LOCK]
+        now, swept = self._now() if leftovers else 0.0, 0
+        for path in leftovers:
             with suppress(OSError):  # its writer, or another sweeper, was faster
-                if path.stat().st_mtime < time.time() - 3600:
+                if path.stat().st_mtime < now - OLD and not _held(path):
                     path.unlink()
                     swept += 1
         return swept
+
+    def _now(self) -> float:
+        """What the file system takes for now; the beginning of time where it cannot be asked: then nothing is old."""
+        try:
+            with self._partial() as (_, file):
+                file.write(b"0")
+                file.flush()
+                return os.fstat(file.fileno()).st_mtime
+        except OSError:
+            return 0.0
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Nobody else compares and replaces meanwhile, on any machine; the lock of a process that dies is free."""
+        try:
+            self._make_folder(self.root / PARTIAL)
+            file = (self.root / PARTIAL / LOCK).open("ab")
+        except OSError as error:
+            raise self._explained(error, self.root / PARTIAL / LOCK) from error
+        with file:
+            with suppress(OSError):  # a file system without locks: what is compared is compared all the same
+                fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    @contextmanager
+    def _partial(self) -> Iterator[tuple[Path, BinaryIO]]:
+        """A new file without a name of its own, which is held as long as its writer lives."""
+        self._make_folder(self.root / PARTIAL)
+        partial = self.root / PARTIAL / uuid.uuid4().hex
+        try:
+            with partial.open("xb") as file:
+                with suppress(OSError):
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                yield partial, file
+        finally:
+            with suppress(OSError):
+                partial.unlink()
 
     def _path(self, key: str) -> Path:
         if key.startswith("/") or ".." in key.split("/"):
@@ -140,29 +213,45 @@ class LocalBackend(Backend):
     @contextmanager
     def _written(self, key: str, value: bytes) -> Iterator[Path]:
         """A synced file that holds `value`, to be given its name inside the block."""
-        path, partial = self._path(key), self.root / PARTIAL / uuid.uuid4().hex
+        path = self._path(key)
         try:
-            _make_folder(path.parent)
-            partial.parent.mkdir(exist_ok=True)
-            with partial.open("xb") as file:
+            self._make_folder(path.parent)
+            with self._partial() as (partial, file):
                 file.write(value)
                 file.flush()
                 os.fsync(file.fileno())
-            yield partial
-            _sync_folder(path.parent)
+                yield partial
+                _sync_folder(path.parent)
         except OSError as error:
-            raise _explained(error, path) from error
-        finally:
-            with suppress(OSError):
-                partial.unlink()
+            raise self._explained(error, path) from error
 
-
-def _make_folder(folder: Path) -> None:
-    """Make `folder` and those above it, each of which survives a power cut."""
-    if not folder.is_dir():
-        _make_folder(folder.parent)
+    def _make_folder(self, folder: Path) -> None:
+        """Make `folder` and those above it, each of which survives a power cut; never a store that was moved away."""
+        if folder.is_dir():
+            return
+        if folder == self.root and self.settled:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        self._make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
         _sync_folder(folder.parent)
+
+    def _explained(self, error: OSError, path: Path) -> StoreFull | CannotWrite:
+        if self.settled and not self.root.is_dir():
+            return CannotWrite(
+                f"{self.root} is gone: it was moved or deleted while it was written. What was finished is kept where "
+                "it lies now; name that place with --store to go on."
+            )
+        return _explained(error, path)
+
+
+def _held(path: Path) -> bool:
+    """Whether a writer that lives, here or on another machine, holds a partial file; where nobody knows, one does."""
+    with path.open("rb+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        return False
 
 
 def _sync_folder(folder: Path) -> None:
@@ -214,6 +303,13 @@ class MemoryBackend(Backend):
             self._objects[key] = bytes(value)
             return True
 
+    def put_if(self, key: str, value: bytes, there: bytes | None) -> bool:
+        with self._lock:
+            if self._objects.get(key) != there:
+                return False
+            self._objects[key] = bytes(value)
+            return True
+
     def delete(self, key: str) -> None:
         with self._lock:
             self._objects.pop(key, None)
@@ -224,10 +320,7 @@ class MemoryBackend(Backend):
 
 
 def backend_at(place: str | Path | Backend) -> Backend:
-    """The backend that `place` names: a folder's path, or a backend already made."""
+    """The backend that `place` names: a folder's path, or a backend already made. Raises `NotAStore` for an address."""
     if isinstance(place, Backend):
         return place
-    scheme, mark, _ = str(place).partition("://")
-    if mark and scheme != "file":
-        raise NotAStore(f"{place}: stores lie in local folders; {scheme}:// is not supported yet.")
-    return LocalBackend(Path(str(place).removeprefix("file://")).expanduser())
+    return LocalBackend(local(place, NotAStore))

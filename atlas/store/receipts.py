@@ -10,10 +10,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from atlas.plan import fingerprint
+from atlas.store.seals import Seal, fits, found, parsed, seal_of, sealed
+
+SHAPE = {
+    "plan": str,
+    "shard": int,
+    "units": [int],
+    "numbers": {str: [list]},
+    "record": dict,
+    "objects": [{"key": str, "size": int, "sha256": str}],
+}
+"""What is taken for granted of a receipt."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +73,7 @@ class Receipt:
         return fingerprint(self.content)
 
     def to_dict(self) -> dict[str, Any]:
-        whole = self.content | {"record": self.record}
-        return whole | {"digest": fingerprint(whole)}
+        return sealed(self.content | {"record": self.record})
 
     def to_bytes(self) -> bytes:
         return json.dumps(self.to_dict(), allow_nan=False).encode()
@@ -71,18 +82,20 @@ class Receipt:
     def parse(cls, data: bytes | None) -> Receipt | None:
         """The receipt in `data`; None where it is torn, altered or no receipt at all."""
         try:
-            return cls.from_dict(json.loads(data or b""))
-        except (ValueError, KeyError, TypeError, AttributeError):
+            return cls.from_dict(parsed(data))
+        except ValueError:
             return None
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Receipt:
         """The receipt that `to_dict` wrote. Raises ValueError where its digest does not fit."""
-        if fingerprint({name: value for name, value in data.items() if name != "digest"}) != data["digest"]:
+        if seal_of(data) is not Seal.WHOLE or not fits(data, SHAPE):
             raise ValueError("the receipt's digest does not fit its content")
-        objects = tuple(Stored(**stored) for stored in data["objects"])
+        objects = tuple(Stored(one["key"], one["size"], one["sha256"]) for one in data["objects"])
         if any(key.startswith("/") or ".." in key.split("/") for key in (stored.key for stored in objects)):
             raise ValueError("the receipt names an object outside of its store")
+        if len(data["units"]) != 2:
+            raise ValueError("the receipt does not say what it is of")
         first, after = data["units"]
         return cls(data["plan"], data["shard"], (first, after), objects, data["numbers"], data["record"])
 
@@ -100,9 +113,14 @@ def fold(receipts: Iterable[Receipt]) -> bytes:
 
 def unfold(data: bytes | None) -> list[Receipt]:
     """The receipts in a manifest; those that are torn are left out, and all of them where it does not parse."""
-    try:
-        rows = json.loads(data or b"")["receipts"]
-        found = [Receipt.parse(json.dumps(row).encode()) for row in rows]
-    except (ValueError, KeyError, TypeError):
-        return []
-    return [receipt for receipt in found if receipt is not None]
+    receipts = []
+    for row in rows_of(data):
+        with suppress(ValueError):
+            receipts.append(Receipt.from_dict(row))
+    return receipts
+
+
+def rows_of(data: bytes | None) -> list[Any]:
+    """What stands in a manifest, whole or not; nothing where it does not parse."""
+    manifest = found(data)
+    return manifest["receipts"] if fits(manifest, {"receipts": list}) else []

@@ -1,8 +1,9 @@
-"""The layout of a store: every key and attribute, in this one place; the arrays are those of `layout`.
+"""The layout of a store: every key and attribute, in this one place; the arrays are those of `atlas.stages`.
 
-    zarr.json                                   the root group: version, identity, model; written once
+    zarr.json                                   the root group: version, identity, model; written once. What no receipt
+                                                names carries a hash of its own: `digest`, see `seals`
     catalogue.json                              small and derived: what a reader opens first
-    classes.json                                the names of the network's classes, where it has names for them
+    classes.json                                the names of the network's classes, where it has them; of which output
     plans/images.json                           what is shown to the network
     plans/STAGE/LAYER.json                      who owns that layer's features, statistics, examples or activations
     plans/STAGE/LAYER/MAP.json                  who owns a map of it; with /SIDE, a grid on it
@@ -11,6 +12,7 @@
     receipts/columns/...                        a finished reduce
     receipts/list.json                          the list of images is written
     receipts/relations.json                     the neighbours of all units were found
+    receipts/tables/NAME.json                   a table is written
     manifests/STAGE/LAYER.json                  a finished layer's receipts, folded into one
     images/                                     group: the images that were shown, with its consolidated metadata
     layers/LAYER/                               group: the layer, with its consolidated metadata
@@ -37,16 +39,18 @@ from typing import Any
 import zarr
 from zarr.codecs import BytesCodec, ShardingCodec, ZstdCodec
 
-from atlas.plan import ATLAS, CELLS, EXAMPLES, FEATURES, ICONS, IMAGES, LAYOUT, STAGES, STATISTICS, Plan
+from atlas.arrays import Array
+from atlas.plan import STAGES, Plan, known
 from atlas.store.backends import MemoryBackend
 from atlas.store.bridge import ZarrStore
 from atlas.store.codec import Gzip, Jpeg
-from atlas.store.layout import EXTREMES, LISTED, Array, arrays, shard_objects, written_by
-from atlas.units import ImageStatus, Layer, SampleStatus, Status, encode
+from atlas.store.seals import sealed
+from atlas.units import Layer, encode
+from atlas.version import VERSION as PACKAGE
 
 VERSION = "1.2"
 """MAJOR.MINOR: readers take older minors and refuse a newer major."""
-WRITER = "atlas-builder 0.1.0"
+WRITER = f"atlas-builder {PACKAGE}"
 STORE = "atlas-store"
 CATALOGUE = "atlas-catalogue"
 
@@ -56,8 +60,11 @@ LIST = "receipts/list.json"
 """The list of images is written."""
 RELATIONS = "receipts/relations.json"
 TABLES = "tables/"
+TABLE_RECEIPTS = "receipts/tables/"
 CALIBRATIONS = "calibration/"
 CLASSES = "classes.json"
+DOOR = "catalogue.json"
+LOGS = "logs/"
 
 
 def layer_key(layer: Layer) -> str:
@@ -70,12 +77,18 @@ def features_key(layer: Layer) -> str:
 
 def group_key(plan: Plan) -> str:
     """Where the arrays of `plan` lie."""
-    if plan.layer is None:
-        return plan.stage
-    if not plan.part:
-        return f"layers/{plan.layer.key}/{plan.stage}"
-    own = [] if plan.stage in (LAYOUT.name, CELLS.name) else [plan.stage]
-    return "/".join([atlas_key(plan.layer), *plan.part, *own])
+    return group_of(plan.stage, plan.layer.key if plan.layer else "", plan.part)
+
+
+def group_of(stage: str, layer: str, part: Sequence[str]) -> str:
+    """Where the arrays of a stage lie, on a layer by its key, of a part of its atlas."""
+    if not layer:
+        return stage
+    if not part:
+        return f"layers/{layer}/{stage}"
+    folder = known(stage).folder
+    own = stage if folder is None else folder
+    return "/".join(["layers", layer, "atlas", *part, *([own] if own else [])])
 
 
 def atlas_key(layer: Layer) -> str:
@@ -90,33 +103,30 @@ def top_key(plan: Plan) -> str:
 
 def data_objects(plan: Plan, index: int) -> list[str]:
     """Keys of the objects that shard `index` writes."""
-    return [f"{group_key(plan)}/{key}" for key in shard_objects(plan, plan.shard(index))]
+    group, owned = group_key(plan), plan.written_by("shard")
+    return [f"{group}/{name}/{array.object(index)}" for name, array in owned.items()]
 
 
-def data_keys(plan: Plan) -> set[str]:
-    """Keys of every data object that the plan's arrays can have."""
-    group = group_key(plan)
-    return {
-        f"{group}/{name}/{array.object(index)}"
-        for name, array in arrays(plan).items()
-        for index in range(array.objects)
-    }
+def is_object(array: Array, key: str) -> bool:
+    """Whether `key`, below the array's own, is one of its objects. There may be more of them than can be listed."""
+    index = key.split("/")[1:2]
+    return bool(index) and index[0].isdecimal() and int(index[0]) < array.objects and key == array.object(int(index[0]))
 
 
 def scratch_objects(plan: Plan, index: int) -> list[str]:
     """Keys of the objects that shard `index` writes for the reduce of `plan` alone."""
     group = group_key(plan)
-    return [f"{group}/{name}/{array.object(index)}" for name, array in arrays(plan).items() if array.scratch]
+    return [f"{group}/{name}/{array.object(index)}" for name, array in plan.arrays.items() if array.scratch]
 
 
 def reduces(plan: Plan) -> bool:
     """Whether a layer's shards are followed by a reduce."""
-    return bool(written_by(plan, "reduce"))
+    return bool(plan.written_by("reduce"))
 
 
 def columns_receipt(plan: Plan) -> str:
     """Key of the receipt of a layer's reduce."""
-    if plan.stage == FEATURES.name:  # where stores of version 1.0 have it
+    if plan.stage == "features":  # where stores of version 1.0 have it
         return f"receipts/columns/{encode(plan.layer_name)}.json"
     return f"receipts/columns/{plan.key}"
 
@@ -134,7 +144,7 @@ def root_group(identity: dict[str, Any], model: dict[str, Any]) -> dict[str, Any
         "identity": identity,
         "model": model,
     }
-    return {"zarr_format": 3, "node_type": "group", "attributes": attributes}
+    return {"zarr_format": 3, "node_type": "group", "attributes": sealed(attributes)}
 
 
 def metadata(plans: Sequence[Plan]) -> dict[str, bytes]:
@@ -146,6 +156,7 @@ def metadata(plans: Sequence[Plan]) -> dict[str, bytes]:
     """
     made = ZarrStore(MemoryBackend())
     root = zarr.create_group(made)
+    plans = sorted(plans, key=lambda plan: (list(STAGES).index(plan.stage), plan.part))
     layer = plans[0].layer
     if layer is not None:
         attributes = {"encoding-type": "layer", "encoding-version": VERSION, "layer": layer.to_dict()}
@@ -153,9 +164,9 @@ def metadata(plans: Sequence[Plan]) -> dict[str, bytes]:
         if any(plan.part for plan in plans):
             kind = {"encoding-type": "atlas", "encoding-version": VERSION}
             root.create_group(atlas_key(layer), attributes=kind)
-    for plan in sorted(plans, key=lambda plan: (list(STAGES).index(plan.stage), plan.part)):
+    for plan in plans:
         group = root.create_group(group_key(plan), attributes=_attributes(plan))
-        for array in arrays(plan).values():
+        for array in plan.arrays.values():
             _create(group, array)
     top = layer_key(layer) if layer is not None else group_key(plans[0])
     with warnings.catch_warnings():
@@ -167,34 +178,10 @@ def metadata(plans: Sequence[Plan]) -> dict[str, bytes]:
 def _attributes(plan: Plan) -> dict[str, Any]:
     """What a stage's group says of itself."""
     common = {"encoding-type": plan.stage, "encoding-version": VERSION}
-    if scratch := [name for name, array in arrays(plan).items() if array.scratch]:
+    if scratch := [name for name, array in plan.arrays.items() if array.scratch]:
         common["scratch"] = f"{', '.join(scratch)}: dropped once the layer is whole and merged; then it reads as 0"
     made = {"recipe": plan.recipe.to_dict(), "numerics": plan.numerics.to_dict(), "plan": plan.id}
-    match plan.stage:
-        case FEATURES.name:
-            statuses = {status.name.lower(): int(status) for status in Status}
-            return common | {"variants": list(plan.rendering.variants), "statuses": statuses} | made
-        case IMAGES.name:
-            return common | {"statuses": {status.name.lower(): int(status) for status in ImageStatus}} | made
-        case STATISTICS.name | EXAMPLES.name:
-            step = {"step": plan.collection.step, "reference": plan.collection.reference}
-            return common | {"extremes": list(EXTREMES)} | step | made
-        case ICONS.name:
-            statuses = {status.name.lower(): int(status) for status in Status}
-            words = {"map": plan.part[0], "side": plan.side, "variants": list(plan.rendering.variants)}
-            return common | words | {"statuses": statuses} | made
-        case _:
-            return common | _of_atlas(plan) | made
-
-
-def _of_atlas(plan: Plan) -> dict[str, Any]:
-    """What the groups of an atlas say besides."""
-    words: dict[str, Any] = dict(zip(("map", "side"), plan.part, strict=False))
-    if plan.stage in (ATLAS[0].name, LAYOUT.name):
-        words["statuses"] = {status.name.lower(): int(status) for status in SampleStatus}
-    if plan.sampling.classes > LISTED:
-        words["approximate"] = "of every sample only the strongest classes of each sign are kept, the others read as 0"
-    return words | ({"side": plan.side} if "side" in words else {})
+    return common | plan.kind.attributes(plan) | made
 
 
 def _create(group: zarr.Group, array: Array) -> None:

@@ -12,6 +12,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,19 @@ from typing import Any
 import numpy as np
 import zarr
 
+from atlas.arrays import Array, Writer
 from atlas.errors import AtlasError, NotAStore, PlanMismatch, StoreError, StoreTooNew
-from atlas.plan import IMAGES, STAGES, Identity, Key, Plan, Shard, differences, fingerprint, key_of, place
+from atlas.plan import STAGES, Identity, Key, Plan, Shard, differences, fingerprint, key_of
 from atlas.recipe import Recipe
-from atlas.store import layout, schema
+from atlas.store import schema
 from atlas.store.backends import Backend, backend_at
 from atlas.store.bridge import ZarrStore, encoded
-from atlas.store.receipts import Receipt, Stored, digest_of, fold, unfold
+from atlas.store.plans import read as read_plan
+from atlas.store.plans import restored
+from atlas.store.prepare import prepare
+from atlas.store.receipts import Receipt, Stored, digest_of, fold, rows_of, unfold
+from atlas.store.seals import Seal, fits, found, seal_of, sealed, unsealed
+from atlas.words import command
 
 Data = Mapping[str, np.ndarray[Any, Any]]
 """Values by the names of their arrays."""
@@ -40,6 +47,12 @@ OPTIONS = {
     "numerics.device": "--device",
 }
 """Fields of plans that an option of the same meaning sets: what a person is told by that name."""
+ROOT = {
+    "identity": {"model": str, "weights": str, "preprocessing": dict},
+    "model": {"title": (str, None), "layers": ([str], None)},
+}
+"""What is taken for granted of the root's attributes."""
+REBUILD = "Run the atlas build that made the store: it writes this anew, and keeps what is finished."
 
 
 class Store:
@@ -50,6 +63,9 @@ class Store:
         self.attributes = attributes
         self.identity = Identity.from_dict(attributes["identity"])
         self.model: dict[str, Any] = attributes["model"]
+        self.sealed = seal_of(attributes) is not Seal.NONE
+        """Whether small objects carry a hash of their own; those of older stores do not."""
+        backend.settled = True
 
     def __str__(self) -> str:
         return str(self.backend)
@@ -62,48 +78,70 @@ class Store:
         backend = backend_at(place)
         attributes = _attributes(backend.get(schema.ROOT))
         if attributes.get("encoding-type") != schema.STORE:
-            raise NotAStore(f"{backend} is no atlas store. Build one: atlas build MODEL --store {backend}")
+            if backend.get(schema.ROOT) is not None and next(backend.list("plans/"), None):
+                raise NotAStore(f"{backend}/{schema.ROOT} is damaged. {REBUILD}")
+            build = command("atlas", "build", "MODEL", "--store", backend)
+            raise NotAStore(f"{backend} is no atlas store. Build one: {build}")
         check_version(attributes, where=str(backend))
-        try:
-            return cls(backend, attributes)
-        except (KeyError, TypeError) as error:
-            raise NotAStore(f"{backend}/{schema.ROOT} is damaged: it does not say what network it is of.") from error
+        if not fits(attributes, ROOT):
+            raise NotAStore(f"{backend}/{schema.ROOT} is damaged: it does not say what network it is of. {REBUILD}")
+        return cls(backend, attributes)
 
     @classmethod
     def create(cls, place: str | Path | Backend, identity: Identity, model: dict[str, Any]) -> Store:
-        """The store at `place` for `identity`, made where there is none.
+        """The store at `place` for `identity`, made where there is none; its root made anew where it is damaged.
 
         Raises `PlanMismatch` where the store there is another network's, `NotAStore` where other files lie there.
         """
         backend = backend_at(place)
-        first = next(iter(backend.list()), None)
+        first, root = next(iter(backend.list()), None), backend.get(schema.ROOT)
+        attributes = _attributes(root)
         if first is None:
             # Of two that make a store at the same time one wins; the other finds it and compares.
             backend.put_new(schema.ROOT, _json(schema.root_group(identity.to_dict(), model)))
-        elif _attributes(backend.get(schema.ROOT)).get("encoding-type") != schema.STORE:
+        elif _lost(attributes) and fingerprint(_of(backend, attributes)) == fingerprint(identity.to_dict()):
+            backend.put_if(schema.ROOT, _json(schema.root_group(identity.to_dict(), model)), root)
+        elif attributes.get("encoding-type") != schema.STORE:
             raise NotAStore(f"{backend} is not empty ({first}) and no atlas store. Name another folder with --store.")
         store = cls.open(backend)
         _compare(store.identity.to_dict(), identity.to_dict(), f"{backend} holds another network")
         return store
 
+    def attributes_of(self, key: str) -> dict[str, Any]:
+        """The attributes in a group's metadata; none where it is torn or no metadata."""
+        return _attributes(self.backend.get(key))
+
+    def damaged(self, key: str, how: str = "is damaged") -> StoreError:
+        """What a reader says of an object that is not what it should be, and what to do."""
+        return StoreError(f"{self}: {key} {how}. Mend it: {command('atlas', 'verify', '--repair', self)}")
+
     def array(self, path: str) -> zarr.Array[Any]:
         """The array at `path`, for reading. Raises `StoreError` where there is none."""
         try:
             return zarr.open_array(ZarrStore(self.backend, read_only=True), path=path, mode="r")
-        except (FileNotFoundError, KeyError, ValueError) as error:
-            raise StoreError(f"{self}: there is no readable array {path}. See what is missing: atlas verify") from error
+        except Exception as error:
+            if isinstance(error, AtlasError):
+                raise
+            key = f"{path}/zarr.json"
+            if not any(key in schema.metadata([plan]) for plan in self.plans()):
+                check = command("atlas", "verify", self)
+                raise StoreError(
+                    f"{self}: there is no readable array {path}: no plan asked for it. Check what was: {check}"
+                ) from error
+            raise self.damaged(key, "is gone or damaged") from error
 
     # -- plans -----------------------------------------------------------------------------------------------------
 
     def plan(self, key: str) -> Plan | None:
         """The plan saved under `plans/KEY`. Raises `StoreError` where it is damaged: it owns outputs all the same."""
-        data = self.backend.get(f"plans/{key}")
+        return self.parsed_plan(key, self.backend.get(f"plans/{key}"))
+
+    def parsed_plan(self, key: str, data: bytes | None) -> Plan | None:
+        """The plan in `data`, which lies under `plans/KEY`; None for None. Raises as `plan`."""
         try:
-            return None if data is None else _read_plan(data)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise StoreError(
-                f"{self}/plans/{key} is damaged. Delete it and build as before: what is finished is kept."
-            ) from error
+            return None if data is None else read_plan(data)
+        except ValueError as error:
+            raise self.damaged(f"plans/{key}", f"is damaged: {error}") from error
 
     def plans(self) -> list[Plan]:
         """Every plan in the store, in the order in which the network computes their layers."""
@@ -128,11 +166,19 @@ class Store:
         """Raise `PlanMismatch` where another plan owns the outputs of one of `plans`. Writes nothing."""
         for plan in plans:
             _compare(self.identity.to_dict(), plan.identity.to_dict(), f"{self} holds another network")
-            saved = self.plan(plan.key)
+            saved = self.owner(plan.key, self.backend.get(f"plans/{plan.key}"))
             if saved is not None:
-                self._compare_plans(saved, plan)
+                self.compare(saved, plan)
 
-    def _compare_plans(self, saved: Plan, plan: Plan) -> None:
+    def owner(self, key: str, data: bytes | None) -> Plan | None:
+        """The plan that owns the outputs of `plans/KEY`, where `data` lies; one that is gone, too, if work is left.
+
+        Raises as `plan`.
+        """
+        return self.parsed_plan(key, data) or (restored(self, key) if self.receipts_there(key) else None)
+
+    def compare(self, saved: Plan, plan: Plan) -> None:
+        """Raise `PlanMismatch` where `saved`, which owns the outputs that `plan` asks for, is another."""
         if not isinstance(saved.recipe, Recipe) and not isinstance(plan.recipe, Recipe):
             ours, theirs = saved.collection, plan.collection
             if ours.images != theirs.images:
@@ -151,43 +197,7 @@ class Store:
         Everything is compared before anything is written. Raises as `check`.
         """
         self.check(plans)
-        layers: dict[str, list[Plan]] = {}
-        for plan in map(self._merged, plans):
-            layers.setdefault(plan.layer_name, []).append(plan)
-        for some in layers.values():
-            self._write_metadata(some)
-        merged = {plan.key: plan for some in layers.values() for plan in some}
-        return [merged[plan.key] for plan in plans]
-
-    def _merged(self, plan: Plan) -> Plan:
-        """`plan`, asking also for what was asked for before."""
-        saved = self.plan(plan.key)
-        return plan if saved is None else saved.asking(plan.wanted)
-
-    def _write_metadata(self, plans: list[Plan]) -> None:
-        """The metadata of plans of one layer, then the plans."""
-        keys = {plan.key for plan in plans}
-        beside = [other for other in self._of_layer(plans[0].layer_name) if other.key not in keys]
-        for key, data in schema.metadata([*beside, *plans]).items():
-            # What is consolidated in the layer's group changes with every stage; an array's own metadata never does.
-            if key == schema.top_key(plans[0]) or self.backend.get(key) is None:
-                self._put(key, data)
-        # Last, so that a plan in the store means that its arrays are there.
-        for plan in plans:
-            self._put(f"plans/{plan.key}", _json(plan.to_dict()))
-
-    def _of_layer(self, layer: str) -> list[Plan]:
-        """The plans of all stages on one layer."""
-        found = map(self.plan, self._keys_of_layer(layer))
-        return [plan for plan in found if plan is not None]
-
-    def _keys_of_layer(self, layer: str) -> Iterator[str]:
-        for stage in STAGES.values():
-            if (stage is IMAGES) == (not layer):
-                folder = place(stage.name, layer)
-                yield f"{folder}.json"
-                if stage.parts:
-                    yield from (key.removeprefix("plans/") for key in self.backend.list(f"plans/{folder}/"))
+        return prepare(self, plans)
 
     def planned(self, names: Key) -> Plan | None:
         """The plan of a stage on a layer, or on a part of its atlas. Raises `StoreError` where it is damaged."""
@@ -200,22 +210,34 @@ class Store:
 
         Raises `AtlasError` for anything but exactly the whole shard, `PlanMismatch` where `plan` owns no arrays here.
         """
-        owned = layout.written_by(plan, "shard")
+        owned = plan.written_by("shard")
         whole = shard.index in plan.complete.wanted and shard == plan.shard(shard.index)
         rows = {name: array.of(shard.index) for name, array in owned.items()}
         if not whole:
             raise AtlasError(f"{shard}: no shard of {plan.key}. A shard is written whole.")
-        return self._write(plan, str(shard), owned, rows, data)
+        stored = self._write(plan, str(shard), owned, rows, data)
+        self._still_owned(plan, shard)
+        return stored
+
+    def _still_owned(self, plan: Plan, shard: Shard) -> None:
+        """Raise `PlanMismatch` where another plan took the place of `plan` while a shard was written.
+
+        What that one made there may be overwritten: it is to be made again.
+        """
+        now = self.plan(plan.key)
+        if now is not None and now.id != plan.id:
+            self.forget(now, {shard.index})
+            raise PlanMismatch(f"{self}: {plan.key} was asked for in another way meanwhile; {shard} is left to that.")
 
     def write_whole(
-        self, plan: Plan, by: layout.Writer, data: Data, streamed: Mapping[str, Blocks] | None = None
+        self, plan: Plan, by: Writer, data: Data, streamed: Mapping[str, Blocks] | None = None
     ) -> list[Stored]:
         """Write the arrays that `by` fills, whole, by name, and say what was written. Raises as `write_shard`.
 
         Those that are `streamed` are written as they come, object by object.
         """
         streamed = streamed or {}
-        every = layout.written_by(plan, by)
+        every = plan.written_by(by)
         owned = {name: array for name, array in every.items() if name not in streamed}
         rows = {name: slice(0, array.shape[0]) for name, array in owned.items()}
         what = f"columns of {plan.layer_name or plan.stage}"
@@ -224,7 +246,7 @@ class Store:
             stored += self._stream(f"{schema.group_key(plan)}/{name}", every[name], blocks)
         return stored
 
-    def _stream(self, path: str, array: layout.Array, blocks: Blocks) -> Iterator[Stored]:
+    def _stream(self, path: str, array: Array, blocks: Blocks) -> Iterator[Stored]:
         """Write all rows of the array at `path`."""
         start = 0
         for block in blocks:
@@ -238,7 +260,7 @@ class Store:
             raise AtlasError(f"{path}: written whole, {array.shape[0]} rows; not {start}.")
 
     def _write(
-        self, plan: Plan, what: str, owned: dict[str, layout.Array], rows: dict[str, slice], data: Data
+        self, plan: Plan, what: str, owned: dict[str, Array], rows: dict[str, slice], data: Data
     ) -> list[Stored]:
         # A shard of examples without photographs has no array of its own: its receipt carries all of it.
         expected = {
@@ -267,15 +289,15 @@ class Store:
                 self.backend.put(key, data)
                 yield Stored(key, len(data), hashlib.sha256(data).hexdigest())
 
-    def standing(self, plan: Plan, by: layout.Writer) -> list[Stored]:
+    def standing(self, plan: Plan, by: Writer) -> list[Stored]:
         """What is there already of the arrays that `by` fills."""
-        keys = [f"{schema.group_key(plan)}/{name}" for name in layout.written_by(plan, by)]
+        keys = [f"{schema.group_key(plan)}/{name}" for name in plan.written_by(by)]
         found = {key: self.backend.get(key) for path in keys for key in self.backend.list(f"{path}/c/")}
         return [Stored(key, len(data), hashlib.sha256(data).hexdigest()) for key, data in found.items() if data]
 
     def read_shard(self, plan: Plan, shard: Shard, name: str) -> np.ndarray[Any, Any]:
         """What a shard wrote of the array `name`, as a reader sees it. Raises as `read`."""
-        return self.read(f"{schema.group_key(plan)}/{name}", layout.arrays(plan)[name].of(shard.index))
+        return self.read(f"{schema.group_key(plan)}/{name}", plan.arrays[name].of(shard.index))
 
     def read(self, path: str, rows: slice | None = None) -> np.ndarray[Any, Any]:
         """Rows of the array at `path`, all unless said, which must be there.
@@ -287,12 +309,27 @@ class Store:
         length = (array.shards or array.chunks)[0]
         for index in range(rows.start // length, -(-rows.stop // length)):
             key = f"{path}/c/{index}{'/0' * (array.ndim - 1)}"
-            if self.backend.range(key, 0, 0) is None:
-                raise StoreError(f"{self}: {key} is gone. See what else is: atlas verify")
+            if not self.backend.range(key, 0, 1):
+                raise self.damaged(key, "is gone or empty")
         try:
             return np.asarray(array[rows])
-        except (OSError, ValueError, RuntimeError) as error:
-            raise StoreError(f"{self}: {path} is damaged at {rows.start}. See what else is: atlas verify") from error
+        except Exception as error:  # whatever a decoder makes of what is no longer what was written
+            if isinstance(error, AtlasError):
+                raise
+            where = f"{path}/c/{rows.start // length}"
+            raise self.damaged(where, f"cannot be read ({type(error).__name__})") from error
+
+    def column(self, plan: Plan, name: str) -> np.ndarray[Any, Any]:
+        """An array that follows a layer's last shard, whole; its fill value as long as that was not written.
+
+        Raises as `read`, where what was written is gone.
+        """
+        path = f"{schema.group_key(plan)}/{name}"
+        promised = self.backend.range(schema.columns_receipt(plan), 0, 0) is not None
+        if promised or next(iter(self.backend.list(f"{path}/c/")), None):
+            return self.read(path)
+        array = plan.arrays[name]
+        return np.full(array.shape, array.fill, array.dtype)
 
     # -- receipts --------------------------------------------------------------------------------------------------
 
@@ -304,6 +341,28 @@ class Store:
         found = [*folded, *(receipt for receipt in single if receipt is not None)]
         ours = plan.id  # a hash of all it says: once
         return {receipt.shard: receipt for receipt in found if receipt.plan == ours}
+
+    def receipts_there(self, key: str) -> list[str]:
+        """Keys of all that says that a shard of the plan at `key` below `plans/`, or what follows them, is done."""
+        whole = (f"manifests/{key}", f"receipts/columns/{key.removeprefix('features/')}")
+        single = self.backend.list(f"receipts/{key.removesuffix('.json')}/")
+        return [*single, *(key for key in whole if self.backend.range(key, 0, 0) is not None)]
+
+    def told(self, plan: Plan) -> dict[int, Receipt]:
+        """The same, for a reader, who cannot do again what a damaged receipt speaks of. Raises `StoreError` for one."""
+        for key in self.backend.list(f"receipts/{_folder(plan)}"):
+            self.told_of(key)
+        manifest = self.backend.get(schema.manifest_key(plan))
+        if manifest is not None and len(unfold(manifest)) < max(1, len(rows_of(manifest))):
+            raise self.damaged(schema.manifest_key(plan))
+        return self.receipts(plan)
+
+    def told_of(self, key: str) -> Receipt | None:
+        """What was written whole, for a reader: as `reduced`. Raises `StoreError` for a receipt that is damaged."""
+        receipt = self.reduced(key)
+        if receipt is None and self.backend.range(key, 0, 0) is not None:
+            raise self.damaged(key)
+        return receipt
 
     def receipt(self, plan: Plan, shard: Shard) -> Receipt | None:
         """The valid receipt of one shard, if it is done."""
@@ -338,19 +397,20 @@ class Store:
         receipt = self.reduced(schema.columns_receipt(plan))
         return receipt is not None and receipt.plan == self.digest(plan)
 
-    def digest(self, plan: Plan) -> str:
+    def digest(self, plan: Plan, receipts: Mapping[int, Receipt] | None = None) -> str:
         """What the reduce of `plan` names as its plan: a hash of the receipts that are there for it to read.
 
-        They are those of its shards; of a stage without any, those of the stage it rests on.
+        They are those of its shards, `receipts` where they were read already; of a stage without any, those of the
+        stage it rests on.
         """
         if plan.over != "whole":
-            return digest_of(self.receipts(plan).values())
+            return digest_of((self.receipts(plan) if receipts is None else receipts).values())
         before = self.before(plan)
-        receipts = [] if before is None else list(self.receipts(before).values())
+        read = [] if before is None else list(self.receipts(before).values())
         if before is not None and before.over == "whole":
             columns = self.reduced(schema.columns_receipt(before))
-            receipts = [] if columns is None else [columns]
-        return fingerprint([plan.id, digest_of(receipts)])
+            read = [] if columns is None else [columns]
+        return fingerprint([plan.id, digest_of(read)])
 
     def before(self, plan: Plan) -> Plan | None:
         """The plan that `plan` rests on, as the store has it."""
@@ -404,7 +464,7 @@ class Store:
 
     def _scratch(self, plan: Plan) -> Iterator[str]:
         """Keys of what is there of the arrays that are for the reduce of `plan` alone."""
-        for name, array in layout.arrays(plan).items():
+        for name, array in plan.arrays.items():
             if array.scratch:
                 yield from self.backend.list(f"{schema.group_key(plan)}/{name}/c/")
 
@@ -424,28 +484,54 @@ class Store:
 
     # -- records ---------------------------------------------------------------------------------------------------
 
-    def put_json(self, key: str, value: Any) -> None:
-        """Write a small derived or recorded object: `catalogue.json`, a log."""
-        self._put(key, _json(value))
+    def put_json(self, key: str, value: dict[str, Any]) -> None:
+        """Write a small derived or recorded object, `catalogue.json`, a log, with a hash of what it says."""
+        self._put(key, self.as_json(value))
+
+    @staticmethod
+    def as_json(value: dict[str, Any]) -> bytes:
+        """A small object as it is stored, with a hash of what it says."""
+        return _json(sealed(value))
 
     def get_json(self, key: str) -> Any:
-        """A small object; None where there is none, or none that parses."""
-        try:
-            return json.loads(self.backend.get(key) or b"null")
-        except ValueError:
-            return None
+        """A small object without its hash; None where there is none, or none that says what was written."""
+        there = found(self.backend.get(key))
+        return unsealed(there) if self.vouched(there) else None
+
+    def vouched(self, value: Any) -> bool:
+        """Whether a small object fits its hash; in older stores it may have none."""
+        return seal_of(value) is Seal.WHOLE or (seal_of(value) is Seal.NONE and not self.sealed)
 
     @property
     def labels(self) -> list[str] | None:
-        """The names of the network's classes, by their numbers; None where the store has none."""
-        there = self.get_json(schema.CLASSES)
-        names = there.get("names") if isinstance(there, dict) else None
-        return [str(name) for name in names] if isinstance(names, list) else None
+        """The names of the network's classes, by their numbers; None where the store has none.
 
-    def put_labels(self, names: Sequence[str]) -> None:
-        """Write the names of the network's classes, or others in their place."""
+        Raises `StoreError` where they are damaged.
+        """
+        names = self._classes.get("names")
+        # JSON can hold half characters, which nothing else takes.
+        return None if names is None else [name.encode(errors="replace").decode() for name in names]
+
+    @property
+    def logits(self) -> str | None:
+        """Which of several outputs of the network the classes are of; None where it has one, or none was noted."""
+        name: str | None = self._classes.get("logits")
+        return name
+
+    @property
+    def _classes(self) -> dict[str, Any]:
+        there: dict[str, Any] | None = self.get_json(schema.CLASSES)
+        if fits(there, {"names": ([str], None), "logits": (str, None)}):
+            return there or {}
+        if self.backend.range(schema.CLASSES, 0, 0) is not None:
+            raise self.damaged(schema.CLASSES)
+        return {}
+
+    def put_labels(self, names: Sequence[str] | None, logits: str | None = None) -> None:
+        """Write the names of the network's classes, or others in their place, and which output they are of."""
         kind = {"encoding-type": "classes", "encoding-version": schema.VERSION}
-        self.put_json(schema.CLASSES, kind | {"names": list(names)})
+        said = {"names": None if names is None else list(names), "logits": logits}
+        self.put_json(schema.CLASSES, kind | {name: value for name, value in said.items() if value is not None})
 
     def _put(self, key: str, data: bytes) -> None:
         """Write a small object unless it is there already, the same."""
@@ -459,10 +545,10 @@ def check_version(attributes: dict[str, Any], *, where: str) -> None:
     if not re.fullmatch(r"[0-9]+\.[0-9]+", theirs):
         raise NotAStore(f"{where} has no readable version ({theirs!r}). Is it damaged? See: atlas verify")
     if int(theirs.partition(".")[0]) > int(ours.partition(".")[0]):
-        writer = str(attributes.get("written-by", "atlas-builder")).replace(" ", ">=")
+        install = command("pip", "install", str(attributes.get("written-by", "atlas-builder")).replace(" ", ">="))
         raise StoreTooNew(
             f"{where} has version {theirs}, this atlas-builder reads {ours} and older. "
-            f"Install the one that wrote it: pip install '{writer}'"
+            f"Install the one that wrote it: {install}"
         )
 
 
@@ -493,17 +579,22 @@ def _json(value: Any) -> bytes:
 
 def _attributes(metadata: bytes | None) -> dict[str, Any]:
     """The attributes in a group's metadata; none where it is torn or no metadata."""
-    try:
-        attributes = json.loads(metadata or b"{}")["attributes"]
-    except (ValueError, KeyError, TypeError):
-        return {}
+    told = found(metadata)
+    attributes = told.get("attributes") if isinstance(told, dict) else None
     return attributes if isinstance(attributes, dict) else {}
 
 
-def _read_plan(data: bytes) -> Plan:
-    """The plan that `to_dict` wrote. Raises ValueError where its id does not fit."""
-    saved = json.loads(data)
-    plan = Plan.from_dict(saved)
-    if plan.id != saved["id"]:
-        raise ValueError("the plan's id does not fit its content")
-    return plan
+def _lost(attributes: dict[str, Any]) -> bool:
+    """Whether the root no longer says what it said."""
+    return seal_of(attributes) is Seal.BROKEN or not fits(attributes, ROOT)
+
+
+def _of(backend: Backend, attributes: dict[str, Any]) -> dict[str, Any] | None:
+    """The network that a store is of, whatever became of its root: the one that all its plans name."""
+    told: list[dict[str, Any]] = []
+    for key in backend.list("plans/"):
+        with suppress(ValueError):
+            told.append(read_plan(backend.get(key) or b"").identity.to_dict())
+    if told:
+        return told[0] if all(one == told[0] for one in told) else None
+    return attributes.get("identity") if attributes.get("encoding-type") == schema.STORE else None

@@ -2,27 +2,38 @@
 
     Store -> findings: missing, torn, foreign, unfinished
 
-`unfinished` is no damage: data whose receipt was never written, as a killed worker leaves it; the next build writes it
-again. Everything else is.
+Data is held against the receipts that name it, metadata against the plans, and what neither knows against its own hash
+(`seals`). `unfinished` is no damage: data whose receipt was never written, as a killed worker leaves it; the next build
+writes it again. Everything else is.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-from atlas.errors import StoreError
-from atlas.plan import Plan, Shard
+from atlas.arrays import Array
+from atlas.errors import StoreError, StoreTooNew
+from atlas.plan import Identity, Plan, Shard
+from atlas.recipe import Recipe
+from atlas.stages import IMAGES
 from atlas.store import schema
-from atlas.store.receipts import Receipt, Stored, unfold
+from atlas.store.agree import agree, newer
+from atlas.store.lost import folders_of, lost, top_of
+from atlas.store.plans import restored
+from atlas.store.receipts import Receipt, Stored, rows_of, unfold
+from atlas.store.seals import Seal, found, seal_of, unsealed
 from atlas.store.store import Store
 
 Kind = Literal["missing", "torn", "foreign", "unfinished"]
-TOP = (schema.ROOT, "catalogue.json", schema.CLASSES, schema.LAYERS)
-"""Objects that belong to no layer."""
+OWN = (schema.ROOT, schema.DOOR, schema.CLASSES)
+OWN_FOLDERS = ("plans/", schema.CALIBRATIONS, schema.LOGS)
+"""Objects that carry a hash of their own."""
+BACK = "brings it back, or a repair where its arrays tell what it said"
+ALTERED = "it is not what was written: its own hash does not fit"
 
 
 @dataclass(frozen=True)
@@ -35,7 +46,7 @@ class Finding:
     shard: Shard | None = None
     """The shard to be made again."""
     receipt: str = ""
-    """Key of the reduce's receipt, where the reduce is to be done again."""
+    """Key of the receipt of what was written whole, where that is to be done again."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +59,8 @@ class Verified:
     backoffs: int
     """Shards that ran out of memory on the way and were made at another width."""
     findings: tuple[Finding, ...]
+    bare: tuple[str, ...] = ()
+    """Objects that an older version wrote without any hash: of these nobody can say that they are whole."""
 
     @property
     def strange(self) -> list[Finding]:
@@ -61,8 +74,17 @@ class Verified:
 
 
 def verify(store: Store) -> Verified:
-    """Read every object of `store` and hold it against plans and receipts. Changes nothing."""
-    plans, findings = _plans(store)
+    """Read every object of `store` and hold it against plans and receipts. Changes nothing.
+
+    Raises `StoreTooNew` where a newer version wrote the store: it may hold what this one knows nothing of.
+    """
+    if newer(str(store.attributes.get("encoding-version"))):
+        raise StoreTooNew(f"{store} was written by a newer version: verify it with that, or a newer one.")
+    plans, findings = plans_of(store)
+    # What is of a plan that cannot be read is held against what its arrays tell of it, or else left out of this.
+    unread = [finding.key.removeprefix("plans/") for finding in findings if finding.kind != "foreign"]
+    plans += [plan for plan in (restored(store, key) for key in unread) if plan is not None]
+    unknown = set(unread) - {plan.key for plan in plans}
     claimed: dict[str, Stored] = {}
     shards = backoffs = 0
     for plan in plans:
@@ -70,7 +92,7 @@ def verify(store: Store) -> Verified:
         shards += len(receipts)
         backoffs += sum(bool(receipt.record.get("backoff")) for receipt in receipts.values())
         findings += _damaged_receipts(store, plan)
-        columns = Receipt.parse(store.backend.get(schema.columns_receipt(plan))) if schema.reduces(plan) else None
+        columns = store.reduced(schema.columns_receipt(plan)) if schema.reduces(plan) else None
         # What shards wrote for the reduce alone is dropped once that was done.
         dropped = store.dropped(plan) if columns else set()
         gone = {key for index in dropped for key in schema.scratch_objects(plan, index)}
@@ -81,63 +103,70 @@ def verify(store: Store) -> Verified:
         if schema.reduces(plan):
             claimed |= {stored.key: stored for stored in columns.objects} if columns else {}
             findings += _columns(store, plan, columns)
-    for key in (schema.LIST, schema.RELATIONS):
+    for key in (schema.LIST, schema.RELATIONS, *store.backend.list(schema.TABLE_RECEIPTS)):
         whole = store.reduced(key)
-        if whole is not None:
-            claimed |= {stored.key: stored for stored in whole.objects}
-            findings += _held_against(store, whole.objects, None, key)
+        claimed |= {stored.key: stored for stored in whole.objects} if whole else {}
+        findings += _whole(store, key, whole)
+    findings += _other_images(store, plans)
     keys = list(store.backend.list())
-    metadata = _expected(plans)
-    findings += _metadata(store, metadata)
+    metadata = expected(plans)
+    short = {top_of(key) for key in unknown}  # these tell of all plans of a layer
+    findings += _metadata(store, {key: data for key, data in metadata.items() if key not in short})
+    findings += _vouching_for_themselves(store, keys)
     known = claimed.keys() | metadata.keys() | {finding.key for finding in findings}
-    findings += _unclaimed(store, plans, keys, known)
+    theirs = tuple(folder for key in unknown for folder in folders_of(key)) + tuple(short)
+    findings += _unclaimed(plans, [key for key in keys if not key.startswith(theirs)], known)
     size = sum(stored.size for stored in claimed.values())
-    return Verified(len(keys), size, shards, backoffs, tuple(findings))
+    bare = tuple(key for key in keys if _is_bare(store, key) or (key.startswith(schema.TABLES) and key not in claimed))
+    return Verified(len(keys), size, shards, backoffs, tuple(findings), () if store.sealed else bare)
 
 
-def repair(store: Store, findings: tuple[Finding, ...]) -> list[Shard]:
-    """Forget what is damaged, so that the next build makes it again; say which shards. Foreign files stay.
+def identity_of(store: Store) -> Identity:
+    """The network that the store's plans are of, where its root was altered and they agree on another."""
+    told = [plan.identity for plan in _readable(store).values()]
+    altered = seal_of(store.attributes) is Seal.BROKEN and told and all(one == told[0] for one in told)
+    return told[0] if altered else store.identity
 
-    Metadata is written anew at once.
-    """
-    damage = [finding for finding in findings if finding.kind != "unfinished"]
-    damaged = {finding.shard for finding in damage if finding.shard is not None}
-    for finding in damage:
-        if finding.receipt:
-            store.backend.delete(finding.receipt)
-        if finding.kind == "torn" and _made_again(finding.key):
-            store.backend.delete(finding.key)
-    plans, _ = _plans(store)
+
+def expected(plans: list[Plan]) -> dict[str, bytes]:
+    """The metadata of all plans, which those of one layer share."""
+    layers: dict[str, list[Plan]] = {}
     for plan in plans:
-        mine = {shard.index for shard in damaged if (shard.stage, shard.layer, shard.part) == plan.names}
-        if schema.columns_receipt(plan) in {finding.receipt for finding in damage}:
-            mine |= store.dropped(plan)  # what the reduce would read
-            damaged |= {plan.shard(index) for index in mine}
-        if mine:
-            store.forget(plan, mine)
-    store.prepare(plans)
-    return sorted(damaged)
+        layers.setdefault(plan.layer_name, []).append(plan)
+    return {key: data for some in layers.values() for key, data in schema.metadata(some).items()}
 
 
-def _made_again(key: str) -> bool:
-    """Whether a damaged object is better gone: not the root, nor a manifest, whose other receipts may be whole."""
-    return key.endswith(".json") and key != schema.ROOT and not key.startswith("manifests/")
+def carries_its_own(key: str) -> bool:
+    """Whether an object vouches for itself."""
+    return key in OWN or key.startswith(OWN_FOLDERS)
 
 
-def _plans(store: Store) -> tuple[list[Plan], list[Finding]]:
+def plans_of(store: Store) -> tuple[list[Plan], list[Finding]]:
     """The plans that can be read, and what is wrong with the others."""
-    plans, findings = [], []
+    readable, identity, plans = _readable(store), identity_of(store), []
+    torn = (key for key in store.backend.list("plans/") if key not in readable)
+    findings = [Finding("torn", key, "it does not parse or fails its own id") for key in torn]
+    for key, witness in lost(store).items():
+        findings.append(Finding("missing", f"plans/{key}", f"{witness} is of it; the atlas build that made it {BACK}"))
+    for key, plan in readable.items():
+        if plan.identity == identity and key == f"plans/{plan.key}":
+            plans.append(plan)
+        if plan.identity != store.identity or key != f"plans/{plan.key}":
+            findings.append(Finding("foreign", key, "it is of another network or layer"))
+    return plans, findings
+
+
+def _readable(store: Store) -> dict[str, Plan]:
+    """The plans that can be read, by the keys of their objects."""
+    plans: dict[str, Plan] = {}
     for key in store.backend.list("plans/"):
         try:
             plan = store.plan(key.removeprefix("plans/"))
         except StoreError:
-            findings.append(Finding("torn", key, "it does not parse or fails its own id"))
             continue
-        if plan is not None and plan.identity == store.identity and key == f"plans/{plan.key}":
-            plans.append(plan)
-        else:
-            findings.append(Finding("foreign", key, "it is of another network or layer"))
-    return plans, findings
+        if plan is not None:
+            plans[key] = plan
+    return plans
 
 
 def _held_against(
@@ -158,84 +187,121 @@ def _held_against(
 
 def _damaged_receipts(store: Store, plan: Plan) -> Iterator[Finding]:
     """Receipts and manifests of a plan that do not parse, fail their digest or name another plan."""
-    shards = {f"receipts/{shard.key}": shard for shard in plan.complete.shards}
     for key in store.backend.list(f"receipts/{plan.key.removesuffix('.json')}/"):
-        receipt = Receipt.parse(store.backend.get(key))
-        if key not in shards:
+        receipt, shard = Receipt.parse(store.backend.get(key)), _shard_of(plan, key)
+        if shard is None:
             yield Finding("foreign", key, "it is no receipt of this layer")
         elif receipt is None:
-            yield Finding("torn", key, "it does not parse or fails its own digest", shards[key])
-        elif receipt.plan != plan.id or receipt.shard != shards[key].index:
+            yield Finding("torn", key, "it does not parse or fails its own digest", shard)
+        elif receipt.plan != plan.id or receipt.shard != shard.index:
             other = f"shard {receipt.shard} of plan {receipt.plan[:12]}"
-            yield Finding("foreign", key, f"it is of {other}, the store's is {plan.id[:12]}", shards[key])
+            yield Finding("foreign", key, f"it is of {other}, the store's is {plan.id[:12]}", shard)
     data = store.backend.get(schema.manifest_key(plan))
     if data is not None:
         whole = {receipt.shard for receipt in unfold(data) if receipt.plan == plan.id}
-        lost = len(set(plan.needed) - whole - set(store.receipts(plan)))
+        lost = max(len(set(plan.needed) - whole - set(store.receipts(plan))), len(rows_of(data)) - len(whole))
         if lost:
             yield Finding("torn", schema.manifest_key(plan), f"{lost} of its receipts are torn, altered or gone")
+
+
+def _shard_of(plan: Plan, key: str) -> Shard | None:
+    """The shard whose receipt lies at `key`."""
+    name = key.rpartition("/")[2].removesuffix(".json")
+    if not (name.isdecimal() and int(name) * plan.per_shard < plan.total):
+        return None
+    shard = plan.shard(int(name))
+    return shard if key == f"receipts/{shard.key}" else None
 
 
 def _columns(store: Store, plan: Plan, columns: Receipt | None) -> Iterator[Finding]:
     """What is wrong with a layer's numbers and thumbnails."""
     key = schema.columns_receipt(plan)
-    if columns is None:
-        if store.backend.get(key) is not None:
-            yield Finding("torn", key, "it does not parse or fails its own digest")
-    elif columns.plan != store.digest(plan):
-        yield Finding("unfinished", key, "there are receipts that it does not rest on yet")
-    else:
-        yield from _held_against(store, columns.objects, None, key)
+    yield from _whole(store, key, columns)
+    # Where the plan that it rests on is damaged, that is a finding of its own.
+    with suppress(StoreError):
+        if columns is not None and columns.plan != store.digest(plan):
+            yield Finding("unfinished", key, "there are receipts that it does not rest on yet")
 
 
-def _metadata(store: Store, expected: dict[str, bytes]) -> Iterator[Finding]:
+def _whole(store: Store, key: str, receipt: Receipt | None) -> Iterator[Finding]:
+    """What is wrong with what was written whole, whose receipt lies at `key`."""
+    if receipt is not None:
+        yield from _held_against(store, receipt.objects, None, key)
+    elif store.backend.get(key) is not None:
+        yield Finding("torn", key, "it does not parse or fails its own digest", receipt=key)
+
+
+def _other_images(store: Store, plans: list[Plan]) -> Iterator[Finding]:
+    """What rests on another list of images than the plan of the store's images."""
+    shown = next((plan for plan in plans if plan.stage == IMAGES.name), None)
+    if shown is None:
+        return
+    listed = store.reduced(schema.LIST)
+    if listed is not None and listed.plan != shown.id:
+        yield Finding(
+            "torn", schema.LIST, f"it is of another list of images than plans/{shown.key}", receipt=schema.LIST
+        )
+    for plan in plans:
+        if not isinstance(plan.recipe, Recipe) and plan.collection.images != shown.collection.images:
+            yield Finding("foreign", f"plans/{plan.key}", f"it is of another list of images than plans/{shown.key}")
+
+
+def _metadata(store: Store, planned: dict[str, bytes]) -> Iterator[Finding]:
     """Groups and arrays that were planned and are not there, or not as planned."""
-    for key, data in expected.items():
+    for key, data in planned.items():
         there = store.backend.get(key)
         if there is None:
             yield Finding("missing", key, "metadata of a planned layer")
-        elif not _agree(_parsed(data), _parsed(there)):
+        elif not agree(found(data), found(there)):
             yield Finding("torn", key, "it is not what the plan says")
 
 
-def _unclaimed(store: Store, plans: list[Plan], keys: list[str], known: set[str]) -> Iterator[Finding]:
-    """Objects that no plan and no receipt accounts for, and small ones that do not parse."""
-    small, data = {*TOP, schema.LIST, schema.RELATIONS}, set()
-    for plan in plans:
-        small |= {f"plans/{plan.key}", schema.manifest_key(plan), schema.columns_receipt(plan)}
-        small |= {f"receipts/{shard.key}" for shard in plan.complete.shards}
-        data |= schema.data_keys(plan)
-    for key in keys:
-        if key in known:
-            continue
-        if key in data:
-            yield Finding("unfinished", key, "data without a receipt; the next build writes it again")
-        elif key not in small and not key.startswith(("logs/", schema.CALIBRATIONS, schema.TABLES)):
-            yield Finding("foreign", key, "no plan accounts for it")
-        elif not key.startswith(("receipts/", "manifests/", schema.TABLES)) and _parsed(store.backend.get(key)) is None:
+def _vouching_for_themselves(store: Store, keys: list[str]) -> Iterator[Finding]:
+    """Small objects that are not what was written, by their own hashes."""
+    for key in filter(carries_its_own, keys):
+        value = found(store.backend.get(key))
+        if value is None:
             yield Finding("torn", key, "it is no JSON")
+        elif key == schema.ROOT:
+            if not _is_root(value, sealed=store.sealed):
+                yield Finding("torn", key, ALTERED)
+        elif not store.vouched(value) and not key.startswith("plans/"):
+            yield Finding("torn", key, ALTERED)
 
 
-def _expected(plans: list[Plan]) -> dict[str, bytes]:
-    """The metadata of all plans, which those of one layer share."""
-    layers: dict[str, list[Plan]] = {}
+def _is_root(value: object, *, sealed: bool) -> bool:
+    """Whether the root says what it said, to the last word."""
+    if not isinstance(value, dict) or not isinstance(value.get("attributes"), dict):
+        return False
+    attributes = value["attributes"]
+    written = schema.root_group(attributes.get("identity", {}), attributes.get("model", {}))["attributes"]
+    known = {**unsealed(written), **({"digest": ""} if sealed else {})}
+    as_written = value == {"zarr_format": 3, "node_type": "group", "attributes": attributes}
+    return as_written and attributes.keys() == known.keys() and seal_of(attributes) is not Seal.BROKEN
+
+
+def _is_bare(store: Store, key: str) -> bool:
+    """Whether an object should vouch for itself, and cannot."""
+    if not carries_its_own(key):
+        return False
+    value = found(store.backend.get(key))
+    return seal_of(value.get("attributes") if key == schema.ROOT and isinstance(value, dict) else value) is Seal.NONE
+
+
+def _unclaimed(plans: list[Plan], keys: list[str], known: set[str]) -> Iterator[Finding]:
+    """Objects that no plan and no receipt accounts for."""
+    small = {schema.LAYERS, schema.LIST, schema.RELATIONS}
+    owned: dict[str, Array] = {}
     for plan in plans:
-        layers.setdefault(plan.layer_name, []).append(plan)
-    return {key: data for some in layers.values() for key, data in schema.metadata(some).items()}
-
-
-def _parsed(data: bytes | None) -> Any:
-    """What JSON says; None where it is none."""
-    try:
-        return json.loads(data or b"")
-    except ValueError:
-        return None
-
-
-def _agree(ours: Any, theirs: Any) -> bool:
-    """Whether two pieces of metadata say the same wherever both say something: Zarr's versions may add to it."""
-    if isinstance(ours, dict) and isinstance(theirs, dict):
-        # A store that an older minor version began says so in its groups.
-        shared = (ours.keys() & theirs.keys()) - {"encoding-version"}
-        return all(_agree(ours[name], theirs[name]) for name in shared)
-    return bool(ours == theirs)
+        small |= {schema.manifest_key(plan), schema.columns_receipt(plan)}
+        owned |= {f"{schema.group_key(plan)}/{name}": array for name, array in plan.arrays.items()}
+    folders = {f"receipts/{plan.key.removesuffix('.json')}": plan for plan in plans}
+    for key in keys:
+        path, _, index = key.rpartition("/c/")
+        receipts = folders.get(key.rpartition("/")[0])
+        if key in known or key in small or carries_its_own(key) or (receipts and _shard_of(receipts, key)):
+            continue
+        if path in owned and schema.is_object(owned[path], f"c/{index}"):
+            yield Finding("unfinished", key, "data without a receipt; the next build writes it again")
+        elif not key.startswith((schema.TABLES, schema.TABLE_RECEIPTS)):
+            yield Finding("foreign", key, "no plan accounts for it")

@@ -35,10 +35,10 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
+from atlas.engine.numerics import WIDTH as WIDTHS
 from atlas.models import Model, Prepared, load_model, prepare
 from atlas.recipe import DTYPES, Numerics, Recipe
 from atlas.rendering import render_units
-from pipelines.numerics import WIDTH as WIDTHS
 from tests.benchmarks.judge import judge
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]

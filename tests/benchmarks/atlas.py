@@ -25,19 +25,21 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
+from atlas.engine import atlases, collecting
+from atlas.engine.clusters import connect
+from atlas.engine.collecting import Images
+from atlas.engine.events import Event, LayerDone, ShardDone
+from atlas.engine.numerics import numerics_for
+from atlas.engine.on_ray import OnRay
+from atlas.engine.progress import Progress
+from atlas.engine.run import build, describe
 from atlas.layout.grid import cells_of
 from atlas.models import Preprocessing, load_model
-from atlas.plan import IMAGES, Plan
+from atlas.plan import Plan
 from atlas.recipe import Recipe
+from atlas.stages import IMAGES
 from atlas.store import Store, verify
 from atlas.store.schema import columns_receipt, group_key
-from pipelines import atlases, collecting
-from pipelines.collecting import Images
-from pipelines.events import Event, LayerDone, ShardDone
-from pipelines.numerics import numerics_for
-from pipelines.on_ray import OnRay, connect
-from pipelines.progress import Progress
-from pipelines.run import build, describe
 
 COUNT = "ATLAS_BENCHMARK_IMAGES"
 """How many images the data set has, told to every process."""
@@ -197,7 +199,7 @@ def check(store: Store) -> None:
 
 def nearest_middle(store: Store, plan: Plan, placed: NDArray[np.bool_]) -> NDArray[np.int64]:
     """The middle whose class each placed sample speaks for most; -1 for the others."""
-    from pipelines.samples import Samples
+    from atlas.engine.samples import Samples
 
     found, first = np.full(len(placed), -1), 0
     for block in Samples(store, plan).attributions(0, MIDDLES):

@@ -12,11 +12,11 @@ import argparse
 import statistics
 import time
 
+from atlas.engine.numerics import numerics_for
 from atlas.models import load_model, prepare
 from atlas.recipe import Recipe
 from atlas.rendering import render_units, score_pictures
 from atlas.rendering.calibration import cost
-from pipelines.numerics import numerics_for
 
 LAYERS = {
     "squeezenet": ("features.4", "features.7", "features.10", "features.12"),

@@ -22,13 +22,14 @@ import numpy as np
 import atlas
 from atlas.catalogue import Catalogue, write_door
 from atlas.catalogue.tables import write_tables
-from atlas.plan import FEATURES, IMAGES, STATISTICS, Plan
+from atlas.engine.collecting import plans as plans_of_images
+from atlas.plan import Plan
 from atlas.recipe import Collection
+from atlas.stages import FEATURES, IMAGES, STATISTICS
 from atlas.store import Data, Receipt, Store, Stored, digest_of
 from atlas.store.receipts import fold
 from atlas.store.schema import manifest_key
 from atlas.units import Layer
-from pipelines.collecting import plans as plans_of_images
 from tests.collected import _measure, _show
 from tests.stores import IDENTITY, NUMERICS, made_layer, plan_of
 

@@ -19,12 +19,12 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from atlas.engine import spectra
 from atlas.models import Model, load_model, prepare
 from atlas.models.packaged import photographs
 from atlas.recipe import Numerics, Recipe
 from atlas.rendering import Spectrum, render_units, score_pictures
 from atlas.store import as_stored
-from pipelines import spectra
 
 UNITS = {"features.11": [1, 40, 77, 90, 150, 300, 400], "classifier.3": [207, 985, 417]}
 """Seven channels of the last but one fire, and three classes: golden retriever, daisy, balloon."""

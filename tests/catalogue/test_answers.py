@@ -106,6 +106,16 @@ def test_classes_have_names(cat: Catalogue) -> None:
         cat.units_of(10)
 
 
+def test_of_two_classes_of_one_name_neither_is_taken() -> None:
+    made = make_store(MemoryBackend(), size=16, labels=10)
+    made.put_labels(["crane" if number in (3, 8) else f"class {number}" for number in range(10)])
+    collect_into(made)
+    cat = atlas.open(made.backend)
+    with pytest.raises(UnknownName, match="'crane' names the classes 3 and 8"):
+        cat.class_number("crane")
+    assert cat.class_number(8) == 8
+
+
 def test_likeness_is_the_correlation_over_the_reference_set(cat: Catalogue, store: Store) -> None:
     found = cat.like("features.3:2", top=3)
     assert str(found[0][0]) == "features.3:3", "made to answer alike"

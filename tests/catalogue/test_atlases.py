@@ -85,6 +85,40 @@ def test_a_cell_is_found_by_its_place(shown: Atlas) -> None:
     assert shown.cell(finest.x, finest.y).grid.side == shown.grids[-1]
 
 
+def test_the_nearest_cell_is_there_for_every_place(shown: Atlas) -> None:
+    for x, y in [(0.3, 0.6), (0, 0), (1, 1), (0.05, 0.95)]:
+        for side in (None, *shown.grids):
+            cell = shown.nearest(x, y, side)
+            assert cell.grid.side == (side or shown.grids[-1])
+            column, row = cell.grid.square(x, y)
+            far = [np.hypot(one.place[0] - column, one.place[1] - row) for one in cell.grid]
+            assert np.hypot(cell.place[0] - column, cell.place[1] - row) == min(far)
+
+
+def test_a_place_that_only_a_coarser_grid_fills_is_answered_by_it(shown: Atlas) -> None:
+    coarse, fine = shown.grid(shown.grids[0]), shown.grid(shown.grids[-1])
+    places = ((cell.x + dx / 50, cell.y + dy / 50) for cell in coarse for dx in (-2, 0, 2) for dy in (-2, 0, 2))
+    finer = [shown.grid(side) for side in shown.grids[1:]]
+    x, y = next(place for place in places if not any(grid.find(*grid.square(*place)) for grid in finer))
+    assert shown.cell(x, y).grid.side == coarse.side
+    with pytest.raises(UnknownName, match="too few"):
+        shown.cell(x, y, fine.side)
+
+
+def test_labels_that_cannot_be_relied_on_are_not_told(shown: Atlas) -> None:
+    for cell in (cell for side in shown.grids for cell in list(shown.grid(side))[::7]):
+        for label in cell.labels:
+            assert label.sure == (cell.count >= 5 and label.frequency >= 0.8)
+        assert cell.sure_labels == [label for label in cell.labels if label.sure]
+        told = repr(cell) + cell._repr_html_()
+        if cell.count < 5:
+            assert "no label is sure" in told
+            assert "none that can be relied on" in told
+        assert not [label for label in cell.labels if not label.sure and f"{label.name} {label.strength:.3g}" in told]
+    sure = shown.layer.catalogue.sql("select side, cell, count, frequency, sure from atlas_cells")
+    assert all(row[4] == (row[2] >= 5 and row[3] >= 0.8) for row in sure)
+
+
 def test_samples_are_real_and_lie_in_their_cell(shown: Atlas, plain: Any) -> None:
     side, images = shown.grids[0], set()
     for cell in list(shown.grid(side))[::5]:
@@ -222,6 +256,7 @@ def test_an_atlas_in_the_making_shows_what_is_there(mapped: Path, tmp_path: Path
     assert np.isnan(cell.mean)
     assert all(sample.box is None for sample in cell.samples)
     assert shown.grids[1] not in shown.quality.apt
+    assert shown.nearest(cell.x, cell.y).grid.side == shown.grids[0], "the finest that has its pictures"
     for ask in (lambda: cell.image, shown.canvas):
         with pytest.raises(UnknownName, match=r"yet: its build goes on"):
             ask()

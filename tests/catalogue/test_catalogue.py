@@ -7,18 +7,19 @@ import math
 import typing
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import atlas
-from atlas.catalogue import Catalogue, LayerView, UnitView, write_door
+from atlas.catalogue import Catalogue, LayerView, UnitView, write_door, write_tables
+from atlas.engine.work import reduce
 from atlas.errors import NotAStore, StoreError, StoreTooNew, UnknownName
 from atlas.store import LocalBackend, MemoryBackend, Store
 from atlas.store.schema import VERSION
 from atlas.units import Unit
-from pipelines.columns import reduce
 from tests.stores import STRANGE, make_shard, make_store, seen
 
 
@@ -113,6 +114,86 @@ def test_what_is_not_there_offers_what_is(cat: Catalogue) -> None:
         cat.layer("features.3").array("means")
 
 
+def alike(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> bool:
+    """Whether pictures are the same but for what a JPEG file loses."""
+    return bool(np.abs(one.astype(int) - other).max() < 32 and np.abs(one.astype(int) - other).mean() < 2)
+
+
+def test_a_layer_that_was_stopped_shows_what_is_there() -> None:
+    store = make_store(MemoryBackend(), absent={"features.3": [1]}, columns=False)
+    layer = atlas.open(store.backend).layer("features.3")
+    whole = atlas.open(make_store(MemoryBackend()).backend).layer("features.3")
+    there = [*range(32), *range(64, 70)]
+    assert [unit.index for unit in layer.units] == there
+    for name in ("mean", "peak", "status"):
+        assert np.array_equal(getattr(layer, name)[there], getattr(whole, name)[there], equal_nan=True)
+    assert np.isnan(layer.mean[32:64]).all()
+    assert np.array_equal(np.asarray(layer[7].image), np.asarray(whole[7].image))
+    assert alike(layer.thumbs()[there], whole.thumbs()[there])
+    assert not layer.thumbs()[32:64].any()
+    assert alike(np.asarray(layer.sheet(units=there)), np.asarray(whole.sheet(units=there)))
+    assert "<img" in layer._repr_html_()
+    with pytest.raises(UnknownName, match="Build it: "):
+        _ = layer[40].image
+    rows = layer.catalogue.sql("select index, status, mean from units where layer = 'features.3' order by index").rows
+    assert [row[1] == "absent" for row in rows] == [index not in there for index in range(70)]
+    assert rows[7][2] == 7.0
+
+
+def test_the_table_of_units_follows_a_layer_that_is_built() -> None:
+    store = make_store(MemoryBackend(), layers={"a": 70}, size=16, absent={"a": [1, 2]}, columns=False)
+    (plan,) = store.plans()
+    for shard, done in ((1, 64), (2, 70)):
+        make_shard(store, plan, plan.shard(shard))
+        write_tables(store)
+        assert len(atlas.open(store.backend).sql("select * from units where status != 'absent'")) == done
+
+
+def test_what_was_rendered_since_it_was_opened_says_so() -> None:
+    store = make_store(MemoryBackend(), layers={"a": 40}, size=16, absent={"a": [1]}, columns=False)
+    layer = atlas.open(store.backend).layer("a")
+    assert layer[35].status == "absent"
+    (plan,) = store.plans()
+    make_shard(store, plan, plan.shard(1))
+    with pytest.raises(StoreError, match="Open it again"):
+        _ = layer[35].image
+    assert atlas.open(store.backend).layer("a")[35].image
+
+
+def test_a_unit_without_a_picture_has_no_numbers_to_tell(cat: Catalogue) -> None:
+    assert repr(cat["features.3:33"]) == "<features.3:33: absent>"
+    assert "nan" not in cat.unit("features.3:33")._repr_html_()
+    assert repr(cat["features.3:7"]) == "<features.3:7: ok, mean 7, peak 14>"
+
+
+def test_a_sheet_of_some_units_at_any_size(cat: Catalogue) -> None:
+    layer = cat.layer("features.3")
+    large = np.asarray(layer.sheet(units=[7, 3], size=32, columns=2))
+    assert large.shape == (34, 68, 3)
+    (plan, *_) = cat.store.plans()
+    assert alike(large[:32, 34:66], seen(plan, plan.shard(0))[3, 0])
+    assert layer.sheet(units=range(4), size=10, columns=3).size == (36, 24)
+    with pytest.raises(UnknownName, match="Build it: "):
+        layer.sheet(units=[33])
+    with pytest.raises(UnknownName, match="units 0 to 69"):
+        layer.sheet(units=[70])
+    with pytest.raises(UnknownName, match="size=0"):
+        layer.sheet(size=0)
+
+
+def test_lists_show_themselves_in_a_notebook(cat: Catalogue) -> None:
+    some = cat.find(layer="features.3", order="peak desc", top=3)
+    assert isinstance(some, list)
+    shown = some._repr_html_()  # type: ignore[attr-defined]
+    assert shown.count("<img") == 3
+    assert all(f"{unit}" in shown for unit in some)
+    assert "20 are shown" in cat.layer("features.3").units._repr_html_()  # type: ignore[attr-defined]
+
+
+def test_everything_of_the_front_door_is_listed() -> None:
+    assert set(atlas.__all__) <= set(dir(atlas))
+
+
 def test_an_absent_unit_says_how_to_build_it(cat: Catalogue) -> None:
     with pytest.raises(UnknownName, match=r"atlas build made:network --layers 'features\.3:33'"):
         _ = cat.unit("features.3:33").image
@@ -122,9 +203,8 @@ def test_an_absent_unit_says_how_to_build_it(cat: Catalogue) -> None:
 def test_a_picture_whose_numbers_are_not_written_is_told_from_one_that_is_not_rendered() -> None:
     store = make_store(MemoryBackend(), layers={"a": 70}, size=16, absent={"a": [1]}, columns=False)
     cat = atlas.open(store.backend)
-    with pytest.raises(StoreError, match=r"a:69 is rendered, but .* not written .* atlas status") as caught:
-        _ = cat.unit("a:69").image
-    assert len(str(caught.value).splitlines()) == 1
+    assert cat.unit("a:69").image.size == (16, 16)
+    assert cat.unit("a:69").mean == 69.0
     with pytest.raises(UnknownName, match="atlas build"):
         _ = cat.unit("a:33").image
     # A layer that was whole, of which more is made.
@@ -132,9 +212,8 @@ def test_a_picture_whose_numbers_are_not_written_is_told_from_one_that_is_not_re
     reduce(store, plan)
     make_shard(store, plan, plan.shard(1))
     cat = atlas.open(store.backend)
-    assert cat.unit("a:69").image.size == (16, 16)
-    with pytest.raises(StoreError, match="a:33 is rendered, but"):
-        _ = cat.unit("a:33").negative
+    assert cat.unit("a:69").image.size == cat.unit("a:33").negative.size == (16, 16)
+    assert cat.unit("a:33").mean == 33.0
 
 
 def test_pictures_that_are_gone_or_damaged_are_no_black_pictures() -> None:
@@ -168,11 +247,11 @@ def test_a_contact_sheet_shows_what_was_rendered(cat: Catalogue) -> None:
     assert layer.sheet("negative", columns=100).size == (38 * 66, 66)
 
 
-def test_a_layer_without_columns_is_there_and_empty() -> None:
+def test_a_layer_without_columns_is_there() -> None:
     cat = atlas.open(make_store(MemoryBackend(), layers={"a": 10}, size=16, columns=False).backend)
     assert cat.layer("a").done == 10
-    assert cat.layer("a").units == []
-    assert cat.layer("a").sheet().size == (66, 66)
+    assert [unit.index for unit in cat.layer("a").units] == list(range(10))
+    assert cat.layer("a").sheet().size == (10 * 66, 66)
     assert cat.layer("a")._repr_html_()
 
 
@@ -240,3 +319,13 @@ def test_no_store(tmp_path: Path) -> None:
     with pytest.raises(NotAStore, match="atlas build"):
         atlas.open(tmp_path / "nothing")
     assert not (tmp_path / "nothing").exists()
+
+
+@pytest.mark.parametrize("name", ["é:0-3", "a\nb", "a/b:c", "50%:x", "x:"])
+def test_a_unit_of_a_layer_with_an_odd_name_is_found_by_its_name_and_by_its_address(name: str) -> None:
+    cat = atlas.open(make_store(MemoryBackend(), layers={name: 10, "a": 10}, size=16).backend)
+    assert cat.unit(f"{name}:3").layer.name == name
+    assert cat.unit(str(Unit(name, 3))).layer.name == name
+    assert cat.unit("a:3").layer.name == "a"
+    with pytest.raises(UnknownName):
+        cat.unit(f"{name}:10")

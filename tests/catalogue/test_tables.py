@@ -14,10 +14,10 @@ import atlas
 from atlas.catalogue import Catalogue, derived, tables, write_tables
 from atlas.catalogue.columns import TABLES
 from atlas.catalogue.query import Result, Row
-from atlas.plan import FEATURES, STATISTICS
+from atlas.engine.relations import finish
+from atlas.stages import FEATURES, STATISTICS
 from atlas.store import LocalBackend, MemoryBackend, Store, verify
 from atlas.units import Unit
-from pipelines.relations import finish
 from tests.collected import BAD, CLASSES, collect_into, name_of
 from tests.stores import LAYERS, STRANGE, made_layers, make_store
 
@@ -203,9 +203,12 @@ def test_without_pictures_there_is_what_images_say() -> None:
     assert cat.sql("select count(*), count(class_1), count(width) from images").rows == [(40, 0, 37)]
 
 
-def test_a_layer_whose_numbers_are_not_written_is_absent() -> None:
-    store = make_store(MemoryBackend(), layers={"a": 10}, columns=False)
-    assert atlas.open(store.backend).sql("select distinct status, mean from units").rows == [("absent", None)]
+def test_a_layer_whose_numbers_are_not_written_has_those_of_its_shards() -> None:
+    store = make_store(MemoryBackend(), layers={"a": 40}, columns=False, absent={"a": [1]})
+    rows = atlas.open(store.backend).sql("select index, status, mean from units order by index").rows
+    assert rows[7] == (7, "ok", 7.0)
+    assert rows[9][1:] == ("unstarted", None)
+    assert {row[1:] for row in rows[32:]} == {("absent", None)}
 
 
 def test_class_names_end_where_the_store_has_no_more(store: Store) -> None:

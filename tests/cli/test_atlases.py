@@ -111,7 +111,7 @@ def test_a_plan_says_what_it_will_do(run: Command, folder: Path, tmp_path: Path)
         (("--map", "nearest=1"), "there are all, class=LABEL"),
         (("--positions", "37"), "36 positions to draw from"),
         (("--positions", "600"), "of an image at most 1,024"),
-        (("--layout", "flat"), "no layout 'flat'"),
+        (("--projection", "flat"), "no layout 'flat'"),
         (("--layout-set", "neighbours=few"), "neighbours is a whole number"),
         (("--layout-set", "neighbors=9"), "Did you mean 'neighbours'"),
         (("--layout-set", "pca=1"), "pca must be at least 2"),

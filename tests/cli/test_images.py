@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import atlas
+from atlas.cli.printing import count
+from atlas.models import load_model
 from atlas.store import Store
 from tests.cli.conftest import Ran
 from tests.cli.test_building import HASTY, TINY, one_line
-from tests.collecting.made import encoded, pixels
+from tests.collecting.made import encoded, pixels, write_tar
 
 pytestmark = pytest.mark.builder
 
@@ -75,12 +79,55 @@ def test_a_plan_of_images_writes_nothing(run: Command, folder: Path, tmp_path: P
     before = sorted(tmp_path.rglob("*"))
     ran = run("plan", TINY, "--images", folder, "--crops", "3")
     assert ran.code == 0
-    assert "6 images, 3 crops of each" in ran.out
+    assert "5 images (1 of the files is no image), 3 crops of each" in ran.out
     alone = run("plan", TINY, "--images", folder, "--no-pictures")
-    assert "6 images, 8 crops of each" in alone.out
+    assert "5 images (1 of the files is no image), 8 crops of each" in alone.out
     assert "pictures" not in alone.out
+    assert "A worker takes up to" in alone.out
     one_line(run("plan", TINY, "--no-pictures"), "--no-pictures", "--images")
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_plan_counts_and_prices_the_examples_of_the_units_asked_for(run: Command, folder: Path) -> None:
+    some = run("plan", TINY, "--layers", "second.1:0-31,head", "--images", folder, "--device", "cpu")
+    assert some.code == 0, some.err
+    layers = {layer.name: layer for layer in load_model(TINY).layers}
+    flops = 3 * 18 * (32 * layers["second.1"].flops + 10 * layers["head"].flops)
+    line = next(line for line in some.out.splitlines() if "examples" in line)
+    assert line.startswith(f"{18 * 42:,} examples of 42 units at most: {count(flops)}FLOP, roughly ")
+    whole = run("plan", TINY, "--layers", "second.1,head", "--images", folder, "--device", "cpu")
+    units = layers["second.1"].channels + 10
+    assert f"{18 * units:,} examples of {units} units at most" in whole.out
+
+
+def test_images_whose_white_is_uncertain_are_counted(run: Command, folder: Path, tmp_path: Path) -> None:
+    for number in range(2):
+        dark = np.full((40, 50), 1000 + number, np.uint16)
+        dark[7, 9] = 4095
+        (folder / f"dark-{number}.png").write_bytes(encoded(Image.fromarray(dark)))
+    store = tmp_path / "s.atlas"
+    command = ("build", TINY, "--layers", "head", "--store", store, "--local", "--no-pictures", "--crops", "1")
+    ran = run(*command, "--images", folder)
+    assert ran.code == 0, ran.err
+    assert "Of 2 of those used it is uncertain what is white" in ran.out
+    assert atlas.open(store).images["dark-1.png"].reason.startswith("no level above 4095")
+
+
+def test_a_plan_counts_what_may_be_an_image(run: Command, folder: Path) -> None:
+    for name, data in {
+        "a.wav": b"RIFF",
+        "b.json": b"{}",
+        "c.mp4": b"",
+        "d.flac": b"fLaC",
+        "e": b"text",
+        "f.npy": b"",
+    }.items():
+        (folder / name).write_bytes(data)
+    (folder / "photo").write_bytes(encoded(pixels(9), "JPEG"))
+    (folder / "photo.odd").write_bytes(encoded(pixels(10), "WEBP"))
+    write_tar(folder / "s.tar", {"1.mp3": b"ID3", "2": encoded(pixels(11)), "3.xml": b"<a/>"})
+    ran = run("plan", TINY, "--layers", "head", "--images", folder)
+    assert "8 images (9 of the files are no images)" in ran.out, ran.out
 
 
 def test_bad_input_is_one_line_and_writes_nothing(run: Command, folder: Path, tmp_path: Path) -> None:
@@ -104,7 +151,7 @@ def test_a_folder_with_a_comma_is_one_folder(run: Command, folder: Path, tmp_pat
     folder.rename(tmp_path / "here, and there")
     ran = run("plan", TINY, "--layers", "head", "--images", tmp_path / "here, and there")
     assert ran.code == 0, ran.err
-    assert "6 images" in ran.out
+    assert "5 images" in ran.out
     one_line(run("plan", TINY, "--layers", "head", "--images", "gone,gone too"), "--images gone")
 
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from atlas import terminal
+from atlas.catalogue.columns import TABLES
+from atlas.terminal import console
 from tests.cli.conftest import Ran
 from tests.collected import collect_into
 from tests.stores import STRANGE, make_store
@@ -50,11 +54,52 @@ def test_an_answer_as_csv(run: Command, store: Path) -> None:
 
 def test_an_answer_as_json(run: Command, store: Path) -> None:
     rows = json.loads(run("query", store, SOME, "--format", "json").out)
-    assert rows[1]["negative_mean"] is rows[1]["huge"] is None
+    assert (rows[1]["negative_mean"], rows[1]["huge"]) == (None, "Infinity")
     lines = run("query", store, SOME, "--format", "jsonl").out.splitlines()
     assert [json.loads(line) for line in lines] == rows
     assert json.loads(run("query", store, f"{SOME} and false", "--format", "json").out) == []
     assert run("query", store, f"{SOME} and false", "--format", "jsonl").out == ""
+
+
+def test_a_wide_answer_is_told_row_by_row_in_a_terminal(
+    run: Command, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    screen = console(width=100)
+    monkeypatch.setattr(screen, "_force_terminal", True)
+    monkeypatch.setattr(terminal, "out", screen)
+    told = run("query", store, "select * from units where index = 5 limit 2").out
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).split() for line in told.splitlines()]
+    assert lines[0] == ["row", "1"]
+    assert ["unit", "features.3:5"] in lines
+    assert ["row", "2"] in lines
+    assert len(lines) == 2 * (len(TABLES["units"]) + 1)
+    narrow = run("query", store, SOME).out.splitlines()
+    assert len(narrow) == 7, "what fits is a table"
+    listed = run("query", store).out
+    assert not re.search(r"^row 1", listed), "words are folded before that"
+    assert max(map(len, listed.splitlines())) <= 100
+
+
+def test_a_wide_answer_in_a_pipe_is_a_line_a_row(run: Command, store: Path) -> None:
+    head, *rows = run("query", store, "select * from units where index = 5").out.splitlines()
+    assert head.split() == [column.name for column in TABLES["units"]]
+    assert len(rows) == 3
+    assert all(len(row.split()) >= len(TABLES["units"]) for row in rows)
+
+
+def test_the_table_of_classes_says_which_classes_it_knows(run: Command, store: Path) -> None:
+    question = "select * from classes where label = 'no such class'"
+    ran = run("query", store, question)
+    assert ran.code == 0
+    assert "knows 10 of 10 classes" in ran.err
+    assert run("query", store, "select * from units where false").err == ""
+    meanings = {row["column"]: row["meaning"] for row in _listed(run, store) if row["table"] == "classes"}
+    assert "no image was taken for" in meanings["class"]
+
+
+def _listed(run: Command, store: Path) -> list[dict[str, str]]:
+    found: list[dict[str, str]] = json.loads(run("query", store, "--format", "json").out)
+    return found
 
 
 def test_a_limit(run: Command, store: Path) -> None:
@@ -90,3 +135,32 @@ def test_no_store_is_one_line(run: Command, tmp_path: Path) -> None:
     ran = run("query", tmp_path, "select 1")
     assert (ran.code, len(ran.err.splitlines())) == (1, 1)
     assert "is no atlas store" in ran.err
+
+
+@pytest.mark.parametrize("shape", ["json", "jsonl"])
+@pytest.mark.parametrize(
+    ("sql", "row"),
+    [
+        ("select 1 a, 2 a", {"a": 1, "a_1": 2}),
+        ("select 1 a, 2 a, 3 a_1, 4 a", {"a": 1, "a_2": 2, "a_1": 3, "a_3": 4}),
+        ("select 'nan'::float a, 1/0 b, -1/0 c, null d", {"a": "NaN", "b": "Infinity", "c": "-Infinity", "d": None}),
+        ("select [1.5::double, 'nan'] a, {'x': 1/0} b", {"a": [1.5, "NaN"], "b": {"x": "Infinity"}}),
+        ("select '\\x00\\xFF'::blob a", {"a": "00ff"}),
+    ],
+)
+def test_json_loses_no_column_and_no_value(run: Command, store: Path, sql: str, row: object, shape: str) -> None:
+    told = json.loads(run("query", store, sql, "--format", shape).out)
+    assert (told[0] if shape == "json" else told) == row
+
+
+@pytest.mark.parametrize("sql", ["-- hi\nselect 7 x", "--hi there\nselect 7 x", "/* hi */ select 7 x"])
+def test_a_question_may_begin_with_a_comment(run: Command, store: Path, sql: str) -> None:
+    assert run("query", store, sql, "--format", "csv").out == "x\n7\n"
+
+
+@pytest.mark.parametrize("command", ["query", "status", "verify", "serve"])
+def test_an_empty_place_is_refused_by_its_name(run: Command, command: str) -> None:
+    ran = run(command, "")
+    assert ran.code == 2
+    assert "STORE" in ran.err
+    assert "empty" in ran.err

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import atlas
 from atlas.store.schema import VERSION
 from tests.cli.conftest import Ran
 from tests.stores import make_store
@@ -26,6 +27,12 @@ def test_every_command_has_a_help_text(run: Command) -> None:
     for name in ("layers", "check", "plan", "build", "demo", "status", "verify", "serve"):
         assert name in listed.out
         assert "Usage" in run(name, "--help").out
+
+
+def test_the_version_is_told(run: Command) -> None:
+    ran = run("--version")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out == f"atlas-builder {atlas.__version__}, writes stores of version {VERSION}\n"
 
 
 def test_status_of_a_finished_store(run: Command, store: Path) -> None:
@@ -73,3 +80,31 @@ def test_a_store_of_a_newer_major_version_names_what_to_install(run: Command, st
 def test_an_unknown_command_or_option_is_a_usage_error(run: Command) -> None:
     assert run("bild").code == 2
     assert run("status").code == 2
+
+
+def test_a_plan_that_is_gone_is_told_of_by_status_verify_and_query(run: Command, store: Path) -> None:
+    plan = store / "plans" / "features" / "features.3.json"
+    whole = plan.read_bytes()
+    plan.unlink()
+    for command in (("status", store), ("query", store, "select count(*) from units"), ("verify", store)):
+        ran = run(*command)
+        assert (ran.code, len(ran.complaints)) == (1, 1)
+        assert f"Mend it{', or' if command[0] == 'verify' else ':'}" in ran.complaints[0]
+    listed = [line.split() for line in run("status", store).out.splitlines()]
+    assert ["features", "features.3", "gone", "?", "?", "?", "gone"] in listed
+    out = run("verify", store).out
+    assert out.count("features.3") == 2, "the plan, and what is of it"
+    assert out.startswith("missing    plans/features/features.3.json: ")
+    assert "1 damaged" in out
+    assert "made anew" in run("verify", "--repair", store).out
+    assert plan.read_bytes() == whole
+    assert run("status", store).code == 0
+
+
+def test_one_that_a_repair_cannot_tell_is_told_of_after_it(run: Command, store: Path) -> None:
+    (store / "plans" / "features" / "features.3.json").unlink()
+    (store / "layers" / "features.3" / "features" / "zarr.json").unlink()
+    for command in (("verify", "--repair", store), ("status", store)):
+        ran = run(*command)
+        assert ran.code == 1
+        assert "features.3.json is gone. The atlas build that made it brings it back." in ran.complaints[0]

@@ -6,8 +6,10 @@ import os
 import pickle
 import random
 import socket
+import tarfile
 import tempfile
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +21,8 @@ from PIL import Image
 
 from atlas.collecting import ImageSource, Problem, list_images, open_images, require_one
 from atlas.collecting.folders import walk
+from atlas.collecting.from_dataset import _opened as factory
+from atlas.collecting.shards import members
 from atlas.errors import AtlasError, ImagesError
 from atlas.units import ImageStatus
 from tests.collecting.made import encoded, good, index, pixels, write_tar
@@ -213,6 +217,17 @@ def test_a_tar_lists_its_pictures_and_not_its_labels(tmp_path: Path) -> None:
     assert index(source).summary() == "4 images: 3 used, 1 skipped (1 not an image)"
 
 
+def test_masks_beside_pictures_in_a_tar_are_listed_skips(tmp_path: Path) -> None:
+    pictures = ["a.jpg", "in.v2/b.jpeg", "c.image.png", "d.mask.png", "e.1.png", "e.2.png", "label.png"]
+    masks = ["a.seg.png", "in.v2/b.mask_0.png", "in.v2/b.mask_1.png", "c.depth.png", "a.gt.0.png"]
+    write_tar(tmp_path / "s.tar", {name: encoded(pixels(n)) for n, name in enumerate([*masks, *pictures])})
+    images = index(open_images(tmp_path / "s.tar"))
+    assert [images.names[number] for number in images.usable] == sorted(f"s.tar/{name}" for name in pictures)
+    assert images.summary() == "12 images: 7 used, 5 skipped (5 beside)"
+    reason = dict(zip(images.names, (looked.reason for looked in images.looked), strict=True))["s.tar/a.seg.png"]
+    assert reason == "a mask or the like, by its name: the picture of its sample is a.jpg"
+
+
 def test_shards_may_be_written_with_braces_or_a_star(tmp_path: Path) -> None:
     for number in range(3):
         write_tar(tmp_path / f"s-{number:03d}.tar", {"a.png": encoded(pixels(number))})
@@ -267,6 +282,87 @@ def test_a_tar_with_any_bytes_wrong_never_ends_in_a_traceback(tmp_path: Path, tr
         (tmp_path / "s.tar").write_bytes(wrong)
         images = index(open_images(tmp_path), workers=1)
         assert len(images) == len(images.usable) + len(images.reasons)
+
+
+def header(name: str, size: int, kind: bytes = tarfile.REGTYPE) -> bytes:
+    """A tar's header of a member that claims `size` bytes, which may be absurd."""
+    member = tarfile.TarInfo(name)
+    member.type, member.size = kind, max(size, 0)
+    block = bytearray(member.tobuf(tarfile.GNU_FORMAT))
+    if size < 0:
+        block[124:136] = (2 ** (8 * 12) + size).to_bytes(12, "big")
+        block[148:156] = b" " * 8
+        block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
+
+
+def pax(size: int, **fields: str) -> bytes:
+    """A tar's extended header, padded with zeros to `size` bytes."""
+    records = b"".join(b"%d %s=%s\n" % (len(k) + len(v) + 5, k.encode(), v.encode()) for k, v in fields.items())
+    return header("pax", size or len(records), tarfile.XHDTYPE) + records.ljust(max(size, 512), b"\0")
+
+
+HUGE = 20 * 10**9
+"""A header that claims so many bytes is followed by a hole of as many, which takes no room on a disk."""
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        header("long", HUGE, tarfile.GNUTYPE_LONGNAME),
+        header("link", HUGE, tarfile.GNUTYPE_LONGLINK),
+        header("pax", HUGE, tarfile.XHDTYPE),
+        header("all", HUGE, tarfile.XGLTYPE),
+        pax(0, **{"GNU.sparse.major": "1", "GNU.sparse.minor": "0"}) + header("sparse", 9) + b"999999999\n",
+        (header("long", 1, tarfile.GNUTYPE_LONGNAME) + bytes(512)) * 5000,
+        (header("long", 1, tarfile.GNUTYPE_LONGNAME) + bytes(512)) * 900,
+    ],
+    ids=["long name", "long link", "pax", "for all", "sparse map", "many", "nested"],
+)
+def test_a_header_of_any_size_is_one_line_in_little_memory(tmp_path: Path, bad: bytes) -> None:
+    write_tar(tmp_path / "s.tar", {"0.png": encoded(pixels(0))})
+    with (tmp_path / "s.tar").open("r+b") as tar:
+        tar.seek(open_images(tmp_path).entries[0].start + 512 * -(-len(encoded(pixels(0))) // 512))
+        tar.write(bad)
+        tar.truncate(tar.tell() + HUGE)
+    tracemalloc.start()
+    try:
+        images = finished(lambda: index(open_images(tmp_path), workers=1))
+        assert tracemalloc.get_traced_memory()[1] < 32 * 2**20
+    finally:
+        tracemalloc.stop()
+    assert images.names == ["s.tar", "s.tar/0.png"]
+    assert images[0].status in (ImageStatus.DAMAGED, ImageStatus.TRUNCATED)
+    assert images[0].reason.endswith("1 images are whole")
+
+
+@pytest.mark.parametrize("size", [-1, -512, -1024, 2**62])
+def test_a_member_of_an_absurd_size_ends_its_tar(tmp_path: Path, size: int) -> None:
+    """Of a negative size the next member would be this one again, for ever."""
+    for before in (b"", header("0.png", 3) + b"abc".ljust(512, b"\0")):
+        (tmp_path / "s.tar").write_bytes(before + header("a.png", size) + bytes(1024))
+        images = finished(lambda: index(open_images(tmp_path), workers=1))
+        assert images.names == ["s.tar", *(["s.tar/0.png"] if before else [])]
+        assert images[0].status in (ImageStatus.DAMAGED, ImageStatus.TRUNCATED)
+
+
+def test_a_tar_that_becomes_a_pipe_does_not_hang(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "s.tar")
+    walked = finished(lambda: list(members(os.fsencode(tmp_path / "s.tar"))))
+    assert walked == [(b"", 0, 0, Problem(ImageStatus.UNREADABLE, "a pipe, not a file"))]
+
+
+def test_a_factory_gives_paths_of_ordinary_files_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(tmp_path, "a.png")
+    os.mkfifo(tmp_path / "pipe")
+    paths = [tmp_path / "a.png", tmp_path / "pipe", Path("/dev/zero"), tmp_path, 3]
+    monkeypatch.setattr(f"{HERE}.pictures", lambda: Squares(*({"path": path} for path in paths)))
+    factory.cache_clear()
+    source = open_images(f"{HERE}:pictures")
+    reasons = finished(lambda: problems(source))
+    factory.cache_clear()
+    assert list(reasons.values())[:3] == ["a pipe, not a file", "a device, not a file", "is a directory"]
+    assert reasons["00000004"].startswith("the data set failed (TypeError")  # and is no number of an open file
 
 
 class Squares:
@@ -339,7 +435,7 @@ def test_a_million_entries_take_no_room() -> None:
         ([], "No images: nothing lies in an empty list"),
         ("a\0b", "no name of a file"),
         (f"{HERE}:empty", "No images"),
-        (f"{HERE}:no_data_set", "returned a int, not a data set with a length"),
+        (f"{HERE}:no_data_set", "returned an int, not a data set with a length"),
         (f"{HERE}:picturess", "'picturess'.*'pictures'"),
         ("no.such.module:make", "cannot be imported.*ModuleNotFoundError"),
         ([f"{HERE}:pictures", "."], "is a data set: give it alone"),

@@ -22,7 +22,7 @@ from atlas.collecting.summary import (
     statistics,
     strongest,
 )
-from atlas.store.layout import LEVELS
+from atlas.stages.dataset import LEVELS
 from tests.collecting.plain import Values, assert_fields, histogram_of, statistics_of, strongest_of
 
 

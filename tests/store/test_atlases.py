@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from atlas.engine.work import reduce
 from atlas.errors import AtlasError, PlanMismatch
 from atlas.plan import Plan
 from atlas.recipe import Collection
 from atlas.store import MemoryBackend, Receipt, Store, repair, verify
-from atlas.store.layout import written_by
 from atlas.store.schema import group_key, metadata
-from tests.charted import REDUCERS, chart_into
-from tests.stores import make_store
+from tests.charted import chart_into
+from tests.stores import make_store, store_of
 
 pytestmark = pytest.mark.builder
 
@@ -33,10 +33,7 @@ def made() -> dict[str, bytes]:
 
 @pytest.fixture
 def store() -> Store:
-    backend = MemoryBackend()
-    for key, data in made().items():
-        backend.put(key, data)
-    return Store.open(backend)
+    return store_of(made())
 
 
 def plan_of(store: Store, *names: str) -> Plan:
@@ -107,7 +104,7 @@ def test_damage_is_found_and_only_what_is_damaged_is_made_again(store: Store, ke
             receipts = Store.open(_copy()).receipts(plan)
             store.put_receipt(plan, shard, receipts[shard.index])
         if not store.columns_done(plan):
-            REDUCERS[plan.stage](store, plan)
+            reduce(store, plan)
     assert not verify(store).findings
     assert _data(store) == {k: v for k, v in made().items() if "/c/" in k}
 
@@ -151,7 +148,7 @@ def test_another_atlas_of_the_same_layer_is_refused_and_says_where(store: Store)
 
 def test_what_is_too_large_is_written_in_pieces_of_whole_objects(store: Store) -> None:
     plan = plan_of(store, "cells", "all", "5")
-    whole = {name: store.read(f"{ATLAS}/5/{name}") for name in written_by(plan, "reduce")}
+    whole = {name: store.read(f"{ATLAS}/5/{name}") for name in plan.written_by("reduce")}
     strength = whole.pop("strength")
     one = store.write_whole(plan, "reduce", whole | {"strength": strength})
     pieces = store.write_whole(plan, "reduce", whole, {"strength": iter([strength[:3], strength[3:4], strength[4:]])})

@@ -82,6 +82,57 @@ class TestLocal(BackendContract):
         assert young.exists()
         assert not old.exists()
 
+    def test_what_a_writer_that_lives_holds_is_never_swept(self, backend: LocalBackend) -> None:
+        """Neither a clock that is wrong nor a write that takes for ever makes it a leftover."""
+        backend.put("a/b", b"1")
+        with backend._partial() as (partial, file):
+            file.write(b"half")
+            file.flush()
+            os.utime(partial, (time.time() - 7200,) * 2)
+            assert backend.sweep() == 0
+            assert partial.exists()
+
+    @pytest.mark.parametrize("ahead", [7200, -7200])
+    def test_leftovers_are_judged_by_the_clock_that_stamps_them(
+        self, backend: LocalBackend, monkeypatch: pytest.MonkeyPatch, ahead: int
+    ) -> None:
+        """Not by that of the machine that sweeps."""
+        backend.put("a/b", b"1")
+        young, old = (backend.root / PARTIAL / name for name in ("young", "old"))
+        for path in (young, old):
+            path.write_bytes(b"half")
+        os.utime(old, (time.time() - 5400,) * 2)
+        now = time.time()
+        monkeypatch.setattr(time, "time", lambda: now + ahead)
+        assert backend.sweep() == 1
+        assert young.exists()
+
+    def test_a_store_that_was_moved_away_leaves_nothing_at_its_old_place(
+        self, backend: LocalBackend, tmp_path: Path
+    ) -> None:
+        backend.put("a/b", b"1")
+        backend.settled = True
+        travelled = pickle.loads(pickle.dumps(backend))
+        backend.root.rename(tmp_path / "moved")
+        for write in (backend.put, backend.put_new, travelled.put, lambda key, data: backend.put_if(key, data, None)):
+            with pytest.raises(CannotWrite, match="is gone: it was moved or deleted") as caught:
+                write("a/c", b"2")
+            assert len(str(caught.value).splitlines()) == 1
+        assert not backend.root.exists()
+        assert backend.sweep() == 0
+
+    def test_an_object_is_replaced_only_where_nobody_else_did(self, backend: LocalBackend) -> None:
+        assert backend.put_if("a", b"1", None)
+        assert not backend.put_if("a", b"2", None)
+        assert backend.put_if("a", b"2", b"1")
+        fork = multiprocessing.get_context("fork")
+        writers = [fork.Process(target=count_up, args=(backend,)) for _ in range(4)]
+        for writer in writers:
+            writer.start()
+        for writer in writers:
+            writer.join(60)
+        assert backend.get("count") == b"%d" % (4 * TURNS)
+
     def test_it_travels_to_workers(self, backend: LocalBackend) -> None:
         backend.put("a", b"1")
         assert pickle.loads(pickle.dumps(backend)).get("a") == b"1"
@@ -164,6 +215,12 @@ def write_new(backend: Backend, name: int, together: Barrier, won: SimpleQueue[t
             won.put((turn, name))
 
 
+def count_up(backend: Backend) -> None:
+    """Add one to what is there, again and again, beside others who do the same."""
+    for _ in range(TURNS):
+        backend.update("count", lambda there: b"%d" % (int(there or b"0") + 1))
+
+
 def put_again(backend: Backend, key: str) -> None:
     """Objects of ten lengths and contents under one key."""
     for turn in range(10):
@@ -183,3 +240,10 @@ def kill_soon(work: Callable[[], object]) -> None:
     os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
     assert os.WIFSIGNALED(status), "the writer ended by itself"
+
+
+def test_a_folder_that_begins_with_a_dash_is_no_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    place = LocalBackend(Path("-n.atlas"))
+    assert not str(place).startswith("-")
+    assert (tmp_path / str(place)).resolve() == tmp_path / "-n.atlas"

@@ -14,9 +14,9 @@ import pytest
 import zarr
 from PIL import Image
 
+from atlas.stages.features import THUMB, THUMBS
 from atlas.store import LocalBackend, MemoryBackend, Store
-from atlas.store.layout import THUMB, THUMBS
-from atlas.store.schema import VERSION, data_keys, metadata
+from atlas.store.schema import VERSION, is_object, metadata
 from atlas.units import Status
 from tests.stores import STRANGE, image_object, made_layer, make_store, numbers_of, plan_of, seen
 
@@ -132,4 +132,7 @@ def test_metadata_comes_from_the_plan_alone() -> None:
     plan = plan_of(made_layer("a", 70))
     assert metadata([plan]) == metadata([plan.asking([])]) == metadata([plan_of(made_layer("a", 70), units=[3])])
     assert len(metadata([plan])) == 8
-    assert len(data_keys(plan)) == 3 + 3 + 1
+    own = [(array, array.object(index)) for array in plan.arrays.values() for index in range(array.objects)]
+    assert len(own) == 3 + 3 + 1
+    assert all(is_object(array, key) for array, key in own)
+    assert not any(is_object(array, key + end) for array, key in own for end in ("/0", "0", "/../0"))

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from atlas.engine.work import reduce
 from atlas.plan import Plan
 from atlas.store import MemoryBackend, Receipt, Store, Verified, repair, verify
 from atlas.store.schema import columns_receipt, manifest_key
-from pipelines.columns import reduce
 from tests.collected import collect_into
 from tests.stores import STRANGE, image_object, make_shard, make_store, plan_of
 
@@ -273,9 +273,7 @@ def test_a_damaged_or_lost_plan_hides_nothing_else(store: Store, data: bytes | N
         store.backend.put(f"plans/{plan.key}", data)
     verified = verify(store)
     kinds = {key: kind for kind, key in found(verified)}
-    assert kinds.get(f"plans/{plan.key}") == (None if data is None else "torn")
-    assert kinds[image_object(plan, 0)] == "foreign", "no plan accounts for it"
-    assert not any(key.startswith("layers/b") for key in kinds)
+    assert kinds == {f"plans/{plan.key}": "missing" if data is None else "torn"}, "its arrays tell what it said"
     repair(store, verified.findings)
     store.prepare([plan])
     assert store.backend.get(f"plans/{plan.key}") == whole
@@ -297,3 +295,18 @@ def test_back_offs_are_counted() -> None:
     store.backend.delete(f"receipts/{plan.shard(0).key}")
     store.put_receipt(plan, plan.shard(0), replace(receipt, record={"backoff": {"batch": 2}}))
     assert verify(store).backoffs == 1
+
+
+def test_what_rests_on_another_list_of_images_is_found() -> None:
+    """As two drivers left it that were given different images at one time."""
+    store = make_store(MemoryBackend(), layers={"a": 8}, size=16)
+    collect_into(store, images=40, crops=1, photographs=False)
+    other = make_store(MemoryBackend(), layers={"a": 8}, size=16)
+    collect_into(other, images=30, crops=1, photographs=False)
+    store.backend.put("receipts/list.json", other.backend.get("receipts/list.json") or b"")
+    listed = [finding for finding in verify(store).findings if finding.key == "receipts/list.json"]
+    assert [(one.kind, one.reason) for one in listed] == [
+        ("torn", "it is of another list of images than plans/images.json")
+    ]
+    repair(store, verify(store).findings)
+    assert store.reduced("receipts/list.json") is None

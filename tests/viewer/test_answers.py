@@ -93,10 +93,16 @@ def test_units_that_answer_alike_are_linked(page: Page, here: str, collected: Pa
 
 
 @pytest.mark.parametrize("kind", ["none", "names", "object"])
-def test_classes_have_their_names_where_the_store_has_them(page: Page, collected_ours: str, kind: str) -> None:
+def test_classes_have_their_names_where_the_store_has_them(
+    page: Page, collected_ours: str, collected: Path, kind: str
+) -> None:
     names = [f"ein Tier, {number}" for number in range(CLASSES)]
     told = {"names": names, "object": {"encoding-type": "classes", "names": names}}
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if "/classes.json" in request.url else None)
     if kind in told:
+        door = json.loads((collected / "catalogue.json").read_text()) | {"named": True}
+        page.route("**/catalogue.json", lambda route: route.fulfill(json=door))
         page.route("**/classes.json", lambda route: route.fulfill(json=told[kind]))
     label = "class {}" if kind == "none" else "ein Tier, {}"
     page.goto(f"{collected_ours}#/{SEGMENT}:7")
@@ -113,6 +119,8 @@ def test_classes_have_their_names_where_the_store_has_them(page: Page, collected
     expect(rows.nth(1).locator("a[href*=':']").first).to_have_attribute("href", f"#/{SEGMENT}:8")
     page.goto(f"{collected_ours}#/classes/10")
     expect(page.get_by_role("alert")).to_contain_text("10 classes apart, numbered 0 to 9")
+    # Names are asked for only where the store has them.
+    assert bool(asked) == (kind in told)
 
 
 def test_a_picture_is_compared_with_its_best_image(page: Page, here: str, collected: Path) -> None:

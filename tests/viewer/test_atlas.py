@@ -19,6 +19,7 @@ from atlas.catalogue.cells import Cell
 from atlas.serve import app_of
 from atlas.units import Status
 from tests.hosts import atlas_host, static_host
+from tests.stores import broken
 from tests.viewer.conftest import answers_of, tree
 from tests.viewer.test_viewer import MEGABYTE, loaded, pixels
 
@@ -161,11 +162,26 @@ def test_pointing_at_a_cell_tells_what_it_stands_for(quiet: Page, here: str, sho
         expect(rows.nth(row)).to_contain_text(label.name or f"class {label.number}")
         shares = rows.nth(row).locator(".sure").inner_text().replace("under 0.01%", "0%").rstrip("%")
         assert float(shares) / 100 == pytest.approx(label.frequency, abs=0.006)
+    expect(card.locator("li.unsure")).to_have_count(len(cell.labels) - len(cell.sure_labels))
     expect(card.locator("img")).to_have_count(len(cell.patches))
     for at, patch in enumerate(cell.patches):
         assert np.array_equal(pixels(card.locator("img").nth(at)), np.asarray(patch))
     quiet.mouse.move(2, 2)
     expect(card).to_have_count(0)
+
+
+def test_labels_that_cannot_be_relied_on_are_marked(quiet: Page, here: str, shown: Atlas) -> None:
+    grid = shown.grid(shown.grids[-1])
+    cells = [grid[row] for row in range(len(grid))]
+    sure = next((cell for cell in cells if cell.sure_labels), None)
+    unsure = next(cell for cell in cells if cell.labels and not cell.sure_labels)
+    for cell in [one for one in (sure, unsure) if one]:
+        column, row = cell.place
+        quiet.goto(f"{here}{route(shown)}?cell={grid.side}:{column},{row}")
+        panel = quiet.locator(".panel")
+        expect(panel.locator(".labels li")).to_have_count(len(cell.labels))
+        expect(panel.locator(".labels li.unsure")).to_have_count(len(cell.labels) - len(cell.sure_labels))
+        expect(panel.get_by_text("These come of too few activations")).to_have_count(0 if cell.sure_labels else 1)
 
 
 def test_a_click_opens_a_cell_with_all_that_is_known_of_it(quiet: Page, here: str, shown: Atlas) -> None:
@@ -454,7 +470,10 @@ def test_an_atlas_in_the_making_shows_what_is_there(
         quiet.goto(f"{here}{route(shown)}")
         expect(quiet.get_by_role("alert")).to_contain_text("is in the making")
         quiet.goto(here)
-        expect(quiet.locator(f'[data-atlas="{shown.layer.name}/all"]')).to_contain_text("in the making")
+        card = quiet.locator(f'[data-atlas="{shown.layer.name}/all"]')
+        expect(card).to_contain_text("in the making")
+        # The square where its map will be says why there is none.
+        expect(card.locator(".map")).to_contain_text("still to come")
 
 
 def test_an_atlas_without_photographs_shows_where_its_samples_looked(
@@ -506,3 +525,49 @@ def test_a_layer_of_which_nothing_but_an_atlas_was_built(
         unit = cell.units[0][0]
         expect(panel.get_by_role("link", name=f":{unit.index}", exact=True)).to_have_attribute("href", f"#/{unit}")
         loaded(panel.locator(".made img"), cell.image.width)
+
+
+def test_an_address_of_a_cell_that_nothing_was_made_for_says_so(quiet: Page, mapped_ours: str, shown: Atlas) -> None:
+    side = shown.grids[0]
+    count = shown.grid(side).count
+    empty = np.argwhere(count == 0)[0]
+    few = [place for place in np.argwhere(count > 0) if count[tuple(place)] < shown.grid(side).count.max()]
+    filled = {cell.place for cell in shown.grid(side)}
+    cases = [(empty, "it holds no activation")]
+    cases += [(place, "too few to say anything") for place in few if (int(place[1]), int(place[0])) not in filled][:1]
+    for (row, column), words in cases:
+        quiet.goto("about:blank")
+        quiet.goto(f"{mapped_ours}{route(shown)}?cell={side}:{column},{row}")
+        expect(quiet.locator(".panel")).to_contain_text("Nothing was made for this cell")
+        expect(quiet.locator(".panel")).to_contain_text(words)
+    quiet.goto("about:blank")
+    quiet.goto(f"{mapped_ours}{route(shown)}?cell=7:1,1")
+    expect(quiet.locator(".panel")).to_contain_text("This map has no grid of 7")
+
+
+@pytest.mark.parametrize("how", ["missing", "empty", "short"])
+def test_damage_of_an_atlas_is_said_and_no_number_shown(
+    page: Page, built: Path, mapped: Path, tmp_path: Path, shown: Atlas, how: str
+) -> None:
+    store = tmp_path / "made.atlas"
+    shutil.copytree(mapped, store)
+    side, group = shown.grids[0], f"layers/{shown.layer.layer.key}/atlas/all"
+    with atlas_host(app_of(store, built)) as here:
+        # A map with a damaged object of tiles is hatched there, and everything else can be looked at.
+        whole = broken(store, f"{group}/{side}/tiles/tile/c/0/0/0/0", how)
+        for level in store.glob(f"{group}/{side}/tiles/below-*/c/0/0/0/0"):
+            broken(store, str(level.relative_to(store)), how)
+        page.goto(f"{here}{route(shown)}")
+        the_map(page, side)
+        expect(page.get_by_role("alert")).to_contain_text("atlas verify STORE --repair")
+        page.goto(f"{here}#/")
+        page.locator("[data-atlases]").scroll_into_view_if_needed()
+        expect(page.locator("[data-atlases] .map").first).to_contain_text("damaged")
+        (store / f"{group}/{side}/tiles/tile/c/0/0/0/0").write_bytes(whole)
+        # A column of its cells: a cell says that, and none of its numbers.
+        broken(store, f"{group}/{side}/label_strength/c/0/0", how)
+        cell = full(shown.grid(side))
+        page.goto("about:blank")
+        page.goto(f"{here}{route(shown)}?cell={side}:{cell.place[0]},{cell.place[1]}")
+        expect(page.get_by_role("alert").first).to_contain_text("label_strength/c/0/0 ")
+        expect(page.locator(".panel .labels")).to_have_count(0)

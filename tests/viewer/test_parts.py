@@ -11,10 +11,10 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from atlas.catalogue import write_door
+from atlas.engine.collecting import plans
 from atlas.recipe import Collection
 from atlas.serve import app_of
 from atlas.store import Store
-from pipelines.collecting import plans
 from tests.collected import collect_into
 from tests.hosts import atlas_host, static_host
 from tests.stores import NUMERICS, made_layers, make_store

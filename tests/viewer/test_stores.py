@@ -15,10 +15,10 @@ from playwright.sync_api import Page, expect
 
 from atlas.catalogue import open as open_catalogue
 from atlas.catalogue import write_door
+from atlas.engine.work import reduce
 from atlas.serve import app_of
 from atlas.store import Store
 from atlas.units import Unit
-from pipelines.columns import reduce
 from tests.hosts import Rangeless, Shared, atlas_host, static_host
 from tests.stores import make_shard, make_store
 from tests.viewer.conftest import answers_of, tree

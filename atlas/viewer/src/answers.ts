@@ -5,6 +5,7 @@
  */
 import type { Columns } from "./columns";
 import { Gallery } from "./gallery";
+import { damaged } from "./problems";
 
 export const EXTREMES = ["top", "bottom"] as const;
 /** Place of an extreme in the store. */
@@ -154,6 +155,7 @@ export class Answers {
     const names = ["mean", "active_images", "least", "largest", "example_value"];
     const [mean, activeImages, least, largest, value] = (await Promise.all(names.map((name) => this.statistics.whole(name)))) as Float32Array[];
     const units = mean!.length;
+    if ([activeImages, least, largest].some((column) => column!.length !== units) || value!.length % (2 * units)) throw damaged(this.statistics.group.path, "holds columns of more or fewer units than others");
     const width = value!.length / units;
     const top = Float32Array.from({ length: units }, (_, unit) => value![unit * width]!);
     const bottom = Float32Array.from({ length: units }, (_, unit) => value![unit * width + width / 2]!);

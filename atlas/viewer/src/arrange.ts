@@ -25,12 +25,12 @@ export interface View {
 export function viewOf(query: URLSearchParams, layer: Layer): View {
   const sort = SORTS.find((name) => name === query.get("sort")) ?? "index";
   const face = layer.faces.find(({ name }) => name === query.get("variant")) ?? layer.faces[0]!;
-  return { face, sort, status: query.get("status") ?? usual(face) };
+  return { face, sort, status: query.get("status") ?? usual(layer, face) };
 }
 
-/** What is shown of a face unless said otherwise: whatever has a picture. */
-export function usual(face: Face): string {
-  return face.variant === null ? "all" : "rendered";
+/** What is shown of a face unless said otherwise: whatever has a picture, as soon as it is written which units have one. */
+export function usual(layer: Layer, face: Face): string {
+  return face.variant === null || !layer.entry.features?.pictured ? "all" : "rendered";
 }
 
 export function arrange(layer: Layer, overview: Overview | null, { face, sort, status }: View): number[] {
@@ -84,6 +84,7 @@ export function outcomes(layer: Layer, overview: Overview | null, face: Face): [
   const counts = new Map<Status, number>();
   for (let unit = 0; unit < layer.entry.channels && face.variant !== null; unit++) {
     const status = layer.status(unit, face.variant);
+    if (status === Status.COMING) continue;
     counts.set(status, (counts.get(status) ?? 0) + 1);
   }
   const named = [...counts].sort(([a], [b]) => a - b).map(([status, count]): [string, number] => [statusName(status), count]);

@@ -9,9 +9,9 @@
 import * as zarr from "zarrita";
 import { scored, type Scored } from "./answers";
 import type { AtlasEntry, GridEntry, LayerEntry } from "./catalogue";
-import { Columns, type Ranged } from "./columns";
+import { Columns, openGroup, type Ranged } from "./columns";
 import { Gallery } from "./gallery";
-import { Problem } from "./problems";
+import { isDamage, Problem, sound } from "./problems";
 import type { Folder } from "./store";
 import { Tiles } from "./tiles";
 import { Status } from "./words";
@@ -84,7 +84,12 @@ export class Cells {
 export interface Label extends Scored {
   /** How often it stays as high as it is shown when the cell's samples are drawn again, 0 to 1. */
   frequency: number;
+  /** Whether it can be relied on; `atlas.catalogue.derived.sure` is the same rule. */
+  sure: boolean;
 }
+
+const SAMPLES = 5;
+const HOLDS = 0.8;
 
 export interface Sample {
   image: number;
@@ -133,16 +138,24 @@ export class Grid {
   }
 
   async labels(entry: number): Promise<Label[]> {
-    const [label, strength, frequency] = await Promise.all(["label", "label_strength", "label_frequency"].map((name) => this.columns.row(name, entry)));
-    return scored(label!, strength!).map((one, at) => ({ ...one, frequency: frequency![at]! }));
+    const [cells, [label, strength, frequency]] = await Promise.all([
+      this.cells(),
+      Promise.all(["label", "label_strength", "label_frequency"].map((name) => this.columns.row(name, entry))),
+    ]);
+    const enough = cells.count[cells.filled[entry]!]! >= SAMPLES;
+    return scored(label!, strength!).map((one, at) => ({ ...one, frequency: frequency![at]!, sure: enough && frequency![at]! >= HOLDS }));
   }
 
-  /** What the samples nearest to the cell's direction saw, as addresses of pictures. */
+  /** What the samples nearest to the cell's direction saw, as addresses of pictures; empty for one that is damaged. */
   async seen(entry: number, signal: AbortSignal): Promise<string[]> {
     if (!this.patch.side) return [];
     const sample = await this.columns.row("sample", entry);
     const ranks = Array.from({ length: PATCHES }, (_, rank) => rank).filter((rank) => sample[rank]! >= 0);
-    const found = await Promise.all(ranks.map((rank) => this.patch.picture(entry, rank, signal)));
+    const torn = (error: unknown) => {
+      if (isDamage(error)) return "";
+      throw error;
+    };
+    const found = await Promise.all(ranks.map((rank) => this.patch.picture(entry, rank, signal).catch(torn)));
     return found.filter((address) => address !== null);
   }
 
@@ -198,7 +211,8 @@ export function openAtlas(store: Folder, layer: LayerEntry, map: string): Promis
   if (!entry) throw new Problem("unknown", `${layer.name} has no map ${map}`, "Its maps are chosen when it is built.");
   const known = opened.get(entry);
   if (known) return known;
-  const atlas = open(store.folder("layers", layer.key), layer, map, entry);
+  const folder = store.folder("layers", layer.key).owing(() => true);
+  const atlas = sound(`The atlas of ${layer.name}`, () => open(folder, layer, map, entry));
   opened.set(entry, atlas);
   atlas.catch(() => opened.delete(entry));
   return atlas;
@@ -212,8 +226,7 @@ export function forgetAtlases(layer: LayerEntry): void {
 async function open(folder: Folder, layer: LayerEntry, map: string, entry: AtlasEntry): Promise<Atlas> {
   const known = entry.grids.filter(({ filled }) => filled !== null);
   if (known.length === 0) throw notYet(layer, map);
-  const store = zarr.withRangeCoalescing(await zarr.withMaybeConsolidatedMetadata(folder, { format: "v3" }), { coalesceSize: GAP });
-  const root = zarr.root(store as Ranged);
+  const root = await openGroup(folder, GAP);
   const place = root.resolve(`atlas/${map}`);
   const samples = new Columns(root.store, root.resolve("activations"));
   const grids = await Promise.all(known.map((grid, nth) => openGrid(root, place.resolve(String(grid.side)), grid, nth === 0, samples)));

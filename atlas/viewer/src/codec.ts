@@ -25,7 +25,12 @@ export function registerPictures(): void {
   zarr.registry.set("imagecodecs_jpeg", () => PassThrough as never);
 }
 
-/** Whether these are a JPEG file's bytes. Zarr answers a missing chunk with zeros, which are none. */
+/** Whether these are a JPEG file's bytes, from its first mark to its last. */
 export function isPicture(bytes: Uint8Array): boolean {
-  return bytes[0] === 0xff && bytes[1] === 0xd8;
+  return bytes[0] === 0xff && bytes[1] === 0xd8 && bytes.at(-2) === 0xff && bytes.at(-1) === 0xd9;
+}
+
+/** Whether there is nothing: Zarr answers a missing chunk with zeros. */
+export function isNothing(bytes: Uint8Array): boolean {
+  return bytes.every((byte) => byte === 0);
 }

@@ -8,6 +8,8 @@
  */
 import * as zarr from "zarrita";
 import type { AsyncReadable } from "zarrita";
+import { damaged, sound } from "./problems";
+import type { Folder } from "./store";
 
 /** Bytes of a block that one row is read with: about as long on its way as the row alone. */
 const BLOCK = 16 * 1024;
@@ -20,10 +22,17 @@ const STORED = { float32: Float32Array, int32: Int32Array, int64: BigInt64Array,
 
 type Stored = InstanceType<(typeof STORED)[keyof typeof STORED]>;
 
-/** What of a group's store is used: ranges are always there. */
-export type Ranged = AsyncReadable & Required<Pick<AsyncReadable, "getRange">>;
+/** What of a group's store is used: ranges are always there, and lengths of what was read are known. */
+export type Ranged = AsyncReadable & Required<Pick<AsyncReadable, "getRange">> & Pick<Folder, "lengthOf" | "nameOf">;
+
+/** The folder of a group and the metadata below it, read at once. Ranges `gap` bytes or less apart are asked for together. */
+export async function openGroup(folder: Folder, gap: number): Promise<zarr.Location<Ranged>> {
+  const store = await zarr.withMaybeConsolidatedMetadata(folder, { format: "v3" });
+  return zarr.root(zarr.withRangeCoalescing(store, { coalesceSize: gap }) as unknown as Ranged);
+}
 
 interface Column {
+  name: string;
   array: zarr.Array<zarr.DataType>;
   stored: (typeof STORED)[keyof typeof STORED];
   /** Rows of the array, of a chunk, and of a block; numbers of a row. */
@@ -47,6 +56,7 @@ export class Columns {
   async row(name: string, row: number): Promise<Numbers> {
     const column = await this.#column(name);
     const { perChunk, perBlock, width } = column;
+    if (row >= column.rows) throw damaged(column.name, `has ${column.rows} rows, and row ${row} was asked for`);
     const chunk = Math.floor(row / perChunk);
     const block = Math.floor((row - chunk * perChunk) / perBlock);
     const start = block * perBlock;
@@ -77,16 +87,21 @@ export class Columns {
     return joined(parts, perChunk * width, step * width);
   }
 
-  /** Rows `start` to `stop` of a chunk. */
+  /** Rows `start` to `stop` of a chunk. Raises `Problem` where it does not hold as many numbers as it must. */
   async #read({ array, stored, perChunk, width, plain }: Column, chunk: number, start: number, stop: number): Promise<Numbers> {
     const place = [chunk, ...array.shape.slice(1).map(() => 0)];
+    const { path } = array.resolve(["c", ...place].join("/"));
+    const name = this.store.nameOf(path);
     if (!plain || (start === 0 && stop === perChunk)) {
-      const { data } = await array.getChunk(place);
-      return told(data as Stored).subarray(start * width, stop * width);
+      const { data } = await sound(name, () => array.getChunk(place));
+      const numbers = told(data as Stored);
+      if (numbers.length !== perChunk * width) throw damaged(name, `holds ${numbers.length} numbers instead of ${perChunk * width}`);
+      return numbers.subarray(start * width, stop * width);
     }
     const row = width * stored.BYTES_PER_ELEMENT;
-    const { path } = array.resolve(["c", ...place].join("/"));
     const bytes = await this.store.getRange(path, { offset: start * row, length: (stop - start) * row });
+    const size = this.store.lengthOf(path);
+    if (size !== undefined && size !== perChunk * row) throw damaged(name, `has ${size} bytes instead of ${perChunk * row}`);
     if (bytes) return told(new stored(bytes.slice().buffer as ArrayBuffer));
     return told(new stored((stop - start) * width).fill(array.fillValue as never));
   }
@@ -111,14 +126,16 @@ export class Columns {
 
   async #open(name: string): Promise<Column> {
     const at = this.group.resolve(name);
-    const [array, metadata] = await Promise.all([zarr.open.v3(at, { kind: "array" }), this.store.get(at.resolve("zarr.json").path as "/")]);
+    const described = this.store.nameOf(at.resolve("zarr.json").path);
+    const [array, plain] = await sound(described, () =>
+      Promise.all([zarr.open.v3(at, { kind: "array" }), this.store.get(at.resolve("zarr.json").path as "/").then(isPlain)]),
+    );
     const stored = STORED[array.dtype as keyof typeof STORED];
-    if (!stored) throw new Error(`${at.path} holds ${array.dtype}, which this page does not read`);
+    if (!stored || !isColumn(array.shape, array.chunks)) throw damaged(described, "describes no column");
     const width = array.shape.slice(1).reduce((product, length) => product * length, 1);
     const perChunk = array.chunks[0]!;
-    const plain = isPlain(metadata);
     const perBlock = plain ? Math.min(perChunk, Math.max(1, Math.floor(BLOCK / (width * stored.BYTES_PER_ELEMENT)))) : perChunk;
-    return { array, stored, rows: array.shape[0]!, perChunk, perBlock, width, plain };
+    return { name: this.store.nameOf(at.path), array, stored, rows: array.shape[0]!, perChunk, perBlock, width, plain };
   }
 }
 
@@ -133,6 +150,12 @@ function joined(parts: Numbers[], length: number, step: number): Numbers {
   const all = new (first!.constructor as Float32ArrayConstructor)(length);
   parts.forEach((part, nth) => all.set(part, nth * step));
   return all;
+}
+
+/** Whether an array is cut along its rows alone. Metadata may say anything. */
+function isColumn(shape: unknown, chunks: unknown): boolean {
+  if (!Array.isArray(shape) || !Array.isArray(chunks) || shape.length === 0 || shape.length !== chunks.length) return false;
+  return [...shape, ...chunks].every((length) => Number.isSafeInteger(length) && length > 0) && chunks.slice(1).every((length, nth) => length === shape[nth + 1]);
 }
 
 /** Whether chunks are nothing but their numbers, so that a row lies where one can tell. */

@@ -9,7 +9,8 @@
  * go first, for they are what the reader looks at now.
  */
 import type * as zarr from "zarrita";
-import { isPicture } from "./codec";
+import { isNothing, isPicture } from "./codec";
+import { damaged, sound } from "./problems";
 
 /** Rounds of requests on their way at a time. */
 const ROUNDS = 3;
@@ -61,6 +62,7 @@ export class Gallery {
     return this.#array ? this.#known.get(`${row}/${column}`) : null;
   }
 
+  /** Raises `Problem` where there is something else than a picture. */
   picture(row: number, column: number, signal?: AbortSignal): Promise<string | null> {
     const known = this.known(row, column);
     if (known !== undefined) return Promise.resolve(known);
@@ -94,7 +96,9 @@ export class Gallery {
     try {
       const known = this.known(row, column);
       if (known !== undefined) return grant(known);
-      const { data } = await this.#array!.getChunk([...this.#place(row, column), 0, 0, 0]);
+      const what = `A picture of ${this.#array!.path.slice(1)}`;
+      const { data } = await sound(what, () => this.#array!.getChunk([...this.#place(row, column), 0, 0, 0]));
+      if (!isPicture(data) && !isNothing(data)) throw damaged(what, "is no picture");
       const address = isPicture(data) ? URL.createObjectURL(new Blob([data as BlobPart], { type: "image/jpeg" })) : null;
       this.#known.set(`${row}/${column}`, address);
       if (address) keep(address, () => this.#known.delete(`${row}/${column}`));

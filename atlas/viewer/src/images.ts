@@ -8,9 +8,12 @@
 import * as zarr from "zarrita";
 import { scored, type Scored } from "./answers";
 import type { Images as Entry } from "./catalogue";
-import { Columns, type Numbers, type Ranged } from "./columns";
+import { Columns, openGroup, type Numbers } from "./columns";
 import { Gallery } from "./gallery";
+import { damaged, sound } from "./problems";
+import { placeOf, Receipts } from "./receipts";
 import type { Folder } from "./store";
+import { visible } from "./text";
 
 /** Images a chunk of every column. */
 export const CHUNK = 1024;
@@ -87,7 +90,7 @@ const opened = new WeakMap<Entry, Promise<Images>>();
 export function openImages(store: Folder, entry: Entry): Promise<Images> {
   const known = opened.get(entry);
   if (known) return known;
-  const images = open(store.folder("images"), entry);
+  const images = open(store, entry);
   opened.set(entry, images);
   images.catch(() => opened.delete(entry));
   return images;
@@ -98,16 +101,30 @@ export function forgetImages(entry: Entry): void {
   opened.delete(entry);
 }
 
-async function open(folder: Folder, entry: Entry): Promise<Images> {
-  const store = zarr.withRangeCoalescing(await zarr.withMaybeConsolidatedMetadata(folder, { format: "v3" }), { coalesceSize: GAP });
-  const group = await zarr.open.v3(zarr.root(store as Ranged), { kind: "group" });
-  const thumb = entry.photographs ? ((await zarr.open.v3(group.resolve("thumb"), { kind: "array" })) as zarr.Array<"uint8">) : null;
-  const statuses = Object.entries((group.attrs.statuses ?? {}) as Record<string, number>).map(([name, code]) => [code, name] as const);
-  return new Images(entry, new Gallery(thumb, THUMBS, (image) => [image]), new Map(statuses), new Columns(group.store, group));
+/** What shards of images write, each its rows. */
+const OF_SHARDS = ["status", "reason", "size", "class", "probability", "thumb"];
+/** What is written with their list, which has a receipt of its own. */
+const OF_LIST = ["path", "sha256", "same_as"];
+
+async function open(store: Folder, entry: Entry): Promise<Images> {
+  const shown = new Receipts(store, ["images"]);
+  const folder = store.folder("images").owing((key) => {
+    const place = placeOf(key);
+    if (place && OF_LIST.includes(place.array)) return store.folder("receipts").has("list.json");
+    if (place && OF_SHARDS.includes(place.array)) return shown.done(place.index);
+    return store.folder("receipts").has("relations.json"); // what images excite is written last of all
+  });
+  return sound("The metadata of images", async () => {
+    const group = await zarr.open.v3(await openGroup(folder, GAP), { kind: "group" });
+    const thumb = entry.photographs ? ((await zarr.open.v3(group.resolve("thumb"), { kind: "array" })) as zarr.Array<"uint8">) : null;
+    const statuses = Object.entries(group.attrs.statuses as Record<string, number>).map(([name, code]) => [code, visible(name)] as const);
+    if (statuses.length === 0) throw damaged("images/zarr.json", "does not say what its statuses mean");
+    return new Images(entry, new Gallery(thumb, THUMBS, (image) => [image]), new Map(statuses), new Columns(group.store, group));
+  });
 }
 
 function text(bytes: Numbers): string {
   const row = bytes as Uint8Array;
   const end = row.indexOf(0);
-  return new TextDecoder().decode(end < 0 ? row : row.subarray(0, end));
+  return visible(new TextDecoder().decode(end < 0 ? row : row.subarray(0, end)));
 }

@@ -10,11 +10,13 @@
 import * as zarr from "zarrita";
 import { Answers, EXTREMES } from "./answers";
 import type { LayerEntry } from "./catalogue";
-import { Columns, type Ranged } from "./columns";
+import { Columns, openGroup, type Ranged } from "./columns";
 import { Gallery } from "./gallery";
-import { Problem } from "./problems";
+import { damaged, Problem, sound } from "./problems";
+import { placeOf, Receipts } from "./receipts";
 import { toAtlas } from "./routes";
-import type { Folder } from "./store";
+import type { Folder, Owed } from "./store";
+import { quoted } from "./text";
 import { Status } from "./words";
 
 /**
@@ -106,8 +108,10 @@ export class Layer {
     return unit * this.variants.length + variant;
   }
 
+  /** What became of a picture; until the numbers are written, nobody knows of those that they do not tell of. */
   status(unit: number, variant: number): Status {
-    return this.made.statuses[this.at(unit, variant)] ?? Status.ABSENT;
+    const status = this.made.statuses[this.at(unit, variant)] ?? Status.ABSENT;
+    return status === Status.ABSENT && !this.entry.features?.pictured ? Status.COMING : status;
   }
 
   /** The variants that every unit is known by, by their places: up and down; the others show more of the same. */
@@ -128,13 +132,13 @@ export class Layer {
 
   /** The face that stands for a unit among those of other layers. */
   faceOf(unit: number): Face | undefined {
-    const there = this.faces.find((face) => !this.entry.features?.pictured || this.shown(unit, face) !== Status.ABSENT);
+    const there = this.faces.find((face) => this.shown(unit, face) !== Status.ABSENT);
     return there ?? this.faces[0];
   }
 
   /** Whether the columns say that this unit was rendered. */
   rendered(unit: number): boolean {
-    return this.variants.some((_, variant) => this.status(unit, variant) !== Status.ABSENT);
+    return this.variants.some((_, variant) => (this.made.statuses[this.at(unit, variant)] ?? Status.ABSENT) !== Status.ABSENT);
   }
 
   /** Whether there is a picture of a unit, or of what it saw: of some layers only some units were asked for. */
@@ -162,7 +166,7 @@ const opened = new Map<string, Promise<Layer>>();
 
 /** The open layer of `entry`, without its numbers; asked for once, and again after it failed or was forgotten. */
 export function openLayer(store: Folder, entry: LayerEntry): Promise<Layer> {
-  return once(entry.key, () => open(store.folder("layers", entry.key), entry));
+  return once(entry.key, () => open(store, entry));
 }
 
 /** The open layer of `entry` with its numbers. */
@@ -189,24 +193,38 @@ export function forget(entry: LayerEntry): void {
   opened.delete(`${entry.key}/numbers`);
 }
 
-async function open(folder: Folder, entry: LayerEntry): Promise<Layer> {
-  if (!entry.features && !entry.statistics?.written) throw notYet(entry);
-  const store = zarr.withRangeCoalescing(await zarr.withMaybeConsolidatedMetadata(folder, { format: "v3" }), { coalesceSize: GAP });
-  const root = zarr.root(store as Ranged);
-  const answers = entry.statistics?.written ? await openAnswers(root, entry) : null;
-  return new Layer(entry, entry.features ? await openRendered(root, entry, entry.features.variants) : NOTHING, answers);
+async function open(store: Folder, entry: LayerEntry): Promise<Layer> {
+  const { features, statistics } = entry;
+  if (!features?.done && !statistics?.written) throw notYet(entry);
+  const folder = store.folder("layers", entry.key).owing(owedOf(store, entry));
+  return sound(`The metadata of ${entry.name}`, async () => {
+    const root = await openGroup(folder, GAP);
+    const answers = statistics?.written ? await openAnswers(root, entry) : null;
+    return new Layer(entry, features ? await openRendered(root, entry, features.variants) : NOTHING, answers);
+  });
+}
+
+/** What of a layer must be there, as its entry in the catalogue and its receipts say. */
+function owedOf(store: Folder, { key: layer, features }: LayerEntry): Owed {
+  const [rendered, cut] = ["features", "examples"].map((stage) => new Receipts(store, [stage, layer])) as [Receipts, Receipts];
+  return (key) => {
+    const { array, index } = placeOf(key) ?? {};
+    if (array === "features/image") return rendered.done(index!);
+    if (array === "examples/picture") return cut.done(index!);
+    return array?.startsWith("features/") ? Boolean(features?.pictured) : true;
+  };
 }
 
 async function openRendered(root: zarr.Location<Ranged>, entry: LayerEntry, variants: string[]): Promise<Rendered> {
-  const group = await zarr.open.v3(root.resolve("features"), { kind: "group" }).catch((error) => {
-    throw error instanceof zarr.NotFoundError ? notYet(entry) : error;
-  });
+  const group = await zarr.open.v3(root.resolve("features"), { kind: "group" });
   const columns = new Columns(root.store, group);
   const [image, thumb, status] = await Promise.all([pictures(group, "image"), pictures(group, "thumb"), columns.whole("status")]);
+  if (status.length !== entry.channels * variants.length) throw damaged(root.store.nameOf(group.path), `does not hold ${variants.length} pictures of ${entry.channels} units`);
   const { tries = 1, agreement = false } = (group.attrs.recipe ?? {}) as Asked;
   const read = async () => {
     const wanted = ["mean", "peak", agreement && "agreement", tries > 1 && "attempt"] as const;
     const numbers = await Promise.all(wanted.map((name) => (name ? columns.whole(name) : null)));
+    if (numbers.some((column) => column && column.length !== status.length)) throw damaged(root.store.nameOf(group.path), "holds more or fewer numbers than pictures");
     return { mean: numbers[0], peak: numbers[1], agreement: numbers[2], attempt: numbers[3] } as Numbers;
   };
   return { variants, attributes: group.attrs, image: new Gallery(image, IMAGES), thumb: new Gallery(thumb, THUMBS), statuses: status as Uint8Array, read };
@@ -230,6 +248,6 @@ function notYet(entry: LayerEntry): Problem {
   const maps = Object.keys(entry.atlases ?? {});
   return new Problem("missing", `Nothing was rendered of ${entry.name} yet`, "Its channels are known, their pictures are not made.", [
     ...(maps.length ? [{ label: "Its activation atlas", href: toAtlas(entry.name, maps[0]) }] : []),
-    { label: `atlas build MODEL --layers '${entry.name}'` },
+    { label: `atlas build MODEL --layers ${quoted(entry.name)} --store STORE` },
   ]);
 }

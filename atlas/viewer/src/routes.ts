@@ -15,6 +15,8 @@
  * as it is written in Python (`unitName`) is an address as well.
  */
 
+import { encodedUnseen } from "./text";
+
 export const CHANNEL = "channel";
 /** The segment before an image's number. */
 export const IMAGES = "images";
@@ -117,7 +119,7 @@ export function unitName(layer: string, index: number, basis = CHANNEL): string 
   return `${spared(layer)}${basis === CHANNEL ? "" : `/${basis}`}:${index}`;
 }
 
-/** `layer` without the signs that part a unit's name. */
+/** `layer` without the signs that part a unit's name, and without those that cannot be seen. */
 export function spared(layer: string): string {
-  return layer.replace(/[%/:]/g, encodeURIComponent);
+  return encodedUnseen(layer.replace(/[%/:]/g, encodeURIComponent));
 }

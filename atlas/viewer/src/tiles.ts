@@ -6,6 +6,7 @@
  * A tile is 400 pixels and holds whole cells: 5 x 5 of them, or 10 x 10 and more where the level is a halving of its grid.
  */
 import type { Gallery } from "./gallery";
+import { damaged, isDamage } from "./problems";
 
 export const TILE = 400;
 const CELL = 80;
@@ -48,15 +49,19 @@ export class Tiles {
     return this.#ready.get(tile);
   }
 
-  /** Ask for a tile; `then` is called when it is here. Nothing happens where it is, or was asked for. */
+  /** Ask for a tile; `then` is called when it is here. Nothing happens where it is, or was asked for. A damaged one is marked, and said. */
   ask(tile: number, then: () => void, failed: (error: unknown) => void): void {
     if (this.#ready.has(tile) || this.#asked.has(tile)) return;
     this.#asked.add(tile);
     this.gallery
       .picture(tile, 0)
-      .then((address) => (address ? this.#decoded(address) : null))
+      .then((address) => this.#decoded(address))
+      .catch((error) => {
+        if (!isDamage(error)) throw error;
+        failed(error);
+        return crossed();
+      })
       .then((canvas) => {
-        if (!canvas) return; // a hole: it stays asked for
         this.#asked.delete(tile);
         this.#keep(tile, canvas);
         then();
@@ -77,17 +82,38 @@ export class Tiles {
     }
   }
 
-  async #decoded(address: string): Promise<HTMLCanvasElement> {
+  async #decoded(address: string | null): Promise<HTMLCanvasElement> {
     const image = new Image();
-    image.src = address;
-    await image.decode();
-    const canvas = document.createElement("canvas");
-    canvas.width = canvas.height = TILE;
-    const pen = canvas.getContext("2d")!;
+    image.src = address ?? "";
+    await image.decode().catch(() => null);
+    if (image.naturalWidth !== TILE) throw damaged("A tile of this map", address ? "cannot be decoded" : "is missing");
+    const [canvas, pen] = blank();
     pen.beginPath();
     for (let y = 0; y < TILE; y += this.cell) for (let x = 0; x < TILE; x += this.cell) pen.roundRect(x, y, this.cell, this.cell, ROUND * this.cell);
     pen.clip();
     pen.drawImage(image, 0, 0);
     return canvas;
   }
+}
+
+function blank(): [HTMLCanvasElement, CanvasRenderingContext2D] {
+  const canvas = document.createElement("canvas");
+  canvas.width = canvas.height = TILE;
+  return [canvas, canvas.getContext("2d")!];
+}
+
+/** What stands for a tile that is damaged: hatched, so that it is no picture. */
+function crossed(): HTMLCanvasElement {
+  const [canvas, pen] = blank();
+  pen.fillStyle = "#8884";
+  pen.fillRect(0, 0, TILE, TILE);
+  pen.strokeStyle = "#c33c";
+  pen.lineWidth = 3;
+  pen.beginPath();
+  for (let at = -TILE; at < TILE; at += 20) {
+    pen.moveTo(at, 0);
+    pen.lineTo(at + TILE, TILE);
+  }
+  pen.stroke();
+  return canvas;
 }

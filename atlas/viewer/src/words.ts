@@ -1,7 +1,7 @@
 /** The words and numbers of the pages. */
 import type { Images, LayerEntry } from "./catalogue";
 
-export const Status = { OK: 0, UNSTARTED: 1, NAN: 2, RECTIFIED: 3, ABSENT: 255 } as const;
+export const Status = { OK: 0, UNSTARTED: 1, NAN: 2, RECTIFIED: 3, ABSENT: 255, COMING: -1 } as const;
 export type Status = number;
 
 export const STATUS: Record<number, { name: string; means: string }> = {
@@ -16,6 +16,7 @@ export const STATUS: Record<number, { name: string; means: string }> = {
     means: "No negative exists: this unit is never below zero, and what comes before its rectifier is out of reach.",
   },
   [Status.ABSENT]: { name: "absent", means: "Not rendered yet." },
+  [Status.COMING]: { name: "absent", means: "Not rendered yet." },
 };
 
 /** What became of an image that could not be shown to the network, by the name of its status. */
@@ -27,12 +28,14 @@ export const IMAGE_STATUS: Record<string, string> = {
   "too large": "More pixels or bytes than are decoded.",
   unreadable: "The file, folder or data set could not be read.",
   changed: "No longer what was listed when the build began.",
+  unsupported: "An image of a kind that is not read: a drawing, bands that are no colours.",
+  beside: "A mask or the like, which stands beside the picture of its sample.",
   absent: "Not looked at yet.",
 };
 
 /** Whether a picture may be there: also where it is not yet written down what became of it. Any other is stored plain grey. */
 export function mayShow(status: Status): boolean {
-  return status === Status.OK || status === Status.ABSENT;
+  return status === Status.OK || status === Status.COMING;
 }
 
 export function statusName(status: Status): string {
@@ -43,9 +46,10 @@ const SIGNIFICANT = new Intl.NumberFormat("en", { maximumSignificantDigits: 4, u
 const WHOLE = new Intl.NumberFormat("en");
 const ORDINAL = new Intl.PluralRules("en", { type: "ordinal" });
 
-/** Four significant digits; a dash where there is no number. */
+/** Four significant digits; a dash where there is no number, dots where it is still to come. */
 export function number(value: number | undefined): string {
-  return value === undefined || Number.isNaN(value) ? "–" : SIGNIFICANT.format(value).replace("-", "−");
+  if (value === undefined) return "…";
+  return Number.isNaN(value) ? "–" : SIGNIFICANT.format(value).replace("-", "−");
 }
 
 /** A share in hundredths: `38%`, `0.12%`, `99.97%`, `under 0.01%`. */

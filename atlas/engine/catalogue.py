@@ -1,0 +1,75 @@
+"""The whole job: from a model and its plans to a store that can be opened.
+
+(model, plans, images, place) -> store -> Report
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from atlas.engine.executors import InProcess
+from atlas.engine.memory import shortage
+from atlas.engine.progress import Progress
+from atlas.engine.record import Report
+from atlas.engine.run import build, describe
+from atlas.plan import Plan
+from atlas.store import Backend, Store
+from atlas.store.removal import make_way
+
+if TYPE_CHECKING:
+    from atlas.engine.collecting import Images
+    from atlas.models import Model
+    from atlas.rendering import Spectrum
+
+
+def catalogue(
+    model: Model,
+    plans: Sequence[Plan],
+    place: str | Path | Backend,
+    *,
+    images: Images | None = None,
+    spectrum: Spectrum | None = None,
+    note: str | None = None,
+    workers: int | None = None,
+    ray: str | None = None,
+    local: bool = False,
+    partial: bool = False,
+) -> Report:
+    """Carry out `plans` in the store at `place`, made where there is none, with a progress bar.
+
+    `images` are what the plans collect, `spectrum` the one that a recipe of `maco` names. Tasks run on the Ray cluster
+    at `ray` (see `atlas.engine.clusters.connect`), on one of this machine's own where none is named, or with `local` in
+    this process. Raises `StoreError`
+    where the store is another network's or plan's, or cannot be written.
+    """
+    store = opened(model, place, note)
+    if images is not None:
+        images.compare(store)
+    make_way(store, plans)
+    with Progress() as progress:
+        watch = progress.watch(store, plans)
+        if (ray is None or local) and (short := shortage(0 if local else workers)):
+            progress.say(short)
+        if local:
+            return build(
+                store, model, plans, InProcess(), images=images, spectrum=spectrum, partial=partial, watch=watch
+            )
+        from atlas.engine.clusters import connect
+        from atlas.engine.on_ray import OnRay
+
+        with connect(ray, workers=workers, told=progress.say):
+            executor = OnRay(plans[0].numerics, workers)
+            return build(store, model, plans, executor, images=images, spectrum=spectrum, partial=partial, watch=watch)
+
+
+def opened(model: Model, place: str | Path | Backend, note: str | None = None) -> Store:
+    """The store of `model` at `place`, made where there is none. Raises `StoreError` where it is another network's.
+
+    Raises `ModelError` where the model has not as many labels as classes: nothing is written then.
+    """
+    from atlas.models import require_classes
+
+    require_classes(model)
+    return Store.create(place, model.identity, describe(model, note))

@@ -1,0 +1,108 @@
+"""What is collected of images: their list, and the plans of it.
+
+(folders, tars, ...) -> Images -> plans
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from atlas.errors import PlanMismatch
+from atlas.plan import SAMPLES, Identity, Plan
+from atlas.recipe import Collection, Numerics
+from atlas.stages import EXAMPLES, IMAGES, STATISTICS
+from atlas.stages.dataset import TEXT
+from atlas.store import Data, Receipt, Store
+from atlas.store.schema import LIST
+from atlas.store.text import texts, written
+from atlas.units import Layer
+
+if TYPE_CHECKING:
+    from atlas.collecting import ImageList, ImageSource
+    from atlas.models import Model
+
+NAMED = 3
+"""Images that are named where a list differs."""
+WIDEST = 64
+"""Examples measured side by side at most: a backward pass keeps what a forward pass gives back."""
+
+
+def plans(
+    identity: Identity, layers: Iterable[Layer], collection: Collection, numerics: Numerics, units: dict[str, list[int]]
+) -> list[Plan]:
+    """The plans of the images, and of every layer's statistics and examples.
+
+    `units` names the channels whose examples are wanted of a layer; a layer it leaves out is wanted whole.
+    """
+    numbers = replace(collection, photographs=True)  # they are the same without
+    backward = replace(numerics, batch=min(numerics.batch, WIDEST))
+    made = [Plan.of(IMAGES.name, identity, None, collection, numerics)]
+    for layer in layers:
+        made.append(Plan.of(STATISTICS.name, identity, layer, numbers, numerics))
+        made.append(Plan.of(EXAMPLES.name, identity, layer, collection, backward, units.get(layer.name, ())))
+    return made
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """The images of a run: where they come from, and their list."""
+
+    source: ImageSource
+    listed: ImageList
+
+    @classmethod
+    def open(cls, given: Sequence[str | Path], told: Callable[[int], None] = lambda _: None) -> Images:
+        """The images that were `given`, read and hashed; `told` hears how many are done.
+
+        Raises `ImagesError` where there are none, or none that can be used.
+        """
+        from atlas.collecting import list_images, open_images, require_one
+
+        source = open_images(given)
+        listed = list_images(source, told=told)
+        require_one(source, listed)
+        return cls(source, listed)
+
+    def collection(self, model: Model, *, crops: int, photographs: bool = True, seed: int = 0) -> Collection:
+        """What is shown to `model` of them."""
+        classes = model.classes
+        return Collection(self.listed.hash, len(self.listed), classes, crops, seed, photographs)
+
+    def compare(self, store: Store) -> None:
+        """Raise `PlanMismatch`, naming what differs, where what `store` holds rests on another list of images."""
+        done, saved = store.reduced(LIST), store.plans_of(IMAGES.name)
+        if not saved or saved[0].collection.images == self.listed.hash or done is None or done.plan != saved[0].id:
+            return
+        theirs = dict(zip(texts(store.read("images/path")), map(bytes, store.read("images/sha256")), strict=True))
+        ours = dict(zip(texts(written(self.listed.names, TEXT)), map(bytes, self.listed.sha256), strict=True))
+        differing = {
+            "gone": sorted(theirs.keys() - ours.keys()),
+            "new": sorted(ours.keys() - theirs.keys()),
+            "changed": sorted(name for name in ours.keys() & theirs.keys() if ours[name] != theirs[name]),
+        }
+        what = "; ".join(f"{how}: {_some(names)}" for how, names in differing.items() if names)
+        raise PlanMismatch(
+            f"{store} rests on another list of images. {what or 'They are in another order'}. "
+            "Give the same images as before, or name another store with --store."
+        )
+
+    def write(self, store: Store, plans: Iterable[Plan]) -> None:
+        """Write the list, before any image is shown. Done once."""
+        plan = next(plan for plan in plans if plan.stage == IMAGES.name)
+        done = store.reduced(LIST)
+        if done is None or done.plan != plan.id:
+            listed = self.listed
+            names = (listed.names[start : start + SAMPLES] for start in range(0, len(listed), SAMPLES))
+            paths = (written(some, TEXT) for some in names)  # of a million names half a gigabyte
+            data: Data = {"sha256": listed.sha256, "same_as": listed.same_as}
+            stored = store.write_whole(plan, "driver", data, streamed={"path": paths})
+            store.put_reduced(LIST, Receipt(plan.id, 0, (0, plan.total), tuple(stored)))
+
+
+def _some(names: list[str]) -> str:
+    """The first few of some names, and how many more there are."""
+    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
+    return f"{', '.join(names[:NAMED])}{more}"

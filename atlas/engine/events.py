@@ -1,0 +1,127 @@
+"""What happens while plans are carried out, as values.
+
+Executors yield events, the driver counts them, the progress bar and the log show them. All are small:
+pictures and activations never travel to the driver.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from atlas.plan import Plan, Shard, columns_of, known
+from atlas.store import Receipt
+from atlas.units import status_name
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one worker is handed at a time."""
+
+    plans: tuple[Plan, ...] = ()
+    """One of most stages; of those that show images to the network, all that one pass serves."""
+    indices: tuple[int, ...] = ()
+    """Shards to make of each of the plans, in order."""
+    kind: Literal["shards", "reduce", "finish"] = "shards"
+    """`reduce` writes what follows a plan's last shard, `finish` what rests on all layers."""
+
+    @property
+    def shards(self) -> list[Shard]:
+        """Every shard it makes."""
+        return [plan.shard(index) for index in self.indices for plan in self.plans]
+
+    @property
+    def on_device(self) -> bool:
+        """Whether it computes with the network."""
+        return self.kind == "shards"
+
+    def __str__(self) -> str:
+        if self.kind == "finish":
+            return "relations and tables"
+        plan = self.plans[0]
+        if self.kind == "reduce":
+            return columns_of(plan)
+        first, last = plan.shard(self.indices[0]), plan.shard(self.indices[-1])
+        return f"{plan.stage} {' '.join([plan.layer_name, *plan.part])}:{first.start}-{last.stop - 1}"
+
+
+def counted(stage: str, receipt: Receipt) -> dict[str, int]:
+    """How many of a shard's pictures, or images, have which status; empty for stages without."""
+    kind, codes = known(stage).statuses, Counter(int(c or 0) for row in receipt.numbers.get("status", ()) for c in row)
+    return {} if kind is None else {status_name(kind, code): count for code, count in sorted(codes.items())}
+
+
+@dataclass(frozen=True)
+class Advanced:
+    """Some more of a shard exists in a worker's memory."""
+
+    stage: str
+    layer: str
+    items: int
+    """Pictures, images or examples."""
+
+
+@dataclass(frozen=True)
+class ShardDone:
+    """A shard has its receipt."""
+
+    shard: Shard
+    statuses: dict[str, int]
+    """How many of its pictures, or images, have which status."""
+    record: dict[str, Any] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True)
+class ShardFailed:
+    """A shard could not be made; the rest goes on."""
+
+    shard: Shard
+    reason: str
+    trace: str = ""
+    """Where it happened; for the log."""
+
+
+@dataclass(frozen=True)
+class LayerDone:
+    """What follows a layer's last shard is written."""
+
+    plan: Plan
+    items: int
+    """Pictures, images or examples it rests on."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What rests on all layers is written."""
+
+    record: dict[str, Any] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True)
+class TaskFailed:
+    """A reduce, or the last task, could not be done; what it reads is kept."""
+
+    task: Task
+    reason: str
+    trace: str = ""
+
+
+@dataclass(frozen=True)
+class Retried:
+    """A worker or its machine died; the task is handed out again."""
+
+    task: Task
+    attempt: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Silent:
+    """Nothing was heard of a task for long, and it does not seem to work."""
+
+    task: Task
+    reason: str
+
+
+Event = Advanced | ShardDone | ShardFailed | LayerDone | Finished | TaskFailed | Retried | Silent

@@ -1,0 +1,166 @@
+"""How a shard is made and becomes part of a store: the law of receipts, in one place.
+
+    stage's make -> (plan, Made), ... -> data of all of them -> receipts -> ShardDone, ...
+
+What a stage makes is a value; that it is written whole, that its receipt comes last, that what another driver finished
+meanwhile stays as it is, and what is noted of time, machine and memory is the same for all stages.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import socket
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from atlas.engine.events import Event, ShardDone, ShardFailed, counted
+from atlas.plan import Plan, Shard
+from atlas.recipe import Numerics
+from atlas.store import Data, Receipt, Store
+
+if TYPE_CHECKING:
+    from atlas.engine.worker import Worker
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """What a stage made of one shard of a plan."""
+
+    data: Data
+    """The arrays that the shard writes, by name."""
+    numbers: Mapping[str, np.ndarray[Any, Any]] = field(default_factory=dict)
+    """What its receipt carries for the reduce, by name: rows [n,v]."""
+    count: int | None = None
+    """Rows of it that are filled; None for all."""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """Why there is nothing of one plan, while the others that a pass served are whole."""
+
+    reason: str
+    trace: str
+
+
+Kept = tuple[Plan, Made | Failed]
+Making = Generator[Event, None, Iterable[Kept]]
+"""Tells of progress, then gives what was made of each plan; these may be computed one by one."""
+
+
+class Piece:
+    """One index of a task in a worker: what is to be made, and how long it took at which width."""
+
+    def __init__(self, worker: Worker, plans: tuple[Plan, ...], index: int) -> None:
+        self.worker, self.plans, self.index = worker, plans, index
+        self.clock = Clock()
+        self.width = self.plan.numerics.batch
+        """Pictures or crops side by side, as the memory holds them."""
+
+    @property
+    def store(self) -> Store:
+        return self.worker.store
+
+    @property
+    def plan(self) -> Plan:
+        """The plan; the first of several that one pass serves."""
+        return self.plans[0]
+
+    @property
+    def shard(self) -> Shard:
+        return self.plan.shard(self.index)
+
+    @property
+    def numerics(self) -> Numerics:
+        """Those of the plan, at the width that the memory holds."""
+        return replace(self.plan.numerics, batch=self.width)
+
+    def narrowed(self, attempt: Callable[[], Generator[Event, None, T]]) -> Generator[Event, None, T]:
+        """What `attempt` gives, at half the width as long as a device's memory is too small for it.
+
+        The receipt says so: it moves bits.
+        """
+        from torch import OutOfMemoryError
+
+        while True:
+            try:
+                return (yield from attempt())
+            except OutOfMemoryError:
+                if self.width == 1:
+                    raise
+                self.width //= 2
+
+    def record(self) -> dict[str, Any]:
+        """Where it was made: recorded beside the work, never compared."""
+        return host() | ({"backoff": self.width} if self.width < self.plan.numerics.batch else {})
+
+
+def commit(piece: Piece, made: Iterable[Kept]) -> Iterator[Event]:
+    """Write what was made of a piece, then the receipts.
+
+    Somebody else may have finished some of it meanwhile, a task of a dead driver: its data is not to be touched.
+    """
+    store, written = piece.store, []
+    for plan, one in made:
+        shard = plan.shard(piece.index)
+        if isinstance(one, Failed):
+            yield ShardFailed(shard, one.reason, one.trace)
+            continue
+        if (receipt := store.receipt(plan, shard)) is not None:
+            yield ShardDone(shard, counted(plan.stage, receipt), receipt.record)
+            continue
+        stored = store.write_shard(plan, shard, one.data)
+        count = len(shard) if one.count is None else one.count
+        numbers = {name: plain(rows) for name, rows in one.numbers.items()}
+        receipt = Receipt(plan.id, shard.index, (shard.start, shard.start + count), tuple(stored), numbers)
+        written.append((plan, shard, receipt))
+    piece.clock.lap("write")
+    took = piece.clock.told()
+    for plan, shard, receipt in written:
+        record = took | piece.record()
+        store.put_receipt(plan, shard, replace(receipt, record=record))
+        yield ShardDone(shard, counted(plan.stage, receipt), record)
+        took = {}  # one pass may serve many plans: its time is told once
+
+
+def plain(rows: np.ndarray[Any, Any]) -> list[list[float | int | None]]:
+    """Numbers as JSON: None for what is no number."""
+    return [[value if math.isfinite(value) else None for value in row] for row in rows.tolist()]
+
+
+class Clock:
+    """Seconds by phase, and those of the processor."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last, self._cpu = time.perf_counter(), time.process_time()
+
+    def lap(self, phase: str) -> None:
+        """Book the time since the last lap under `phase`."""
+        now = time.perf_counter()
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + now - self._last
+        self._last = now
+
+    def split(self, seconds: dict[str, float]) -> None:
+        """Book the time since the last lap as it was measured by phase."""
+        self.seconds |= seconds
+        self._last = time.perf_counter()
+
+    def told(self) -> dict[str, Any]:
+        """What a receipt says of it."""
+        seconds = {phase: round(took, 3) for phase, took in self.seconds.items()}
+        return {"seconds": seconds, "cpu": round(time.process_time() - self._cpu, 3)}
+
+
+@lru_cache(maxsize=1)
+def host() -> dict[str, Any]:
+    """Where this process runs."""
+    return {"host": socket.gethostname(), "pid": os.getpid(), "machine": platform.machine()}

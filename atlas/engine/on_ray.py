@@ -1,0 +1,320 @@
+"""The Ray executor.
+
+Plain tasks that stream their events. The driver keeps at most twice as many tasks under way as there are slots, and
+hands a task out again when its worker or machine dies; an error of our own is no reason to try again.
+
+A stream alone is not trusted: of a machine that vanished without closing its connections it says nothing for minutes.
+So now and then the tasks under way are compared with the machines that Ray knows, and what is silent is looked after.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections import deque
+from collections.abc import Collection, Generator, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import ray
+from ray.exceptions import (
+    NodeDiedError,
+    ObjectLostError,
+    OutOfMemoryError,
+    RayError,
+    RayTaskError,
+    TaskCancelledError,
+    WorkerCrashedError,
+)
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from atlas.engine import vitals
+from atlas.engine.clusters import Machines, machines
+from atlas.engine.events import Event, Retried, ShardFailed, Silent, Task, TaskFailed
+from atlas.engine.vitals import Vitals
+from atlas.engine.work import perform
+from atlas.engine.worker import Job, Supplies
+from atlas.errors import AtlasError
+from atlas.recipe import Numerics
+
+DIED = (WorkerCrashedError, NodeDiedError, ObjectLostError, OutOfMemoryError, TaskCancelledError)
+"""Errors of the machinery, not of the work."""
+ATTEMPTS = 5
+"""How often a task is handed out before its shards count as failed."""
+MACHINES = 20
+"""How many machines may vanish under one task; they are not counted as attempts."""
+PATIENCE = 5.0
+"""Seconds between looks at a silent cluster; `ray.wait` without a time limit can miss its wake-up."""
+SILENCE = 60.0
+"""Seconds without a word after which a task is looked after, and again each time as many have passed."""
+STUCK = 600.0
+"""Seconds in which a silent worker has neither computed nor read after which it is killed."""
+ANSWER = 5.0
+"""Seconds in which a machine says how a process of it is. All wait for it: one that is gone must not cost much."""
+
+
+@dataclass(frozen=True)
+class _At:
+    """Where a task runs: what its stream says first."""
+
+    node: str
+    host: str
+    pid: int
+    kills: int
+    """Processes that the machine had killed for want of memory by then."""
+
+    def __str__(self) -> str:
+        return f"{self.host} (process {self.pid})"
+
+
+@dataclass(eq=False)
+class _UnderWay:
+    """A task and what became of it so far."""
+
+    task: Task
+    attempt: int = 1
+    lost: int = 0
+    """Machines that vanished under it."""
+    at: _At | None = None
+    heard: float = 0.0
+    """When its stream last said something, or it was handed out."""
+    looked: float = 0.0
+    """When it was last looked after, or said something."""
+    seen: Vitals | None = None
+    """What its process was like then."""
+    worked: float = 0.0
+    """When its process was last seen to have done something."""
+
+
+class OnRay:
+    """Tasks on a Ray cluster that this process is connected to. See `atlas.engine.clusters`."""
+
+    def __init__(self, numerics: Numerics, workers: int | None = None) -> None:
+        self._numerics = numerics
+        self.workers = workers or slots(numerics)
+        # Twice the slots keeps every worker busy; a number that was asked for is kept to.
+        self._window = workers or 2 * self.workers
+        self._vanished = 0
+        """Machines that Ray lost in this run."""
+
+    def run(self, job: Job, supplies: Supplies, queue: deque[Task]) -> Generator[Event, None, None]:
+        put = [ray.put(supplies.state()), ray.put(supplies.images())]
+        running: dict[Any, _UnderWay] = {}
+        again: deque[_UnderWay] = deque()
+        looked = time.monotonic()
+        with machines() as nodes, _cancelled(running):
+            while queue or again or running:
+                while (queue or again) and len(running) < self._window:
+                    one = again.popleft() if again else _UnderWay(queue.popleft())
+                    running[self._submit(job, one, put)] = one
+                ready, _ = ray.wait(list(running), num_returns=1, timeout=PATIENCE, fetch_local=False)
+                for stream in ready:
+                    yield from self._advance(stream, running, again, nodes)
+                if time.monotonic() - looked > PATIENCE:
+                    yield from self._withdraw(running, again, nodes)
+                    yield from _look_after(running.values())
+                    looked = time.monotonic()
+
+    def _submit(self, job: Job, one: _UnderWay, supplies: list[Any]) -> Any:
+        one.at, one.seen = None, None
+        one.heard = one.looked = time.monotonic()
+        options: dict[str, Any] = {
+            "num_cpus": self._numerics.threads,
+            "name": str(one.task),
+            "scheduling_strategy": "SPREAD",
+        }
+        if self._vanished:
+            # Ray goes on asking a machine that vanished for a place, and holds all tasks of one shape back until it is
+            # answered. A byte of memory, which no machine lacks, makes another shape of them.
+            options["memory"] = self._vanished
+        if self._numerics.device == "cuda" and one.task.on_device:
+            options["num_gpus"] = 1
+        return _perform.options(**options).remote(job, one.task, supplies)
+
+    def _advance(
+        self, stream: Any, running: dict[Any, _UnderWay], again: deque[_UnderWay], nodes: Machines
+    ) -> Iterator[Event]:
+        """The next event of one task, or its end."""
+        one = running[stream]
+        one.heard = one.looked = time.monotonic()
+        one.seen = None
+        try:
+            event = ray.get(next(stream))
+            if isinstance(event, _At):
+                one.at = event
+            else:
+                yield event
+            return
+        except StopIteration:
+            del running[stream]
+        except DIED as error:
+            del running[stream]
+            if isinstance(error, NodeDiedError) or (one.at and one.at.node not in nodes.alive()):
+                yield from _hand_again(one, again, f"its machine died: {_first_line(error)}")
+            else:
+                yield from _try_again(one, again, _why(error, one.at))
+        except RayTaskError as error:
+            del running[stream]
+            if isinstance(error.cause, AtlasError):
+                raise error.cause from None
+            yield from _gave_up(one.task, _last_line(error))
+
+    def _withdraw(self, running: dict[Any, _UnderWay], again: deque[_UnderWay], nodes: Machines) -> Iterator[Event]:
+        """Take back what is on machines that vanished, and what has not begun: it may wait for one of them."""
+        alive = nodes.alive()
+        if not nodes.lost():
+            return
+        self._vanished += 1
+        for stream, one in list(running.items()):
+            if one.at is None or one.at.node not in alive:
+                del running[stream]
+                ray.cancel(stream, force=True)
+                where = "it had not begun when a machine vanished" if one.at is None else f"{one.at.host} vanished"
+                yield from _hand_again(one, again, where)
+
+
+@contextmanager
+def _cancelled(running: Iterable[Any]) -> Iterator[None]:
+    """What is under way when a block is left is no longer wanted."""
+    try:
+        yield
+    finally:
+        for stream in running:
+            ray.cancel(stream, force=True)
+
+
+@ray.remote(max_calls=0, max_retries=0, num_returns="streaming")
+def _perform(job: Job, task: Task, supplies: list[Any]) -> Iterator[Event | _At]:
+    """The body of every Ray task. `max_calls=0`: GPU tasks would otherwise get a new process, and model, a call.
+
+    Weights and images come as references in a list, which Ray leaves alone: they are fetched where they are needed.
+    """
+    yield _At(ray.get_runtime_context().get_node_id(), socket.gethostname(), os.getpid(), vitals.memory_kills())
+    state, images = supplies
+    yield from perform(job, task, Supplies(lambda: ray.get(state), lambda: _images(images)))
+
+
+@lru_cache(maxsize=1)
+def _images(source: Any) -> Any:
+    """The images of a run, fetched once a process: of a million files the list alone takes a second."""
+    return ray.get(source)
+
+
+# -- what is silent, and what died -------------------------------------------------------------------------------------
+
+
+def _look_after(running: Collection[_UnderWay]) -> Iterator[Event]:
+    """Name what was silent for too long and does nothing, as its machine says; what does nothing at all is killed.
+
+    What computes or reads is left in peace, however long it takes, and so is what waits while others run.
+    """
+    now, begun = time.monotonic(), any(one.at for one in running)
+    silent = [one for one in running if now - one.looked > SILENCE and (one.at or not begun)]
+    found = _asked({one.at for one in silent if one.at})
+    for one in silent:
+        known, since, one.looked = found.get(one.at), now - one.looked, now
+        if known and (one.seen is None or known.advanced(one.seen, since)):
+            one.worked = now
+        if known is None or known.stopped or one.worked < now:
+            what = _told(one, known)
+            if known and one.at and now - one.worked > STUCK:
+                _end.options(**_on(one.at)).remote(one.at.pid)
+                what += ". It is killed, and its task handed out again"
+            yield Silent(one.task, f"no word for {now - one.heard:.0f} s{what}")
+        one.seen = known or one.seen
+
+
+def _told(one: _UnderWay, known: Vitals | None) -> str:
+    """What is known of a task that is silent."""
+    if one.at is None:
+        return ": it has not begun. Has the cluster no room for it?"
+    if known is None:
+        return f" from {one.at}, and the machine does not answer"
+    state = "stopped" if known.stopped else "there, but does nothing" if known.alive else "gone"
+    return f" from {one.at}: the process is {state}"
+
+
+def _asked(places: Collection[_At]) -> dict[_At | None, Vitals]:
+    """What machines say of their processes; nothing of those that do not answer in time. This one needs no asking."""
+    here = ray.get_runtime_context().get_node_id()
+    found: dict[_At | None, Vitals] = {place: vitals.vitals(place.pid) for place in places if place.node == here}
+    asked = {_vitals.options(**_on(place)).remote(place.pid): place for place in places if place not in found}
+    if not asked:
+        return found
+    answered, waiting = ray.wait(list(asked), num_returns=len(asked), timeout=ANSWER)
+    for late in waiting:
+        ray.cancel(late, force=True)
+    for ready in answered:
+        with suppress(RayError):
+            found[asked[ready]] = ray.get(ready)
+    return found
+
+
+def _on(place: _At) -> dict[str, Any]:
+    return {"scheduling_strategy": NodeAffinitySchedulingStrategy(place.node, soft=False)}
+
+
+@ray.remote(num_cpus=0, max_retries=0)
+def _vitals(pid: int) -> Vitals:
+    return vitals.vitals(pid)
+
+
+@ray.remote(num_cpus=0, max_retries=0)
+def _end(pid: int) -> None:
+    vitals.end(pid)
+
+
+def _hand_again(one: _UnderWay, again: deque[_UnderWay], reason: str) -> Iterator[Event]:
+    """Hand a task out again whose machine vanished: no fault of the task's."""
+    one.lost += 1
+    if one.lost > MACHINES:
+        yield from _gave_up(one.task, f"{MACHINES} machines died under it: {reason}")
+    else:
+        again.append(one)
+        yield Retried(one.task, one.attempt, reason)
+
+
+def _try_again(one: _UnderWay, again: deque[_UnderWay], reason: str) -> Iterator[Event]:
+    """Hand a task out again whose worker died, as often as may be."""
+    if one.attempt < ATTEMPTS:
+        again.append(one)
+        one.attempt += 1
+        yield Retried(one.task, one.attempt - 1, reason)
+    else:
+        yield from _gave_up(one.task, f"its worker died {ATTEMPTS} times: {reason}")
+
+
+def _why(error: BaseException, at: _At | None) -> str:
+    """Why a worker died: memory is named, which Ray does only where it killed the worker itself."""
+    known = None if at is None or isinstance(error, OutOfMemoryError) else _asked([at]).get(at)
+    if isinstance(error, OutOfMemoryError) or (at and known and known.kills > at.kills):
+        where = f" on {at.host}" if at else ""
+        return f"its worker was killed for want of memory{where}. Try fewer workers (--workers) or a smaller --batch"
+    if isinstance(error, WorkerCrashedError) and at:
+        return f"its worker, {at}, crashed or was killed"
+    return _first_line(error)
+
+
+def _gave_up(task: Task, reason: str) -> Iterator[Event]:
+    if task.kind != "shards":
+        yield TaskFailed(task, reason)
+    for shard in task.shards:
+        yield ShardFailed(shard, reason)
+
+
+def slots(numerics: Numerics) -> int:
+    """How many tasks the connected cluster runs side by side."""
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    name, each = ("GPU", 1) if numerics.device == "cuda" else ("CPU", numerics.threads)
+    return max(1, int(resources.get(name, 1) // each))
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def _last_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[-1]

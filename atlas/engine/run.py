@@ -1,0 +1,277 @@
+"""The driver: from a model and plans to a finished store.
+
+    plans -> metadata -> what is left -> tasks -> events -> reduces -> catalogue
+
+It holds no state that the store does not: kill it, start it again, and it goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, suppress
+from typing import TYPE_CHECKING, Any
+
+from atlas.catalogue.door import write_door
+from atlas.cost import Calibration
+from atlas.engine import calibration, spectra
+from atlas.engine.events import Event, LayerDone, ShardDone, ShardFailed, Task, TaskFailed
+from atlas.engine.executors import Executor
+from atlas.engine.record import Record, Report
+from atlas.engine.reducing import filled
+from atlas.engine.worker import Job, Supplies
+from atlas.errors import PlanMismatch, StoreError
+from atlas.plan import STAGES, Key, Plan, Shard
+from atlas.stages import ACTIVATIONS, IMAGES
+from atlas.store import Store
+
+if TYPE_CHECKING:
+    from atlas.engine.collecting import Images
+    from atlas.models import Model
+    from atlas.rendering import Spectrum
+
+SECONDS = 60.0
+"""What a task should take: long enough to make handing it out free, short enough to lose little."""
+SPEED = 4e10
+"""Floating point operations a second that a device is taken for as long as nothing was measured on it."""
+
+
+def describe(model: Model, note: str | None = None) -> dict[str, Any]:
+    """What a store says of its network to people; `note` is a sentence for the home page."""
+    labels = None if model.labels is None else len(model.labels)
+    size = list(model.preprocessing.size)
+    known = {"title": model.title, "random": model.random, "input": size, "labels": labels, "note": note}
+    return known | {"layers": [layer.name for layer in model.layers]}
+
+
+def build(
+    store: Store,
+    model: Model,
+    plans: Sequence[Plan],
+    executor: Executor,
+    *,
+    images: Images | None = None,
+    spectrum: Spectrum | None = None,
+    partial: bool = False,
+    watch: Callable[[Event], None] | None = None,
+) -> Report:
+    """Carry out `plans` in `store`, telling `watch` of every event.
+
+    `images` are those that the plans collect, `spectrum` the one that their recipe names. With `partial` what follows a
+    layer's last shard is written although some of its shards failed. Raises `StoreError` where the store can no longer
+    be written; everything with a receipt is kept.
+    """
+    logits = _logits(store, model, plans)
+    store.backend.sweep()
+    known = spectra.find(store, plans, spectrum)
+    store.prepare(plans)
+    spectra.write(store, plans, known)
+    if model.labels is not None or logits is not None:
+        store.put_labels(model.labels or store.labels, logits)
+    if images is not None:
+        images.write(store, plans)
+    write_door(store)
+    driver = _Driver(store, plans, partial=partial, workers=executor.workers)
+    record = Record(store, planned=driver.planned, left=driver.pictures_left)
+    job = Job(store.backend, model.source, model.weights_hash)
+    supplies = Supplies(lambda: model.state, lambda: None if images is None else images.source)
+    try:
+        with closing(executor.run(job, supplies, driver.queue)) as events:
+            for event in filter(driver.follow, events):
+                record.take(event)
+                if watch:
+                    watch(event)
+    finally:
+        with suppress(StoreError):  # a full disk has been complained of already
+            record.write()
+            door = write_door(store)
+            if images is not None:
+                record.report.images = door["images"]["statuses"]
+                record.report.noted = door["images"].get("noted", 0)
+    return record.report
+
+
+def _logits(store: Store, model: Model, plans: Sequence[Plan]) -> str | None:
+    """Which of the network's outputs the store's classes are of, where it has several.
+
+    Raises `PlanMismatch` where those that are there are of another: their numbers mean other things.
+    """
+    there = store.logits
+    if not any(plan.stage in (IMAGES.name, ACTIVATIONS.name) and plan.collection.classes for plan in plans):
+        return there
+    from atlas.models.answers import WHOLE
+
+    ours = model.answer.where or None
+    if there is not None and there != ours:
+        raise PlanMismatch(
+            f"The classes in {store} are of the network's output {there!r}, those asked for of {(ours or WHOLE)!r}. "
+            f"Ask for the same (--logits {shlex.quote(there)}), or name another store with --store."
+        )
+    return ours
+
+
+class _Driver:
+    """Keeps the queue: the shards that are left, what follows each layer's last one, and what follows all layers.
+
+    A stage that rests on another begins when that is whole. What is not whole in the end was not to be had.
+    """
+
+    def __init__(self, store: Store, plans: Sequence[Plan], *, partial: bool, workers: int) -> None:
+        self._store, self._partial, self._workers = store, partial, workers
+        self._calibration = calibration.known(store, plans[0].numerics) if plans else None
+        self._plans = {plan.names: plan for plan in plans}
+        self._left = {key: set(store.todo(plan)) for key, plan in self._plans.items()}
+        self._waiting = set(self._plans)
+        """What has not begun."""
+        self._holes: set[Key] = set()
+        """What cannot be finished in this run."""
+        self._reducing: set[Key] = set()
+        self._finished = False
+        self.queue: deque[Task] = deque()
+        self._begin()
+
+    @property
+    def planned(self) -> int:
+        """Pictures of units asked for."""
+        return sum(plan.pictures for plan in self._rendering)
+
+    @property
+    def pictures_left(self) -> int:
+        """Pictures of units that are not there yet."""
+        return sum(sum(map(len, self._left[plan.names])) * len(plan.rendering.variants) for plan in self._rendering)
+
+    def follow(self, event: Event) -> bool:
+        """Queue what an event makes possible; say whether it is news.
+
+        A task that is handed out again tells of the shards its first attempt finished once more, and one that is given
+        up fails shards that have their receipt.
+        """
+        news = True
+        match event:
+            case ShardDone(shard):
+                news = self._done(shard, failed=False)
+            case ShardFailed(shard):
+                done = self._store.receipt(self._plans[_names(shard)], shard) is not None
+                news = self._done(shard, failed=not done) and not done
+            case LayerDone(plan):
+                self._reducing.discard(plan.names)
+                self._follow_layer(self._plans[plan.names])
+                write_door(self._store)
+            case TaskFailed(task) if task.plans:
+                self._reducing.discard(task.plans[0].names)
+                self._holes.add(task.plans[0].names)
+        self._finish()
+        return news
+
+    @property
+    def _rendering(self) -> list[Plan]:
+        return [plan for plan in self._plans.values() if plan.renders and plan.over == "units"]
+
+    def _begin(self) -> None:
+        """Queue what can be done at once: images before pictures, since more rests on them."""
+        for work in dict.fromkeys(stage.work for stage in STAGES.values() if stage.over == "images"):
+            self.queue.extend(self._passes(work))
+        for key, plan in list(self._plans.items()):
+            if key in self._waiting and self._may_begin(plan):
+                self._start(plan)
+        self._finish()
+
+    def _passes(self, work: str) -> Iterator[Task]:
+        """One pass of a shard of images for all plans that lack it."""
+        showing = [plan for plan in self._plans.values() if plan.over == "images" and plan.kind.work == work]
+        left = {plan: {shard.index for shard in self._left[plan.names]} for plan in showing}
+        for index in sorted(set().union(*left.values())):
+            yield Task(tuple(plan for plan in showing if index in left[plan]), (index,))
+
+    def _may_begin(self, plan: Plan) -> bool:
+        """Whether what a plan rests on is there and will not change in this run."""
+        if plan.before is None:
+            return True
+        before = self._store.before(plan)
+        return plan.before not in self._plans and before is not None and self._store.whole(before)
+
+    def _start(self, plan: Plan) -> None:
+        """Queue the shards of a plan, or what follows them."""
+        self._waiting.discard(plan.names)
+        if plan.over == "cells":
+            plan = self._asking(plan)
+        if plan.over != "images":  # those are shown in passes
+            self.queue.extend(tasks(plan, sorted(self._left[plan.names]), self._workers, self._calibration))
+        if not self._left[plan.names]:
+            self._reduce(plan)
+
+    def _asking(self, plan: Plan) -> Plan:
+        """`plan`, asking for the cells that are filled: this is known now."""
+        cells = self._store.before(plan)
+        count = 0 if cells is None else filled(self._store, cells)
+        (asking,) = self._store.prepare([plan.asking(range(-(-count // plan.per_shard)))])
+        self._plans[plan.names], self._left[plan.names] = asking, set(self._store.todo(asking))
+        return asking
+
+    def _done(self, shard: Shard, *, failed: bool) -> bool:
+        key = _names(shard)
+        if shard not in self._left[key]:
+            return False
+        self._left[key].discard(shard)
+        if failed:
+            self._holes.add(key)
+        if not self._left[key] and (self._partial or key not in self._holes):
+            self._reduce(self._plans[key])
+        return True
+
+    def _reduce(self, plan: Plan) -> None:
+        """Queue what follows a layer's last shard, before other work; what is there already leads on."""
+        if self._store.settled(plan):
+            self._follow_layer(plan)
+        else:
+            self._reducing.add(plan.names)
+            self.queue.appendleft(Task((plan,), kind="reduce"))
+
+    def _follow_layer(self, plan: Plan) -> None:
+        """Begin what rests on a plan that is whole now: a layer's statistics say which examples there are."""
+        for key in [key for key in self._plans if self._plans[key].before == plan.names and key in self._waiting]:
+            if self._store.whole(plan):
+                self._start(self._plans[key])
+            else:
+                self._holes.add(key)
+
+    def _finish(self) -> None:
+        """Queue what rests on all layers, once nothing else is left that can be done."""
+        left = any(left for key, left in self._left.items() if key not in self._waiting)
+        waiting = any(self._possible(self._plans[key]) for key in self._waiting)
+        if not (self._finished or left or waiting or self._reducing):
+            self._finished = True
+            self.queue.append(Task(kind="finish"))
+
+    def _possible(self, plan: Plan) -> bool:
+        """Whether a plan that waits can begin in this run: not where what it rests on has a hole."""
+        if plan.names in self._holes or plan.before is None:
+            return False
+        return plan.before in self._plans and (
+            plan.before not in self._holes
+            and (plan.before not in self._waiting or self._possible(self._plans[plan.before]))
+        )
+
+
+def _names(shard: Shard) -> Key:
+    """Of the plan that a shard is of."""
+    return shard.stage, shard.layer, shard.part
+
+
+def tasks(plan: Plan, shards: Sequence[Shard], workers: int, measured: Calibration | None = None) -> Iterator[Task]:
+    """Runs of shards worth handing out, never so long that a worker stands idle."""
+    if not shards:
+        return
+    length = max(1, min(int(SECONDS / max(_seconds(plan, measured), 1e-3)), -(-len(shards) // (2 * workers))))
+    for start in range(0, len(shards), length):
+        yield Task((plan,), tuple(shard.index for shard in shards[start : start + length]))
+
+
+def _seconds(plan: Plan, measured: Calibration | None) -> float:
+    """What a shard of `plan` takes: as it was measured here, or by a nominal speed."""
+    if not plan.renders:
+        return SECONDS
+    shards = max(1, len(plan.shards))
+    each = None if measured is None else measured.seconds(plan)
+    return plan.flops / shards / SPEED if each is None else each * plan.pictures / shards

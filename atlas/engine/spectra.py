@@ -1,0 +1,93 @@
+"""Measured spectra: taken from images once and kept in the store, from which alone a plan of `maco` can be made again.
+
+    images -> Spectrum -> layers/LAYER/features/spectrum -> Spectrum, in every worker
+
+A recipe names its spectrum by hash; what a store holds is believed only where the hash fits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from atlas.errors import AtlasError, StoreError
+from atlas.plan import Plan
+from atlas.stages import FEATURES
+from atlas.store import Store
+from atlas.store.schema import group_key
+
+if TYPE_CHECKING:
+    from atlas.rendering import Spectrum
+
+MOST = 4096
+"""Images that a spectrum is measured on at most, evenly out of all that were given."""
+
+
+def measure(given: Sequence[str | Path], told: Callable[[int], None] = lambda _: None) -> Spectrum:
+    """The spectrum of the images that were `given`; `told` hears how many were looked at.
+
+    What is no image is left out. Raises `ImagesError` where there is none.
+    """
+    from atlas.collecting import Problem, decode, open_images
+    from atlas.rendering import measured
+
+    source = open_images(given)
+    entries = source.entries[:: -(-len(source.entries) // MOST)]
+
+    def pictures() -> Iterator[Any]:
+        for done, entry in enumerate(entries, 1):
+            raw = source.read(entry)
+            picture = raw if isinstance(raw, Problem) else decode(raw)
+            told(done)
+            if not isinstance(picture, Problem):
+                yield picture
+
+    return measured(pictures())
+
+
+def read(store: Store, plan: Plan) -> Spectrum | None:
+    """The spectrum that the recipe of `plan` names, as the store holds it; None where it names none.
+
+    Raises `StoreError` where it is gone or damaged.
+    """
+    if not plan.rendering.measured:
+        return None
+    from atlas.rendering import Spectrum
+
+    path = f"{group_key(plan)}/spectrum"
+    try:
+        spectrum = Spectrum(store.read(path))
+    except AtlasError as error:
+        raise StoreError(f"{store}: {path} cannot be read. Give its images again: --spectrum IMAGES") from error
+    if spectrum.hash != plan.rendering.spectrum:
+        raise StoreError(f"{store}: {path} is damaged. Give its images again: --spectrum IMAGES")
+    return spectrum
+
+
+def find(store: Store, plans: Iterable[Plan], given: Spectrum | None) -> dict[str, Spectrum]:
+    """Every spectrum that `plans` name, by its hash: the one that was `given`, or one that the store holds already.
+
+    Raises `AtlasError` where it is neither.
+    """
+    named = {plan.rendering.spectrum for plan in plans if plan.stage == FEATURES.name and plan.rendering.measured}
+    known = {} if given is None else {given.hash: given}
+    for saved in store.plans_of(FEATURES.name) if named - known.keys() else ():
+        with suppress(StoreError):
+            spectrum = read(store, saved)
+            if spectrum is not None:
+                known[spectrum.hash] = spectrum
+    for missing in sorted(named - known.keys()):
+        raise AtlasError(f"{store} does not hold the spectrum {missing[:12]}. Give its images: --spectrum IMAGES")
+    return known
+
+
+def write(store: Store, plans: Iterable[Plan], known: Mapping[str, Spectrum]) -> None:
+    """Write the spectrum of every plan that names one, before any picture is made; what is there and whole stays."""
+    for plan in plans:
+        if plan.stage == FEATURES.name and plan.rendering.measured:
+            with suppress(StoreError):
+                read(store, plan)
+                continue
+            store.write_whole(plan, "driver", {"spectrum": known[plan.rendering.spectrum].magnitude})

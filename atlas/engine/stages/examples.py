@@ -1,0 +1,64 @@
+"""The stage `examples`: what a layer's units saw of the images that drive them most.
+
+    (statistics, images, shard of units) -> box on the photograph, picture of it
+
+A map stage over units, begun when the layer's statistics are whole. The box is where 90% of the unit's input gradient
+lies, measured for this unit, at this position, on this crop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from atlas.engine import desk
+from atlas.engine.desk import Example, Round
+from atlas.engine.making import Making, Piece
+from atlas.plan import Plan, Shard
+from atlas.stages import STATISTICS
+from atlas.stages.dataset import EXTREMES
+from atlas.store import Store
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from atlas.models import Prepared
+
+reduce = desk.reduce
+
+
+def make(piece: Piece) -> Making:
+    """Measure and cut out the examples of one shard of units."""
+    return desk.make(piece, _rounds)
+
+
+def _rounds(store: Store, plan: Plan, prepared: Prepared, shard: Shard) -> Iterator[Round]:
+    """One for each extreme: a batch looks at values before the rectifier, or after it."""
+    wanted = _wanted(store, plan, shard.start, shard.stop)
+    for extreme in range(len(EXTREMES)):
+        some = [one for one in wanted if one.place[1] == extreme]
+        yield some, partial(_measured, prepared, shard.start, before=extreme == 1)
+
+
+def _measured(
+    prepared: Prepared, first: int, crops: Tensor, examples: Sequence[Example], *, before: bool
+) -> np.ndarray[Any, Any]:
+    """What units, numbered from `first` on, saw of their crops."""
+    from atlas.collecting.seen import seen
+
+    units = [first + example.place[0] for example in examples]
+    return seen(prepared, crops, units, [example.position for example in examples], before=before)
+
+
+def _wanted(store: Store, plan: Plan, start: int, stop: int) -> list[Example]:
+    """The examples of the units from `start` to `stop`, in the order of their images, so that each is read once."""
+    group = f"layers/{plan.on.key}/{STATISTICS.name}"
+    image, crop, position = (
+        store.read(f"{group}/example_{name}")[start:stop] for name in ("image", "crop", "position")
+    )
+    places = [tuple(map(int, at)) for at in np.argwhere(image >= 0)]
+    found = [Example(at, int(image[at]), int(crop[at]), int(position[at])) for at in places]
+    return sorted(found, key=lambda one: (one.image, one.crop, one.place))

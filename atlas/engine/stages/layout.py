@@ -1,0 +1,102 @@
+"""The stage `layout`: where a layer's samples lie on one of its maps.
+
+    activations of a layer, MAP -> xy, status, fitted, quality
+
+One task that makes all of it: a layout knows all of its samples. MAP is `all`, `winners-K` or `strongest-K` for the
+samples of class K, or `pair-A-B` for those of two.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from atlas.engine.reducing import Receipts, Reduced, required
+from atlas.engine.samples import Samples
+from atlas.errors import AtlasError
+from atlas.plan import Plan, place
+from atlas.store import Data, Store
+from atlas.store.schema import group_key
+from atlas.units import SampleStatus
+
+if TYPE_CHECKING:
+    from atlas.layout.project import Map
+    from atlas.layout.rows import Numbers
+
+
+def reduce(store: Store, plan: Plan, _: Receipts) -> Reduced:
+    """The map of `plan`."""
+    data = laid_out(Samples(store, required(store, plan)), plan)
+    return Reduced(data, count=int((data["status"] == SampleStatus.OK).sum()))
+
+
+def laid_out(samples: Samples, plan: Plan) -> Data:
+    """The columns of a map: a row for every sample of the layer, those of the map placed."""
+    from atlas.layout.quality import trusted
+
+    recipe = plan.charting.layout
+    numbers = members(samples, plan.part[0])
+    if not len(numbers):
+        raise AtlasError(f"{plan.layer_name}: no activation belongs to the map {plan.part[0]}.")
+    some = samples.of(numbers)
+    vectors = some.vectors
+    pair = classes_of(plan.part[0]) if plan.part[0].startswith("pair-") else []
+    found = _pair(some, vectors, pair, plan) if pair else _map(vectors, plan, _faced(samples.store, plan, numbers))
+    total = plan.sampling.samples
+    xy, status, fitted = np.full((total, 2), np.nan, np.float32), np.full(total, SampleStatus.ABSENT, np.uint8), None
+    xy[numbers], status[numbers] = found.xy, found.status
+    fitted = np.zeros(total, np.uint8)
+    fitted[numbers[found.fitted]] = 1
+    quality = trusted(vectors, found, recipe, dims=1 if pair else 2)
+    return {"xy": xy, "status": status, "fitted": fitted, "quality": np.array(quality, np.float32)}
+
+
+def members(samples: Samples, name: str) -> Numbers:
+    """The rising numbers of the samples that are on the map `name`."""
+    from atlas.layout.classes import strongest, winners
+
+    classes = samples.plan.sampling.classes
+    collected = np.flatnonzero(samples.column("status") != SampleStatus.ABSENT)
+    if name == "all":
+        return collected
+    choose = winners if name.startswith("winners-") else strongest
+    found = [choose(samples.attributions, classes, label) for label in classes_of(name)]
+    return np.intersect1d(np.unique(np.concatenate(found)), collected)
+
+
+def classes_of(name: str) -> list[int]:
+    """The numbers of the classes that a map is of: none for `all`."""
+    return [int(number) for number in re.findall(r"-([0-9]+)", name)]
+
+
+def _map(vectors: Any, plan: Plan, facing: Any) -> Map:
+    from atlas.layout.project import project
+
+    return project(vectors, plan.charting.layout, facing=facing)
+
+
+def _faced(store: Store, plan: Plan, numbers: Numbers) -> Any:
+    """Where the samples lie on the map that this one is to face, [m,2]; None where it faces by its own data.
+
+    Samples of two layers belong together by image, crop and draw. Raises `AtlasError` where that map is not there.
+    """
+    layer = plan.charting.layout.facing
+    if layer in ("", plan.layer_name):
+        return None
+    other = store.plan(f"{place(plan.stage, layer, ('all',))}.json")
+    if other is None or not store.columns_done(other):
+        raise AtlasError(f"{plan.layer_name} is to face the map of {layer}, which is not there. Build that first.")
+    if other.sampling.samples != plan.sampling.samples:
+        raise AtlasError(f"{plan.layer_name} is to face the map of {layer}, which has other samples.")
+    return store.read(f"{group_key(other)}/xy")[numbers]
+
+
+def _pair(samples: Samples, vectors: Any, classes: list[int], plan: Plan) -> Map:
+    from atlas.layout.classes import pair
+
+    towards, against = (
+        np.concatenate([block[:, 0] for block in samples.attributions(label, label + 1)]) for label in classes
+    )
+    return pair(vectors, towards, against, plan.charting.layout)

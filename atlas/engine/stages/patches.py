@@ -1,0 +1,67 @@
+"""The stage `patches`: what the real samples nearest to a cell's direction saw.
+
+    (cells, activations, images, shard of cells) -> box on the photograph, picture of it
+
+A map stage over the filled cells. The box is where 90% of the gradient lies of what the position says along the cell's
+direction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from atlas.engine import desk
+from atlas.engine.desk import Example, Round
+from atlas.engine.making import Making, Piece
+from atlas.engine.reducing import required
+from atlas.plan import Plan, Shard
+from atlas.stages import ACTIVATIONS
+from atlas.stages.atlas import PATCHED
+from atlas.store import Store
+from atlas.store.schema import group_key
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from atlas.models import Prepared
+
+reduce = desk.reduce
+
+
+def make(piece: Piece) -> Making:
+    """Measure and cut out what the samples of one shard of cells saw."""
+    return desk.make(piece, _rounds)
+
+
+def _rounds(store: Store, plan: Plan, prepared: Prepared, shard: Shard) -> Iterator[Round]:
+    import torch
+
+    cells = required(store, plan)
+    rows = slice(shard.start, shard.stop)
+    directions = torch.from_numpy(store.read(f"{group_key(cells)}/direction", rows))
+    sample = store.read(f"{group_key(cells)}/sample", rows)[:, :PATCHED]
+    yield _examples(store, plan, sample), partial(_measured, prepared, directions)
+
+
+def _examples(store: Store, plan: Plan, sample: np.ndarray[Any, Any]) -> list[Example]:
+    """The samples [n,4], of which -1 are none, in the order of their images, so that each is read once."""
+    group = f"layers/{plan.on.key}/{ACTIVATIONS.name}"
+    image, crop, position = (store.read(f"{group}/{name}") for name in ("image", "crop", "position"))
+    places = [tuple(map(int, at)) for at in np.argwhere(sample >= 0)]
+    found = [
+        Example(at, int(image[row]), int(crop[row]), int(position[row])) for at in places if (row := sample[at]) >= 0
+    ]
+    return sorted(found, key=lambda one: (one.image, one.crop, one.place))
+
+
+def _measured(
+    prepared: Prepared, directions: Tensor, crops: Tensor, examples: Sequence[Example]
+) -> np.ndarray[Any, Any]:
+    from atlas.collecting.seen import seen
+
+    along = directions[[example.place[0] for example in examples]]
+    return seen(prepared, crops, along, [example.position for example in examples], before=False)

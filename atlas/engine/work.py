@@ -1,0 +1,83 @@
+"""What a worker does with a task: the same code under every executor.
+
+    (job, task) -> events
+
+It looks for a valid receipt before each shard; see `making` and `reducing` for what follows.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+from importlib import import_module
+from typing import Any
+
+from atlas.engine import relations
+from atlas.engine.events import Event, Finished, LayerDone, ShardDone, ShardFailed, Task, TaskFailed, counted
+from atlas.engine.making import Piece, commit
+from atlas.engine.reducing import reduced
+from atlas.engine.worker import Job, Supplies, Worker
+from atlas.errors import CannotWrite, StoreFull
+from atlas.plan import Plan, Stage
+from atlas.store import Store
+
+UNWRITABLE = (StoreFull, CannotWrite)
+"""What ends a run: every further shard would be made for nothing."""
+
+
+def module(stage: Stage) -> Any:
+    """Where a stage is done."""
+    return import_module(stage.module or f"atlas.engine.stages.{stage.name}")
+
+
+def perform(job: Job, task: Task, supplies: Supplies) -> Iterator[Event]:
+    """Carry out `task`, event by event.
+
+    A shard's failure is an event and the next shard follows; a store that can no longer be written is raised, since
+    every further shard would be made for nothing.
+    """
+    worker = Worker(job, supplies)
+    if task.kind != "shards":
+        yield from _whole(worker, task)
+        return
+    for index in task.indices:
+        yield from _shards(worker, task, index)
+
+
+def _shards(worker: Worker, task: Task, index: int) -> Iterator[Event]:
+    """The shards of one index; those that are there already are only told of."""
+    due = []
+    for plan in task.plans:
+        receipt = worker.store.receipt(plan, plan.shard(index))
+        if receipt is None:
+            due.append(plan)
+        else:
+            yield ShardDone(plan.shard(index), counted(plan.stage, receipt), receipt.record)
+    if not due:
+        return
+    piece = Piece(worker, tuple(due), index)
+    try:
+        made = yield from module(piece.plan.kind).make(piece)
+        yield from commit(piece, made)
+    except UNWRITABLE:
+        raise
+    except Exception as error:  # noqa: BLE001 (whatever went wrong with this shard, the others go on)
+        for plan in due:
+            yield ShardFailed(plan.shard(index), f"{type(error).__name__}: {error}", traceback.format_exc())
+
+
+def reduce(store: Store, plan: Plan) -> LayerDone:
+    """Do what follows the last shard of `plan`, where that is due."""
+    return reduced(store, plan, getattr(module(plan.kind), "reduce", None))
+
+
+def _whole(worker: Worker, task: Task) -> Iterator[Event]:
+    try:
+        if task.kind == "finish":
+            yield Finished(relations.finish(worker.store))
+        else:
+            yield reduce(worker.store, task.plans[0])
+    except UNWRITABLE:
+        raise
+    except Exception as error:  # noqa: BLE001 (as above)
+        yield TaskFailed(task, f"{type(error).__name__}: {error}", traceback.format_exc())

@@ -1,0 +1,50 @@
+"""What kinds of module say of the axes of their answers.
+
+module, shape -> Axes or None
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+from atlas.models.axes import Axes
+
+CHANNELS_FIRST = (
+    *(nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.BatchNorm1d, nn.BatchNorm2d),
+    *(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d),
+    *(nn.LPPool2d, nn.PixelShuffle, nn.PixelUnshuffle, nn.Upsample, nn.LocalResponseNorm),
+)
+"""Their channels are the first axis behind the images', by what they compute."""
+CHANNELS_LAST = (nn.Linear, nn.LayerNorm, nn.RNN, nn.LSTM, nn.GRU, nn.MultiheadAttention)
+"""Their channels are the last axis of their answer, of several the first."""
+ENTRYWISE = (
+    *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish, nn.Sigmoid, nn.Tanh),
+    *(nn.Hardswish, nn.Hardsigmoid, nn.Hardtanh, nn.Softplus, nn.Softsign, nn.LogSigmoid, nn.Softmax, nn.RReLU),
+    *(nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.AlphaDropout, nn.Identity, nn.GroupNorm, nn.LocalResponseNorm),
+    *(nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.PReLU),
+)
+"""The axes of their answers are those of what they were given."""
+
+
+def by_module(module: nn.Module, item: str, shape: tuple[int, ...]) -> Axes | None:
+    """The axes by the kind of module an activation comes from; None where that says nothing.
+
+    A class of the user's that is derived from one of torch's and computes something else is none of its kind. Of a map
+    whose channels come last nothing is known of the other two axes, which may as well be heads and tokens.
+    """
+    name = type(module).__name__
+    if _is(module, CHANNELS_FIRST):
+        return Axes("chw", shape[1:], evidence=name) if len(shape) == 3 else Axes("ct", evidence=name)
+    if len(shape) == 2 and item in ("", "0") and _is(module, CHANNELS_LAST):
+        return Axes("tc", evidence=name)
+    return None
+
+
+def keeps_axes(module: nn.Module) -> bool:
+    """Whether its answer has the axes of its input."""
+    return _is(module, ENTRYWISE)
+
+
+def _is(module: nn.Module, kinds: tuple[type[nn.Module], ...]) -> bool:
+    """Whether it computes what one of `kinds` does: is one, or is derived from it and keeps its forward pass."""
+    return any(isinstance(module, kind) and type(module).forward is kind.forward for kind in kinds)

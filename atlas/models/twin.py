@@ -1,0 +1,166 @@
+"""A second network like that of a model, to be changed or moved without harm to the first.
+
+Model -> networks, each to be proven before it is used
+
+A copy costs little, but may answer with what is stale: hooks and closures in it still point at the network that it
+was copied from. So whoever takes one asks it what neither was asked before, and goes on to the next where the answers
+differ.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Callable, Set
+from contextlib import ExitStack
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, get_gradient_edge
+
+from atlas.errors import ModelError
+from atlas.factories import guarded
+from atlas.models.foreign import run
+from atlas.models.kept import as_it_was
+from atlas.models.model import Model
+from atlas.models.outputs import Place, items
+from atlas.models.preprocessing import Preprocessing
+from atlas.models.probe import dry_input, module_by_module
+
+TOLERANCE = 1e-4
+"""Largest difference that may be, as a part of a value's largest."""
+PART = 4096
+"""Numbers that are compared of an image's value of a layer."""
+IMAGES = 3
+"""Images of the second input: another number than the dry run's, so that a batch size that was kept shows too."""
+
+
+def copied(model: Model) -> nn.Module:
+    """A copy of the model's network."""
+    network: nn.Module = copy.deepcopy(model.network)
+    return network
+
+
+def rebuilt(model: Model) -> nn.Module:
+    """The model's network built anew, as a worker does."""
+    return model.source.build(model.state).network
+
+
+def made(make: Callable[[Model], nn.Module], model: Model) -> nn.Module | None:
+    """What `make` makes of `model`; None where the author's code does not bear it."""
+    try:
+        with guarded(f"{model.spec}: a second network cannot be made", ModelError):
+            return make(model)
+    except ModelError as error:
+        if isinstance(error.__cause__, torch.OutOfMemoryError | MemoryError):
+            raise error.__cause__ from None
+        return None
+
+
+@torch.no_grad()
+def twin(model: Model) -> nn.Module | None:
+    """A second network that answers as that of `model` does; None where only the network itself does."""
+    first, second = inputs(model.preprocessing)
+    for make in (copied, rebuilt):
+        with as_it_was(model.network):
+            run(model.network, first)  # what is stale in a copy is of this, and so cannot look right
+            network = made(make, model)
+            if network is not None and _answers_alike(network, model.network, second):
+                return network
+    return None
+
+
+def _answers_alike(network: nn.Module, original: nn.Module, network_input: Tensor) -> bool:
+    """Asked of the other network first, so that nothing of the original's answer can be in its own."""
+    try:
+        found = Seen(network, network_input).values
+    except (torch.OutOfMemoryError, MemoryError):
+        raise
+    except Exception:  # noqa: BLE001 - a copy may lack what its author's code looks for
+        return False
+    wanted = Seen(original, network_input).values
+    return found.keys() == wanted.keys() and all(found[name].like(value) for name, value in wanted.items())
+
+
+def stay(model: Model, device: str) -> None:
+    """Raises `ModelError` where `device` is not the one that the network itself is on."""
+    if torch.device(device).type != "cpu":
+        raise ModelError(
+            f"{model.spec}: the network can neither be copied nor built anew so that it gives the same values, so it "
+            "cannot move to a GPU. Build with --device cpu."
+        )
+
+
+def inputs(preprocessing: Preprocessing) -> tuple[Tensor, Tensor]:
+    """What a network is prepared with, and what is asked of it then: two network inputs."""
+    return preprocessing.normalise(dry_input(preprocessing)), preprocessing.normalise(second_input(preprocessing))
+
+
+class Value(NamedTuple):
+    """What is kept of a layer's value: `part` [n,...] of it, since all layers' values together may be gigabytes."""
+
+    shape: torch.Size
+    dtype: torch.dtype
+    part: Tensor
+
+    @classmethod
+    def of(cls, raw: Tensor) -> Value:
+        rows = raw.detach().flatten(1) if raw.dim() > 1 else raw.detach().reshape(-1, 1)
+        step = max(1, rows.shape[1] // PART) | 1  # odd, so that it does not keep to a column of a map
+        return cls(raw.shape, raw.dtype, rows[:, ::step].clone())
+
+    def first(self, images: int) -> Value:
+        """That of the first `images` of a batch."""
+        return Value(torch.Size((images, *self.shape[1:])), self.dtype, self.part[:images])
+
+    def like(self, other: Value) -> bool:
+        """Whether both are of the same shape and, in what is kept, the same."""
+        return self.shape == other.shape and close(self.part, other.part)
+
+
+class Seen:
+    """One whole pass: values as they were when they were computed, and where their gradients begin, by their names.
+
+    Those of all modules, or of `names` alone.
+    """
+
+    def __init__(self, network: nn.Module, network_input: Tensor, names: Set[str] | None = None) -> None:
+        self.values: dict[str, Value] = {}
+        self.edges: dict[str, GradientEdge] = {}
+        self._names = names
+        self._calls: Counter[str] = Counter()
+        paths = None if names is None else {Place.parse(name).path for name in names}
+        with ExitStack() as stack:
+            stack.enter_context(module_by_module())
+            for path, module in network.named_modules():
+                if paths is None or path in paths:
+                    stack.enter_context(module.register_forward_hook(partial(self._leave, path)))
+            run(network, network_input)
+
+    def _leave(self, path: str, _: nn.Module, __: Any, output: Any) -> None:
+        self._calls[path] += 1
+        for item, value in items(output):
+            name = str(Place(path, self._calls[path], item))
+            if value.is_floating_point() and (self._names is None or name in self._names):
+                self.values[name] = Value.of(value)
+                if value.requires_grad:
+                    self.edges[name] = get_gradient_edge(value)
+
+
+def second_input(preprocessing: Preprocessing) -> Tensor:
+    """Pictures [3,3,h,w] in [0,1] unlike those of the dry run: other noise, darker, and another number of them."""
+    generator = torch.Generator().manual_seed(1)
+    return torch.rand(IMAGES, 3, *preprocessing.size, generator=generator) ** 2
+
+
+def close(one: Tensor, other: Tensor) -> bool:
+    """Whether two values differ by less than `TOLERANCE` of the largest, wherever the other is finite."""
+    if one.shape != other.shape:
+        return False
+    finite = other.isfinite()
+    if not finite.any():
+        return True
+    one, other = one[finite], other[finite]
+    return bool((one - other).abs().max() <= TOLERANCE * other.abs().max().clamp_min(1e-12))

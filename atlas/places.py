@@ -1,0 +1,45 @@
+"""Places that a person names: folders and files of this machine.
+
+    text or path -> Path        s3://bucket/x -> AtlasError
+
+An address of elsewhere is refused wherever a place is taken: as a path it would be a folder called `s3:`.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from urllib.parse import unquote
+
+from atlas.errors import AtlasError
+
+ADDRESS = re.compile(r"(?P<scheme>[A-Za-z][\w+.@:-]+):(?P<rest>/.*)", re.DOTALL)
+"""SCHEME:/..., of which `Path` leaves one slash; a drive has one letter."""
+
+
+def local(place: str | Path, refused: type[AtlasError] = AtlasError) -> Path:
+    """The folder or file of this machine that `place` names, as `~/x`, `x` or `file:///x`.
+
+    Raises `refused` for an address of elsewhere.
+
+    >>> local("file:///data/my%20photos").as_posix()
+    '/data/my photos'
+    """
+    text = str(place)
+    address = ADDRESS.fullmatch(text)
+    if address is None:
+        return Path(text).expanduser()
+    if address["scheme"].lower() == "file":
+        return _of_file(text, address["rest"], refused)
+    raise refused(
+        f"{text}: {address['scheme']}:// is not supported yet: stores, images and other files lie on this machine or "
+        "on what is mounted there. Name a local path."
+    )
+
+
+def _of_file(text: str, rest: str, refused: type[AtlasError]) -> Path:
+    """The path of an address `file:...`, of which a `Path` has lost whether a host is named."""
+    host, _, path = rest.removeprefix("//").partition("/")
+    if not rest.startswith("//") or host not in ("", "localhost"):
+        raise refused(f"{text}: a file of this machine is file:///FOLDER/FILE, with three slashes, or just a path.")
+    return Path("/" + unquote(path))

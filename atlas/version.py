@@ -1,0 +1,3 @@
+"""The version of the package: here alone. Stores say which one wrote them."""
+
+VERSION = "0.1.0"

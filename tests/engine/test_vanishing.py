@@ -1,0 +1,277 @@
+"""Machines that vanish without a word, workers that stand still, workers killed for memory, a head that dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ray.cluster_utils import Cluster
+from ray.exceptions import OutOfMemoryError, WorkerCrashedError
+
+from atlas.engine import on_ray, vitals
+from atlas.engine.clusters import connect
+from atlas.engine.events import Event, Retried, ShardDone, Silent, Task
+from atlas.engine.on_ray import OnRay
+from atlas.engine.record import Report
+from atlas.engine.run import build, describe
+from atlas.engine.vitals import Vitals
+from atlas.models import Model, load_model
+from atlas.plan import Plan
+from atlas.recipe import Recipe
+from atlas.store import LocalBackend, MemoryBackend, Store
+from tests.builds import build_in, contents, tiny_plans
+
+pytestmark = pytest.mark.builder
+
+UNHURRIED = Recipe.named("quick", size=32, steps=40, redirected=1, draws=2, jitter=2.0)
+"""Tasks of some seconds, so that there is time to strike while they are under way."""
+NOTICED = {
+    "RAY_health_check_initial_delay_ms": "500",
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_timeout_ms": "1000",
+    "RAY_health_check_failure_threshold": "5",
+}
+"""A cluster that gives a machine up sooner than it would by itself."""
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Model:
+    return load_model("tests.networks:tiny")
+
+
+@pytest.fixture(scope="module")
+def unhurried(tiny: Model) -> list[Plan]:
+    return tiny_plans(tiny, recipe=UNHURRIED)
+
+
+def offspring(pid: int) -> list[int]:
+    """A process and all below it."""
+    found = [pid]
+    for parent in found:
+        for listed in Path(f"/proc/{parent}/task").glob("*/children"):
+            found += [int(child) for child in listed.read_text().split()]
+    return found
+
+
+@contextmanager
+def two_machines() -> Iterator[tuple[Cluster, Any]]:
+    """A cluster of two machines of one slot each, and the second of them."""
+    small: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
+    cluster = Cluster()
+    try:
+        started(cluster, include_dashboard=False, **small)
+        second = started(cluster, **small)
+        cluster.wait_for_nodes()
+        yield cluster, second
+    finally:
+        cluster.shutdown()  # type: ignore[no-untyped-call]
+
+
+def started(cluster: Cluster, **settings: Any) -> Any:
+    """One more machine; a test machine may be so busy that Ray runs out of patience."""
+    for _ in range(3):
+        with suppress(Exception):
+            return cluster.add_node(**settings)
+    return cluster.add_node(**settings)
+
+
+def watched(
+    place: Path, model: Model, plans: list[Plan], strike: Callable[[Event], None]
+) -> tuple[Report, list[Event]]:
+    """A build on the connected cluster in which `strike` hears of every event."""
+    events: list[Event] = []
+
+    def watch(event: Event) -> None:
+        events.append(event)
+        strike(event)
+
+    store = Store.create(LocalBackend(place), model.identity, describe(model))
+    return build(store, model, plans, OnRay(plans[0].numerics), watch=watch), events
+
+
+@pytest.mark.slow
+def test_a_machine_that_freezes_costs_little_and_nothing_of_the_task(
+    tmp_path: Path, tiny: Model, unhurried: list[Plan], ray_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its raylet and workers stop at once, with all connections open: as where the plug is pulled."""
+    for name, value in NOTICED.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(on_ray, "PATIENCE", 1.0)
+    frozen: list[int] = []
+    with two_machines() as (cluster, second):
+
+        def strike(event: Event) -> None:
+            if not frozen:
+                frozen.extend(offspring(second.all_processes["raylet"][0].process.pid))
+                for pid in frozen:
+                    os.kill(pid, signal.SIGSTOP)
+
+        try:
+            with connect(cluster.address):
+                report, events = watched(tmp_path / "store", tiny, unhurried, strike)
+        finally:
+            for pid in frozen:
+                os.kill(pid, signal.SIGKILL)
+    assert len(frozen) > 1
+    assert not report.failed
+    retried = [event for event in events if isinstance(event, Retried)]
+    assert retried
+    assert {event.attempt for event in retried} == {1}
+    assert all("vanished" in event.reason for event in retried)
+    plain = MemoryBackend()
+    build_in(plain, tiny, unhurried)
+    assert contents(LocalBackend(tmp_path / "store")) == contents(plain)
+
+
+@pytest.mark.slow
+def test_a_worker_that_stands_still_is_named_and_in_the_end_given_up(
+    tmp_path: Path, tiny: Model, unhurried: list[Plan], ray_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"PATIENCE": 0.5, "SILENCE": 4.0, "STUCK": 6.0}.items():
+        monkeypatch.setattr(on_ray, name, value)
+    stopped: list[int] = []
+
+    def strike(event: Event) -> None:
+        if isinstance(event, ShardDone) and not stopped:
+            stopped.append(event.record["pid"])
+            os.kill(stopped[0], signal.SIGSTOP)
+
+    with connect("local", workers=1, folder=str(ray_folder)):
+        report, events = watched(tmp_path / "store", tiny, unhurried, strike)
+    assert not report.failed
+    silent = [event.reason for event in events if isinstance(event, Silent)]
+    silent = [reason for reason in silent if "has not begun" not in reason]  # as long as the worker starts
+    assert f"(process {stopped[0]}): the process is stopped" in silent[0]
+    assert "It is killed, and its task handed out again" in silent[-1]
+    assert [event.attempt for event in events if isinstance(event, Retried)] == [1]
+
+
+@pytest.mark.slow
+def test_a_head_that_dies_is_one_line_that_says_how_to_go_on(tmp_path: Path, ray_folder: Path) -> None:
+    with two_machines() as (cluster, _):
+        settings = ["--layers", "first.1,second.1", "--set=size=32", "--set=steps=160", "--set=draws=1"]
+        command = [sys.executable, "-m", "atlas", "build", "tests.networks:tiny", *settings]
+        where = ["--ray", cluster.address, "--store", str(tmp_path / "tiny.atlas")]
+        environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+        with subprocess.Popen([*command, *where], stderr=subprocess.PIPE, text=True, env=environment) as driver:
+            while driver.poll() is None and not list((tmp_path / "tiny.atlas" / "receipts").glob("features/*/*.json")):
+                time.sleep(0.1)
+            head: Any = cluster.head_node
+            for process in ("gcs_server", "raylet"):
+                head.all_processes[process][0].process.kill()
+            _, err = driver.communicate(timeout=300)
+    lines = [line for line in err.splitlines() if line.startswith("error:")]
+    assert (driver.returncode, len(lines)) == (1, 1), err
+    assert "the same command goes on" in lines[0]
+    assert "Traceback" not in err
+
+
+# -- what is said ------------------------------------------------------------------------------------------------------
+
+
+AT = on_ray._At("node", "host-7", 4321, kills=2)
+TASK = Task(kind="finish")
+
+
+def looked_after(one: on_ray._UnderWay, answers: deque[Vitals | None], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is said of a task that was silent for two minutes."""
+
+    def asked(places: set[on_ray._At]) -> dict[on_ray._At, Vitals]:
+        answer = answers.popleft()
+        return dict.fromkeys(places, answer) if answer else {}
+
+    monkeypatch.setattr(on_ray, "_asked", asked)
+    monkeypatch.setattr(on_ray, "SILENCE", -1.0)
+    said: list[str] = []
+    while answers:
+        said += [event.reason for event in on_ray._look_after([one]) if isinstance(event, Silent)]
+    return said
+
+
+def seen(cpu: float, moved: int = 0, **more: bool) -> Vitals:
+    return Vitals(more.get("alive", True), more.get("stopped", False), cpu, moved, 0)
+
+
+@pytest.mark.parametrize(
+    ("at", "answers", "words"),
+    [
+        (None, [None], [": it has not begun. Has the cluster no room for it?"]),
+        (AT, [None], [" from host-7 (process 4321), and the machine does not answer"]),
+        (AT, [seen(5), seen(50), seen(99)], []),
+        (AT, [seen(5), seen(5, 2**20)], []),
+        (AT, [seen(5), seen(5)], [" from host-7 (process 4321): the process is there, but does nothing"]),
+        (AT, [seen(5, stopped=True)], [" from host-7 (process 4321): the process is stopped"]),
+        (AT, [seen(5), seen(5, alive=False)], [" from host-7 (process 4321): the process is gone"]),
+    ],
+)
+def test_what_is_silent_is_named_and_what_works_is_left_in_peace(
+    at: on_ray._At | None, answers: list[Vitals | None], words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = on_ray._UnderWay(TASK, at=at, heard=time.monotonic() - 120)
+    found = looked_after(one, deque(answers), monkeypatch)
+    assert found == [f"no word for 120 s{word}" for word in words]
+
+
+def test_what_waits_while_others_run_is_left_in_peace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(on_ray, "SILENCE", -1.0)
+    monkeypatch.setattr(on_ray, "_asked", lambda places: dict.fromkeys(places, seen(5)))
+    assert not list(on_ray._look_after([on_ray._UnderWay(TASK, at=AT), on_ray._UnderWay(TASK)]))
+
+
+def test_a_worker_killed_for_memory_is_named_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Linux counts what it kills for want of memory, in containers too; Ray's own monitor says so itself."""
+
+    def why(kills: int | None, error: Exception, at: on_ray._At | None = AT) -> str:
+        known = None if kills is None else Vitals(False, False, 0, 0, kills)
+        answer = {} if known is None else {at: known}
+        monkeypatch.setattr(on_ray, "_asked", lambda _: answer)
+        return on_ray._why(error, at)
+
+    by_ray = OutOfMemoryError("Task was killed due to the node running low on memory")  # type: ignore[no-untyped-call]
+    assert "killed for want of memory on host-7" in why(3, WorkerCrashedError())
+    assert "--workers" in why(3, WorkerCrashedError())
+    assert "killed for want of memory" in why(None, by_ray, None)
+    for kills in (2, None):
+        assert why(kills, WorkerCrashedError()) == "its worker, host-7 (process 4321), crashed or was killed"
+
+
+def test_what_machines_lose_is_not_counted_against_a_task_but_has_an_end() -> None:
+    one, again = on_ray._UnderWay(TASK), deque[on_ray._UnderWay]()
+    for _ in range(on_ray.MACHINES):
+        (event,) = on_ray._hand_again(one, again, "host-7 vanished")
+        assert isinstance(event, Retried)
+        assert (event.attempt, one.attempt) == (1, 1)
+    (event,) = on_ray._hand_again(one, again, "host-7 vanished")
+    assert not isinstance(event, Retried)
+    attempts = [next(iter(on_ray._try_again(one, again, "it crashed"))) for _ in range(on_ray.ATTEMPTS)]
+    assert [getattr(event, "attempt", None) for event in attempts] == [1, 2, 3, 4, None]
+
+
+def test_vitals_are_those_of_the_process() -> None:
+    before = vitals.vitals(os.getpid())
+    assert before.alive
+    assert not before.stopped
+    worked = sum(number**2 for number in range(2_000_000))
+    assert worked
+    after = vitals.vitals(os.getpid())
+    assert after.cpu >= before.cpu
+    assert not vitals.vitals(2**22 + 1).alive
+    sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    try:
+        os.kill(sleeper.pid, signal.SIGSTOP)
+        while not vitals.vitals(sleeper.pid).stopped:
+            time.sleep(0.01)
+        vitals.end(sleeper.pid)
+        assert sleeper.poll() is None, "what is no worker of Ray's is left alone"
+    finally:
+        sleeper.kill()
+        sleeper.wait()
