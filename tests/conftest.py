@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from atlas.store import LocalBackend, MemoryBackend, Store
 from tests.stores import make_store
 
+os.environ["RAY_worker_niceness"] = "0"  # Ray's 15 would starve its workers beside the other process of tests
 BUILDING = {"models", "rendering", "layout", "explain", "engine"}
 """Folders of tests that need torch, ray, numba or umap-learn to be so much as read."""
 

@@ -40,9 +40,9 @@ def main(store: Path, sheets: Path) -> None:
 
 
 def cpu_minutes(store: Store) -> float:
-    """What the receipts say that all shards of a store took."""
+    """What the receipts say that all shards of a store took; one pass may serve many, and one of them tells of it."""
     receipts = [receipt for plan in store.plans() for receipt in store.receipts(plan).values()]
-    return sum(float(receipt.record["cpu"]) for receipt in receipts) / 60
+    return sum(float(receipt.record.get("cpu", 0.0)) for receipt in receipts) / 60
 
 
 def draw(catalogue: Catalogue, sheets: Path) -> None:

@@ -39,7 +39,8 @@ def free_port() -> int:
 def ours(home: Path, **more: str) -> dict[str, str]:
     """An environment with a home of its own, in which nothing is said of Ray but `more`."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    return kept | {"HOME": str(home), "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"} | more
+    said = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
+    return kept | {"HOME": str(home), "PYTHONPATH": str(ROOT)} | said | more
 
 
 def said_of_ray() -> dict[str, str]:

@@ -75,6 +75,10 @@ DRIVER = [
     Fault("after", r"catalogue\.json"),
 ]
 
+every = pytest.mark.parametrize(
+    "step", [pytest.param(4, marks=pytest.mark.slow), pytest.param(1, marks=pytest.mark.full)], ids=["some", "all"]
+)
+
 
 @pytest.fixture(scope="module")
 def uninterrupted() -> dict[str, bytes]:
@@ -169,22 +173,23 @@ def test_drivers_killed_at_every_named_point(tmp_path: Path, ray_folder: Path, u
     assert_same(tmp_path / "store", uninterrupted)
 
 
-@pytest.mark.slow
-def test_collecting_killed_at_every_named_point(
-    tmp_path: Path, ray_folder: Path, collected: dict[str, bytes], shown: Path
+@every
+def test_collecting_killed_at_named_points(
+    tmp_path: Path, ray_folder: Path, collected: dict[str, bytes], shown: Path, step: int
 ) -> None:
-    until_done(tmp_path / "store", tmp_path / "marks", COLLECTING, ray_folder, limit=9, shown=shown)
-    assert FaultyBackend(tmp_path / "store", COLLECTING, tmp_path / "marks").struck() == len(COLLECTING) >= 20
-    assert_same(tmp_path / "store", collected)
+    place, marks, faults = tmp_path / "store", tmp_path / "marks", COLLECTING[::step]
+    until_done(place, marks, faults, ray_folder, limit=9, shown=shown)
+    assert FaultyBackend(place, faults, marks).struck() == len(faults) >= 20 // step
+    assert_same(place, collected)
 
 
-@pytest.mark.slow
-def test_charting_killed_at_every_named_point(
-    tmp_path: Path, ray_folder: Path, charted: dict[str, bytes], shown: Path
+@every
+def test_charting_killed_at_named_points(
+    tmp_path: Path, ray_folder: Path, charted: dict[str, bytes], shown: Path, step: int
 ) -> None:
-    place, marks = tmp_path / "store", tmp_path / "marks"
-    until_done(place, marks, CHARTING, ray_folder, "charted", limit=16, shown=shown)
-    assert FaultyBackend(place, CHARTING, marks).struck() == len(CHARTING) >= 36
+    place, marks, faults = tmp_path / "store", tmp_path / "marks", CHARTING[::step]
+    until_done(place, marks, faults, ray_folder, "charted", limit=16, shown=shown)
+    assert FaultyBackend(place, faults, marks).struck() == len(faults) >= 36 // step
     assert_same(place, charted)
 
 
@@ -199,8 +204,8 @@ def test_workers_and_drivers_killed_at_random(
         deadline = time.monotonic() + chance.uniform(5, 14)
         while driver.poll() is None and time.monotonic() < deadline:
             time.sleep(chance.uniform(0.2, 1.0))
-            for worker in chance.sample(workers_of(driver.pid), k=min(1, len(workers_of(driver.pid)))):
-                os.kill(worker, signal.SIGKILL)
+            if workers := workers_of(driver.pid):
+                os.kill(chance.choice(workers), signal.SIGKILL)
                 kills += 1
         if driver.poll() is None:
             driver.kill()
