@@ -12,7 +12,8 @@ import pytest
 from atlas.store import LocalBackend, MemoryBackend, Store
 from tests.stores import make_store
 
-os.environ["RAY_worker_niceness"] = "0"  # Ray's 15 would starve its workers beside the other process of tests
+# Ray's own 15 would starve its workers beside the other process of tests. (Ray spells it so.)
+os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112
 BUILDING = {"models", "rendering", "layout", "explain", "engine"}
 """Folders of tests that need torch, ray, numba or umap-learn to be so much as read."""
 
