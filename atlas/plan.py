@@ -77,6 +77,8 @@ class Stage:
     """What is said of a layer's results, in numbers of them."""
     results: Callable[[Plan], int] = _one
     """How many results a unit, an image or a cell has."""
+    priced: Callable[[Plan], str] | None = None
+    """What one plan of it makes and costs, for people; None where that is told of all its plans together."""
     told: str = ""
     """What the catalogue's door says of a grid that has it."""
     module: str = ""

@@ -8,7 +8,8 @@ The one way to a terminal. What a store says is data there: no markup, no emoji,
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from io import StringIO
 from typing import Literal
 
 from rich.console import Console
@@ -32,6 +33,7 @@ def console(*, stderr: bool = False, width: int | None = None) -> Console:
 
 out = console(width=None if sys.stdout.isatty() else WIDE)
 err = console(stderr=True)
+_worded: Callable[[str], str] = str
 
 
 def line(*parts: Words) -> Text:
@@ -41,12 +43,18 @@ def line(*parts: Words) -> Text:
 
 def complain(text: str) -> None:
     """One line to standard error."""
-    err.print(line(("error:", "red"), " ", text))
+    err.print(line(("error:", "red"), " ", _worded(text)))
 
 
 def remark(text: str) -> None:
     """One line beside the results, to standard error."""
-    err.print(line(text))
+    err.print(line(_worded(text)))
+
+
+def worded(how: Callable[[str], str]) -> None:
+    """Let `how` put complaints and remarks into other words: a command line calls parameters by its options."""
+    global _worded  # noqa: PLW0603 - one process has one way to talk to its user
+    _worded = how
 
 
 def say(text: str) -> None:
@@ -72,6 +80,17 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         _table(heads, right, least, cells, out)
     else:
         _records(heads, cells)
+
+
+def text_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """The same table as a text, as wide as it has to be."""
+    into = StringIO()
+    heads = [line(name.removesuffix(">")) for name in columns]
+    cells = [[line(str(cell)) for cell in row] for row in rows]
+    widths = [max(text.cell_len for text in column) for column in zip(heads, *cells, strict=True)]
+    wide = Console(file=into, width=sum(widths) + 2 * len(columns), highlight=False, markup=False, emoji=False)
+    _table(heads, [name.endswith(">") for name in columns], widths, cells, wide)
+    return "\n".join(text.rstrip() for text in into.getvalue().splitlines())
 
 
 def _table(

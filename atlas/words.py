@@ -1,6 +1,6 @@
 """Words of others, as data: what a store, a file or a user wrote, where a person or a shell reads it.
 
-    text -> what a terminal may print        words -> a command line to copy
+    text -> what a terminal may print        words -> a command line to copy        numbers -> words
 
 A label may hold anything. Signs that steer a terminal, turn the reading direction or cannot be encoded are spelled out;
 what a shell would take for its own is quoted.
@@ -52,3 +52,43 @@ def quoted(text: object) -> str:
 
 def _shown(sign: str) -> str:
     return sign.encode("unicode_escape").decode() if steers(sign) else sign
+
+
+def parameter(name: str, value: object = None) -> str:
+    """How a message names a parameter, or what was said by it; the command line shows it as an option of its own.
+
+    >>> parameter("crops", 0), parameter("images")
+    ('`crops=0`', '`images`')
+    """
+    return f"`{name}`" if value is None else f"`{name}={text_of(value)}`"
+
+
+def text_of(value: object) -> str:
+    """A value as options and settings are written."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ",".join(map(text_of, value))
+    return "none" if value is None else str(value)
+
+
+def count(number: float) -> str:
+    """A large number in few letters: 1.2 G, 340 M.
+
+    >>> count(1_234_000_000)
+    '1.23 G'
+    """
+    for size, letter in ((1e15, " P"), (1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if number >= size:
+            return f"{number / size:.3g}{letter}"
+    return f"{number:g}"
+
+
+def duration(seconds: float) -> str:
+    """A time in few letters: 42 s, 3 min 5 s, 2 h 10 min."""
+    whole = round(seconds)
+    if whole < 100:
+        return f"{whole} s"
+    if whole < 6000:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -21,6 +21,7 @@ FLOORS = [
     "atlas.version",
     "atlas.words",
     "atlas.errors",
+    "atlas.pipeline",
     "atlas.places",
     "atlas.units",
     "atlas.recipe",
@@ -29,6 +30,7 @@ FLOORS = [
     "atlas.stages",
     "atlas.cost",
     "atlas.factories",
+    "atlas.pipeline_file",
     "atlas.terminal",
     "atlas.store",
     "atlas.collecting",
@@ -44,7 +46,7 @@ FLOORS = [
     "atlas.cli",
 ]
 """From the top: a module imports from its own line and those above it."""
-WORDS = FLOORS[:11]
+WORDS = FLOORS[:12]
 DIFFERENTIATED = tuple(f"atlas.explain.{name}" for name in ("adding", "attribution", "pooling", "samples"))
 """Of the floor of explanations the same; what is packed is read without a network."""
 HOMES = {
@@ -53,6 +55,7 @@ HOMES = {
     "torchvision": ("atlas.models",),
     "timm": ("atlas.models",),
     "duckdb": ("atlas.catalogue.tables", "atlas.catalogue.query"),
+    "yaml": ("atlas.pipeline_file",),
     "datasets": ("atlas.collecting.datasets_on_disk",),
     "numba": ("atlas.collecting.kernels",),
     "umap": ("atlas.layout.project",),

@@ -8,6 +8,7 @@ a bug and keeps its traceback.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shlex
@@ -18,10 +19,11 @@ import typer
 
 from atlas import __version__
 from atlas.cli import building, looking, querying, reading, removing
+from atlas.cli.options import as_options
 from atlas.cli.printing import program
 from atlas.errors import AtlasError
 from atlas.store.schema import VERSION
-from atlas.terminal import complain, forgiving, say
+from atlas.terminal import complain, forgiving, remark, say, worded
 
 app = typer.Typer(
     name="atlas",
@@ -59,6 +61,8 @@ INTERRUPTED = 130
 def main() -> None:
     """Run the command in `sys.argv`."""
     forgiving()
+    worded(as_options)
+    _show_warnings()
     try:
         code = app(arguments(), standalone_mode=False) or 0
     except AtlasError as error:
@@ -80,6 +84,19 @@ def main() -> None:
     if code == INTERRUPTED:
         complain(f"Stopped. What is finished is kept; to go on: {command()}")
     sys.exit(code)
+
+
+class _Remarks(logging.Handler):
+    """Shows what the library warns of as lines beside the results."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        remark(record.getMessage())
+
+
+def _show_warnings() -> None:
+    log = logging.getLogger("atlas")
+    if not log.hasHandlers():
+        log.addHandler(_Remarks(logging.WARNING))
 
 
 def arguments() -> list[str]:

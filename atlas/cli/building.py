@@ -6,57 +6,36 @@ import json
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from atlas.catalogue.derived import TOP
 from atlas.cli import options as o
-from atlas.cli.printing import duration, program
+from atlas.cli.printing import program
 from atlas.cli.reading import left_of
 from atlas.errors import BuildFailed
+from atlas.pipeline import Pipeline, option
 from atlas.plan import Plan
 from atlas.stages import FEATURES, ICONS, STATISTICS
 from atlas.store import Store
 from atlas.store.schema import group_key
 from atlas.terminal import complain, say
 from atlas.units import SampleStatus, summary
+from atlas.words import duration
 
 if TYPE_CHECKING:
-    from atlas.engine.collecting import Images as GatheredImages
     from atlas.engine.record import Report
 
-DEMO_LAYERS = ["features.4:0-63", "features.7:0-63", "features.11:0-63"]
-DEMO_SETTINGS = ["size=160", "steps=64"]
 DEMO_CROPS = 64
 DEMO_NOTE = (
     "The demo: 64 channels of each of three layers, rendered on this machine when the demo was built. Demo data: "
     f"20 photographs, {DEMO_CROPS} crops of each; what drives a unit most is the best of these few."
 )
-DEMO_ATLAS = o.Atlases(["features.11"], positions=4)
 DEMO_ATLAS_NOTE = (
     "Its activation atlas shows what the network makes of these 20 photographs: clusters of photographs, and of what "
     "is on them. An atlas of a network takes many thousands."
 )
-
-Workers = Annotated[
-    int | None, typer.Option("--workers", min=1, help="Tasks side by side; one a core or GPU unless said.")
-]
-Ray = Annotated[
-    str | None,
-    typer.Option(
-        "--ray",
-        metavar="ADDRESS",
-        help="A running Ray cluster: HOST:PORT, or auto for the one on this machine. Its own (local) unless said here "
-        "or by RAY_ADDRESS.",
-    ),
-]
-Local = Annotated[bool, typer.Option("--local", help="No Ray: one task after the other in this process.")]
-Photographs = Annotated[
-    bool,
-    typer.Option("--photographs/--no-photographs", help="Store crops and thumbnails of the images, or numbers alone."),
-]
-Partial = Annotated[bool, typer.Option("--partial", help="Write a layer's numbers although some of its shards failed.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -65,85 +44,19 @@ def register(app: typer.Typer) -> None:
     app.command()(demo)
 
 
-def build(
-    model: o.ModelSpec,
-    layers: o.Layers = None,
-    store: o.StorePath = None,
-    recipe: o.RecipeName = "standard",
-    settings: o.Settings = None,
-    weights: o.Weights = None,
-    labels: o.Labels = None,
-    preprocessing: o.Preprocess = None,
-    logits: o.Logits = None,
-    layout: o.Layouts = None,
-    device: o.Device = "auto",
-    batch: o.Batch = None,
-    dtype: o.Dtype = "float32",
-    workers: Workers = None,
-    ray: Ray = None,
-    local: Local = False,
-    partial: Partial = False,
-    images: o.Images = None,
-    crops: o.Crops = None,
-    photographs: Photographs = True,
-    pictures: o.Pictures = True,
-    spectrum: o.Spectrum = None,
-    atlas: o.Atlas = None,
-    grids: o.Grids = None,
-    maps: o.Maps = None,
-    positions: o.Positions = None,
-    atlas_recipe: o.AtlasRecipeName = "cell",
-    atlas_settings: o.AtlasSettings = None,
-    projection: o.Projection = None,
-    projection_settings: o.ProjectionSettings = None,
-    relaxed: o.Relaxed = False,
-    whitening: o.Whitening = None,
-) -> None:
+@o.takes_pipeline
+def build(said: dict[str, Any]) -> None:
     """Render every channel's feature visualization into a store; with --images also collect what drives it.
 
     With --atlas lay the activations of layers out as activation atlases too. Run it again to go on where it stopped,
-    with more layers, units, images, maps or grids to add them.
+    with more layers, units, images, maps or grids to add them. What a pipeline file says holds unless an option says
+    otherwise; a store goes on with what its last build was told.
     """
-    from atlas.engine.catalogue import catalogue
-
-    atlases = o.Atlases(
-        atlas, grids, maps, positions, atlas_recipe, atlas_settings, projection, relaxed, whitening, projection_settings
-    )
-    atlases.check(images)
-    o.require_work(images, crops, pictures, photographs)
-    place = store or Path(f"{_file_name(model)}.atlas")
-    loaded = o.load(model, weights, labels, preprocessing, logits, layout)
-    computing = o.Computing(device, batch, dtype)
-    measured = o.measured(spectrum)
-    plans = o.plans(loaded, layers, recipe, settings, computing, measured, place) if pictures else []
-    if layers is None and atlas is not None and not pictures:
-        layers = atlas  # of what else would be known what drives it?
-    gathered = _gathered(o.places(images)) if images else None
-    if gathered is not None:
-        collection = gathered.collection(loaded, crops=crops or o.CROPS, photographs=photographs)
-        plans += o.collecting(loaded, layers, collection, device)
-        plans += o.charting(loaded, atlases, collection, computing, place)
-    report = catalogue(
-        loaded,
-        plans,
-        place,
-        images=gathered,
-        spectrum=measured,
-        workers=workers,
-        ray=ray,
-        local=local,
-        partial=partial,
-    )
-    finish(report, place)
-
-
-def _gathered(images: list[str]) -> GatheredImages:
-    """The images that were given, listed."""
-    from atlas.engine.collecting import Images as Gathered
-    from atlas.engine.progress import Progress
-
-    with Progress() as progress:
-        return Gathered.open(images, progress.counting("listing", None, "images"))
+    with o.needing_build():
+        from atlas.engine.api import carry_out
+        from atlas.engine.planning import prepared, resolved
+    ready = prepared(resolved(said))
+    finish(carry_out(ready), ready.place)
 
 
 def demo(
@@ -154,23 +67,30 @@ def demo(
     atlas: Annotated[
         bool, typer.Option("--atlas", help="An activation atlas of a layer too: a few minutes more.")
     ] = False,
-    workers: Workers = None,
-    local: Local = False,
+    workers: Annotated[int | None, typer.Option("--workers", min=1, help=option("workers").help)] = None,
+    local: Annotated[bool, typer.Option("--local", help=option("local").help)] = False,
 ) -> None:
     """Render 192 channels of SqueezeNet 1.1, trained on ImageNet, and what drives them of 20 photographs; show them."""
-    from atlas.engine.catalogue import catalogue
-    from atlas.models.packaged import photographs
+    with o.needing_build():
+        from atlas.engine.api import carry_out
+        from atlas.engine.planning import prepared
+        from atlas.models.packaged import photographs
 
-    loaded, computing = o.load("squeezenet", None, None, None), o.Computing("cpu")
-    plans = o.plans(loaded, DEMO_LAYERS, "quick", DEMO_SETTINGS, computing)
-    images = _gathered(list(map(str, photographs())))
-    collection = images.collection(loaded, crops=DEMO_CROPS)
-    plans += o.collecting(loaded, DEMO_LAYERS, collection, "cpu")
-    note = DEMO_NOTE
-    if atlas:
-        plans += o.charting(loaded, DEMO_ATLAS, collection, computing, store)
-        note = f"{DEMO_NOTE} {DEMO_ATLAS_NOTE}"
-    report = catalogue(loaded, plans, store, images=images, note=note, workers=workers, local=local)
+    charted: dict[str, Any] = {"atlas": ["features.11"], "positions": 4} if atlas else {}
+    asked = Pipeline(
+        "squeezenet",
+        store,
+        layers=["features.4:0-63", "features.7:0-63", "features.11:0-63"],
+        recipe="quick",
+        settings={"size": 160, "steps": 64},
+        images=[str(file) for file in photographs()],
+        crops=DEMO_CROPS,
+        device="cpu",
+        workers=workers,
+        local=local,
+        **charted,
+    )
+    report = carry_out(prepared(asked), note=f"{DEMO_NOTE} {DEMO_ATLAS_NOTE}" if atlas else DEMO_NOTE)
     finish(report, store)
     if atlas:
         say(DEMO_ATLAS_NOTE)
@@ -264,7 +184,3 @@ def _unplaced(store: Store, plan: Plan) -> str:
     counts = {kind.words: int((status == kind).sum()) for kind in (SampleStatus.ZERO, SampleStatus.NOT_FINITE)}
     told = " and ".join(f"{count:,} are {words}" for words, count in counts.items() if count)
     return f" Of its activations {told}: they have no place." if told else ""
-
-
-def _file_name(model: str) -> str:
-    return "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in model)

@@ -10,7 +10,6 @@ from typing import Annotated, Any
 import typer
 
 from atlas.cli.options import Weights, place
-from atlas.cli.printing import duration
 from atlas.errors import BuildFailed, StoreError
 from atlas.plan import Plan, Shard, columns_of
 from atlas.recipe import AtlasRecipe, Recipe, Sampling
@@ -21,7 +20,7 @@ from atlas.store.schema import LOGS, columns_receipt
 from atlas.store.seals import fits
 from atlas.terminal import complain, say, table
 from atlas.units import ImageStatus, status_name, summary
-from atlas.words import command
+from atlas.words import command, duration
 
 LOG = {"seconds": (int, float), "events": [dict]}
 """What is taken for granted of a log; one that is damaged tells nothing."""

@@ -8,14 +8,13 @@ from typing import Annotated
 import typer
 
 from atlas.catalogue import write_door, write_tables
-from atlas.cli.printing import duration
 from atlas.cli.reading import Place
 from atlas.errors import AtlasError
 from atlas.store import Store
 from atlas.store.lost import gone, lost, names_of
 from atlas.store.removal import keys_of, last_written, remove, unnoticed
 from atlas.terminal import say
-from atlas.words import shown
+from atlas.words import duration, shown
 
 BUSY = 300.0
 """Seconds for which a store that was written to is taken to be built."""

@@ -37,8 +37,10 @@ from atlas.engine.events import Event, Retried, ShardFailed, Silent, Task, TaskF
 from atlas.engine.vitals import Vitals
 from atlas.engine.work import perform
 from atlas.engine.worker import Job, Supplies
-from atlas.errors import AtlasError
+from atlas.errors import AtlasError, ModelError
+from atlas.factories import guarded
 from atlas.recipe import Numerics
+from atlas.words import parameter
 
 DIED = (WorkerCrashedError, NodeDiedError, ObjectLostError, OutOfMemoryError, TaskCancelledError)
 """Errors of the machinery, not of the work."""
@@ -101,7 +103,7 @@ class OnRay:
         """Machines that Ray lost in this run."""
 
     def run(self, job: Job, supplies: Supplies, queue: deque[Task]) -> Generator[Event, None, None]:
-        put = [ray.put(supplies.state()), ray.put(supplies.images())]
+        put = [ray.put(supplies.state()), ray.put(supplies.images()), _sent(supplies)]
         running: dict[Any, _UnderWay] = {}
         again: deque[_UnderWay] = deque()
         looked = time.monotonic()
@@ -193,8 +195,18 @@ def _perform(job: Job, task: Task, supplies: list[Any]) -> Iterator[Event | _At]
     Weights and images come as references in a list, which Ray leaves alone: they are fetched where they are needed.
     """
     yield _At(ray.get_runtime_context().get_node_id(), socket.gethostname(), os.getpid(), vitals.memory_kills())
-    state, images = supplies
-    yield from perform(job, task, Supplies(lambda: ray.get(state), lambda: _images(images)))
+    state, images, network = supplies
+    got = Supplies(lambda: ray.get(state), lambda: _images(images), lambda: ray.get(network))
+    yield from perform(job, task, got)
+
+
+def _sent(supplies: Supplies) -> Any:
+    """A network that no spec makes, on its way to the workers; None for any other."""
+    network = supplies.network()
+    with guarded(
+        "the network cannot be sent to workers", ModelError, f"{parameter('local', True)} builds in this process"
+    ):
+        return ray.put(network)
 
 
 @lru_cache(maxsize=1)

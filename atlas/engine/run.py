@@ -42,7 +42,8 @@ def describe(model: Model, note: str | None = None) -> dict[str, Any]:
     labels = None if model.labels is None else len(model.labels)
     size = list(model.preprocessing.size)
     known = {"title": model.title, "random": model.random, "input": size, "labels": labels, "note": note}
-    return known | {"layers": [layer.name for layer in model.layers]}
+    outputs = {"outputs": model.outputs} if model.in_memory else {}
+    return known | {"layers": [layer.name for layer in model.layers]} | outputs
 
 
 def build(
@@ -75,7 +76,7 @@ def build(
     driver = _Driver(store, plans, partial=partial, workers=executor.workers)
     record = Record(store, planned=driver.planned, left=driver.pictures_left)
     job = Job(store.backend, model.source, model.weights_hash)
-    supplies = Supplies(lambda: model.state, lambda: None if images is None else images.source)
+    supplies = Supplies(lambda: model.state, lambda: None if images is None else images.source, lambda: model.own)
     try:
         with closing(executor.run(job, supplies, driver.queue)) as events:
             for event in filter(driver.follow, events):

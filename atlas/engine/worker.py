@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from atlas.store import Backend, Store
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from atlas.collecting import ImageSource
     from atlas.models import Model, ModelSource, Prepared
     from atlas.recipe import Numerics
@@ -37,6 +39,8 @@ class Supplies:
     state: Callable[[], dict[str, Any]]
     """Fetches the weights; called once a process."""
     images: Callable[[], ImageSource | None] = lambda: None
+    network: Callable[[], nn.Module | None] = lambda: None
+    """Fetches the network where no spec makes it: this process sends its own to its own workers."""
 
 
 class Worker:
@@ -53,7 +57,7 @@ class Worker:
         model = _models.get(key)
         if model is None:
             _models.clear()
-            model = _models[key] = self._job.source.build(self._supplies.state())
+            model = _models[key] = self._job.source.build(self._supplies.state(), self._supplies.network())
         return model
 
     def prepared(self, layer: Layer, numerics: Numerics) -> Prepared:

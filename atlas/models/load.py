@@ -9,42 +9,49 @@ True
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
+
+from torch import nn
 
 from atlas.errors import ModelError, WeightsError
 from atlas.factories import guarded
 from atlas.models.checkpoints import load_weights, read_checkpoint, refuse_nan
 from atlas.models.families import find, is_random
+from atlas.models.found import Found
 from atlas.models.labels import read_labels
-from atlas.models.model import Model, ModelSource
+from atlas.models.model import MEMORY, Model, ModelSource
 from atlas.models.preprocessing import Preprocessing
 
 log = logging.getLogger(__name__)
 
 
 def load_model(
-    spec: str,
+    spec: str | nn.Module,
     *,
     weights: Path | str | None = None,
-    labels: Path | str | None = None,
+    labels: Path | str | Sequence[str] | None = None,
     preprocessing: Preprocessing | None = None,
     logits: str | None = None,
     layouts: Mapping[str, str] | None = None,
 ) -> Model:
     """The model that `spec` names, with its library's trained weights, or those of the file `weights`.
 
-    `labels` is a file of class names, one a line or JSON, or a list by its name, as `imagenet`. `preprocessing` goes
-    before what the library says. Of a file the library knows neither: there are no labels then, and its own
-    preprocessing is taken with a logged warning. `logits` is the key or index of the output that is the logits, or the
-    layer that gives them, where the network has several and it is open which: `Model.answer` raises where it cannot be.
-    `layouts` says the order of the axes of layers, by name or glob, where it could not be established:
-    `{"stages.1.*": "nhwc"}`, see `atlas.units.Layer.layout`. `weights` is `FILE#KEY` where a file holds several.
+    `spec` may be a network itself, a `torch.nn.Module` in memory: a copy of it is looked into, and `preprocessing` must
+    be given. `labels` is a file of class names, one a line or JSON, a list by its name, as `imagenet`, or the names
+    themselves. `preprocessing` goes before what the library says. Of a file the library knows neither: there are no
+    labels then, and its own preprocessing is taken with a logged warning. `logits` is the key or index of the output
+    that is the logits, or the layer that gives them, where the network has several and it is open which: `Model.answer`
+    raises where it cannot be. `layouts` says the order of the axes of layers, by name or glob, where it could not be
+    established: `{"stages.1.*": "nhwc"}`, see `atlas.units.Layer.layout`. `weights` is `FILE#KEY` where a file holds
+    several.
     Raises `UnknownName` with the nearest names, `WeightsError` for a weights file that is unsafe, does not fit or holds
     NaN, and `ModelError` where nobody says how images are preprocessed, or for labels that are not certain.
     """
-    untrained = weights is not None or is_random(spec)
-    found = find(spec, trained=not untrained)
+    given, spec = (None, spec) if isinstance(spec, str) else (spec, f"{MEMORY}{type(spec).__name__}")
+    untrained = weights is not None or (given is None and is_random(spec))
+    found = find(spec, trained=not untrained) if given is None else _copied(given, spec)
     if weights is not None:
         with guarded(f"{spec}: {weights} cannot be loaded into the network", WeightsError):
             load_weights(found.network, read_checkpoint(weights, found.network), str(weights))
@@ -55,19 +62,26 @@ def load_model(
         raise ModelError(f"{spec}: {found.unfollowed}")
     if how is None:
         raise ModelError(
-            f"{spec}: nobody says how its images are preprocessed. Return (network, preprocessing) from the factory, "
-            "or say it: --preprocessing 'size=224 mean=0.5,0.5,0.5 std=0.5,0.5,0.5'"
+            f"{spec}: nobody says how its images are preprocessed. "
+            f"{'Say' if given else 'Return (network, preprocessing) from the factory, or say'} it: "
+            "--preprocessing 'size=224 mean=0.5,0.5,0.5 std=0.5,0.5,0.5'"
         )
     if weights is not None and preprocessing is None and found.origin:
         log.warning(
             "%s: preprocessing is that of %s, '%s'. Give --preprocessing if the file was trained otherwise.",
             *(weights, found.origin, how.text()),
         )
-    random = is_random(spec) and weights is None
+    random = given is None and is_random(spec) and weights is None
     theirs = found.labels if found.origin is None or not untrained else None  # a factory's are of the network itself
-    names = theirs if labels is None else read_labels(labels)
+    names = theirs if labels is None else read_labels(labels) if isinstance(labels, str | Path) else tuple(labels)
     said = tuple((layouts or {}).items())
     model = Model(found.network, ModelSource(spec, how, names, random, found.title or spec, logits, said))
     for note in filter(None, (*model.notes, how.doubt)):
         log.warning("%s: %s.", spec, note)
     return model
+
+
+def _copied(network: nn.Module, spec: str) -> Found:
+    """A network that was given itself: a copy, so that its owner's stays as it is."""
+    with guarded(f"{spec}: the network cannot be copied", ModelError):
+        return Found(deepcopy(network).cpu(), None, title=type(network).__name__)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -21,6 +22,7 @@ from atlas.models.checkpoints import load_weights
 from atlas.models.families import find
 from atlas.models.foreign import channels_wanted, plain, settled
 from atlas.models.kept import as_it_was
+from atlas.models.outputs import nested
 from atlas.models.preprocessing import Preprocessing
 from atlas.models.probe import Discovery, beside, by_reason, discover, dry_input
 from atlas.models.select import chosen
@@ -29,6 +31,11 @@ from atlas.plan import Identity
 from atlas.units import Layer
 
 log = logging.getLogger(__name__)
+
+MEMORY = "memory:"
+"""What the spec of a network begins with that was given itself: no other process can make it from that."""
+OUTPUTS = 256
+"""Numbers kept of what such a network answers."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +52,9 @@ class ModelSource:
     layouts: tuple[tuple[str, str], ...] = ()
     """What the user says of the axes of layers, by name or glob; see `Layer.layout`."""
 
-    def build(self, state: dict[str, Tensor]) -> Model:
-        """The model with the weights `state`."""
-        network = find(self.spec, trained=False).network
+    def build(self, state: dict[str, Tensor], network: nn.Module | None = None) -> Model:
+        """The model with the weights `state`; `network` is one that is in memory alone, which no spec makes."""
+        network = find(self.spec, trained=False).network if network is None else network
         with guarded(f"the state of {self.spec} does not fit the network", ModelError):
             # What is no tensor does not travel: the network keeps its own, and the trial says where that is not enough.
             own = {key: value for key, value in network.state_dict().items() if not isinstance(value, Tensor)}
@@ -107,6 +114,29 @@ class Model:
                 digest.update(f"{key} {str(value.dtype).removeprefix('torch.')} {list(value.shape)}\n".encode())
                 digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the network was given itself, so that no spec makes it."""
+        return self.spec.startswith(MEMORY)
+
+    @property
+    def own(self) -> nn.Module | None:
+        """A copy of the network where no spec makes it; else None."""
+        return deepcopy(self.network) if self.in_memory else None
+
+    @cached_property
+    def outputs(self) -> list[float]:
+        """What it answers to an image that is always the same, `OUTPUTS` numbers at most out of all there are.
+
+        Two networks with the same weights can compute different things; this tells them apart.
+        """
+        x = self.preprocessing.normalise(dry_input(self.preprocessing, 1))
+        failed = guarded(f"{self.spec}: the network fails on an image", ModelError)
+        with failed, as_it_was(self.network), torch.no_grad():
+            found = [value.detach().float().flatten() for _, value in nested(self.network(x))]
+        every = torch.cat(found) if found else torch.zeros(0)
+        return [round(value, 6) for value in every[:: max(1, -(-len(every) // OUTPUTS))].tolist()]
 
     @property
     def identity(self) -> Identity:

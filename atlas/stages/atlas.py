@@ -11,6 +11,7 @@ from atlas.plan import ENGINE, SAMPLES, SHARD, Plan, Stage, codes
 from atlas.recipe import AtlasRecipe, Recipe, Sampling
 from atlas.stages.dataset import EXAMPLE, PHOTOGRAPH_LEVEL
 from atlas.units import SampleStatus, Status
+from atlas.words import count
 
 LISTED = 2000
 """Classes of which every sample's attribution is kept; of more, only the strongest of each sign."""
@@ -127,6 +128,28 @@ def _of_icons(plan: Plan) -> dict[str, Any]:
     return _place(plan) | {"variants": list(plan.rendering.variants), "statuses": codes(Status)}
 
 
+def _sampled(plan: Plan) -> str:
+    sampling = plan.sampling
+    told = f"{sampling.samples:,} activations, {sampling.crops} crops x {sampling.positions} of each image"
+    told += f", attributed to {sampling.classes:,} classes" if sampling.classes else ", no classes known"
+    size = sampling.samples * 2 * (plan.on.channels + min(sampling.classes, LISTED))
+    return f"{told}; about {size / 1e6:,.0f} MB"
+
+
+def _laid_out(plan: Plan) -> str:
+    laid = plan.charting.layout
+    return f"laid out by `{laid.name}`, fitted on at most {laid.most:,} of them"
+
+
+def _pictured(plan: Plan) -> str:
+    cells, recipe = plan.side**2, plan.rendering
+    height, width = plan.identity.preprocessing["size"]
+    times = recipe.steps * recipe.tries
+    flops = times * 3 * plan.on.flops * cells * recipe.size**2 // (height * width)
+    how = f"{recipe.size} px in {recipe.tries} x {recipe.steps} steps"
+    return f"at most {cells:,} cells, {how}: at most {count(flops)}FLOP"
+
+
 ACTIVATIONS = Stage(
     name="activations",
     over="images",
@@ -138,6 +161,7 @@ ACTIVATIONS = Stage(
     items="images",
     done="{} activations",
     results=lambda plan: plan.sampling.each,
+    priced=_sampled,
 )
 """Vectors at random positions of a layer, and what each says for every class."""
 LAYOUT = Stage(
@@ -150,6 +174,7 @@ LAYOUT = Stage(
     attributes=_of_samples,
     folder="",
     done="places of {} activations",
+    priced=_laid_out,
 )
 """Where they lie on a map."""
 CELLS = Stage(
@@ -193,6 +218,7 @@ ICONS = Stage(
     work="cells",
     items="pictures",
     done="pictures of {} cells",
+    priced=_pictured,
     told="pictured",
 )
 """A picture of what each cell's direction looks for."""

@@ -4,6 +4,7 @@
                                                 names carries a hash of its own: `digest`, see `seals`
     catalogue.json                              small and derived: what a reader opens first
     classes.json                                the names of the network's classes, where it has them; of which output
+    pipeline.json                               what the last build was told, without places; recorded, never compared
     plans/images.json                           what is shown to the network
     plans/STAGE/LAYER.json                      who owns that layer's features, statistics, examples or activations
     plans/STAGE/LAYER/MAP.json                  who owns a map of it; with /SIDE, a grid on it
@@ -63,6 +64,7 @@ TABLES = "tables/"
 TABLE_RECEIPTS = "receipts/tables/"
 CALIBRATIONS = "calibration/"
 CLASSES = "classes.json"
+PIPELINE = "pipeline.json"
 DOOR = "catalogue.json"
 LOGS = "logs/"
 

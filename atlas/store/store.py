@@ -533,6 +533,24 @@ class Store:
         said = {"names": None if names is None else list(names), "logits": logits}
         self.put_json(schema.CLASSES, kind | {name: value for name, value in said.items() if value is not None})
 
+    @property
+    def pipeline(self) -> dict[str, Any] | None:
+        """What the last build was told: its `options`, and those `without` which it cannot go on (places are not kept).
+
+        None where it was not noted. Raises `StoreError` where it is damaged.
+        """
+        there: dict[str, Any] | None = self.get_json(schema.PIPELINE)
+        if there is None and self.backend.range(schema.PIPELINE, 0, 0) is None:
+            return None
+        if not fits(there, {"options": dict, "without": [str]}):
+            raise self.damaged(schema.PIPELINE)
+        return there
+
+    def put_pipeline(self, options: Mapping[str, Any], without: Sequence[str]) -> None:
+        """Note what a build is told."""
+        kind = {"encoding-type": "pipeline", "encoding-version": schema.VERSION}
+        self.put_json(schema.PIPELINE, kind | {"options": dict(options), "without": list(without)})
+
     def _put(self, key: str, data: bytes) -> None:
         """Write a small object unless it is there already, the same."""
         if self.backend.get(key) != data:

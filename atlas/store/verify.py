@@ -29,7 +29,7 @@ from atlas.store.seals import Seal, found, seal_of, unsealed
 from atlas.store.store import Store
 
 Kind = Literal["missing", "torn", "foreign", "unfinished"]
-OWN = (schema.ROOT, schema.DOOR, schema.CLASSES)
+OWN = (schema.ROOT, schema.DOOR, schema.CLASSES, schema.PIPELINE)
 OWN_FOLDERS = ("plans/", schema.CALIBRATIONS, schema.LOGS)
 """Objects that carry a hash of their own."""
 BACK = "brings it back, or a repair where its arrays tell what it said"

@@ -98,7 +98,7 @@ def test_a_plan_says_what_it_will_do(run: Command, folder: Path, tmp_path: Path)
     ("more", "told"),
     [
         (("--atlas", "bodi"), "no layer 'bodi'"),
-        (("--atlas", " "), "names no layer"),
+        (("--atlas", " "), "--atlas ' ': it is empty"),
         (("--grids", "12"), "multiple of 5"),
         (("--grids", "0"), "multiple of 5"),
         (("--grids", "5,15"), "each grid is twice the one before"),
@@ -134,7 +134,7 @@ def test_bad_input_is_one_line(run: Command, folder: Path, tmp_path: Path, more:
     [
         (("--atlas", "body.1"), "--atlas without --images"),
         (("--grids", "20"), "--grids without --atlas"),
-        (("--map", "all"), "--map without --atlas"),
+        (("--map", "all"), "--maps without --atlas"),
         (("--positions", "2"), "--positions without --atlas"),
     ],
 )

@@ -73,7 +73,7 @@ def test_unknown_names_offer_the_nearest(run: Command, tmp_path: Path) -> None:
     one_line(run("build", TINY, "--set", "stpes=3", *place), "steps")
     one_line(run("build", TINY, "--set", "steps=many", *place), "steps", "a whole number")
     one_line(run("build", TINY, "--set", "zoom=1", *place), "zoom", "two numbers")
-    one_line(run("build", TINY, "--layers", " , ", *place), "--layers names no layer")
+    one_line(run("build", TINY, "--layers", " , ", *place), "--layers ' , ': it is empty")
     assert not (tmp_path / "s").exists()
 
 

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 import atlas
-from atlas.cli.printing import count
 from atlas.models import load_model
 from atlas.store import Store
+from atlas.words import count
 from tests.cli.conftest import Ran
 from tests.cli.test_building import HASTY, TINY, one_line
 from tests.collecting.made import encoded, pixels, write_tar

@@ -1,0 +1,96 @@
+"""The library's front door to building: what `atlas build` and `atlas plan` do, from Python.
+
+build(model, store, images=..., layers=...) -> Catalogue
+plan(model, store, images=..., layers=...)  -> BuildPlan, printable and priced
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+from atlas.catalogue import Catalogue
+from atlas.engine.catalogue import catalogue
+from atlas.engine.planning import Prepared, prepared, record, resolved
+from atlas.engine.pricing import BuildPlan
+from atlas.engine.record import Report
+from atlas.errors import AtlasError, BuildFailed
+from atlas.pipeline import Pipeline, option
+from atlas.store import Store
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _takes(options: Callable[P, Pipeline]) -> Callable[[Callable[[Pipeline], T]], Callable[P, T]]:
+    """Makes a function of a pipeline one that takes the options of a pipeline, as declared there."""
+
+    def decorate(function: Callable[[Pipeline], T]) -> Callable[P, T]:
+        signature = inspect.signature(options)
+
+        @wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> T:
+            return function(resolved(signature.bind(*args, **kwargs).arguments))
+
+        told = "\n".join(f"        {name}: {_as_parameters(option(name).help)}" for name in signature.parameters)
+        call.__doc__ = f"{function.__doc__}\n    Args:\n{told}\n"
+        call.__signature__ = signature.replace(return_annotation=inspect.signature(function).return_annotation)  # type: ignore[attr-defined]
+        return call
+
+    return decorate
+
+
+def _as_parameters(text: str) -> str:
+    """The help of an option with options in it as parameters."""
+    return re.sub(r"--([a-z][a-z-]*)", lambda found: f"`{found[1].replace('-', '_')}`", text)
+
+
+@_takes(Pipeline)
+def build(pipeline: Pipeline) -> Catalogue:
+    """Build a store, or go on with one that is there, and open it.
+
+    `model` is a spec, a `Model` of `load_model`, any `torch.nn.Module` (with `preprocessing` and `store`), a pipeline
+    file (`resnet50.yaml`) or the store of a build that is to go on; other arguments go before what a file says.
+    Progress is shown on standard error. Raises `AtlasError` for arguments that cannot be, before anything is written,
+    and `BuildFailed` where shards failed; what is finished is kept, and the same call tries the others again.
+    """
+    ready = prepared(pipeline)
+    report = carry_out(ready)
+    if report.failed:
+        raise BuildFailed(
+            f"{len(report.failed)} shards failed, the first: {report.failed[0]}. The rest is kept in {ready.place}: "
+            "the same call tries them again."
+        )
+    return Catalogue(Store.open(ready.place))
+
+
+@_takes(Pipeline)
+def plan(pipeline: Pipeline) -> BuildPlan:
+    """What `build` would do with the same arguments: units, pictures, images, and what they cost.
+
+    Nothing is written. `print` shows it; `pictures`, `flops` and `bytes` are its sums.
+    """
+    return BuildPlan.of(prepared(pipeline, counted=True))
+
+
+def carry_out(ready: Prepared, note: str | None = None) -> Report:
+    """Do what was prepared."""
+    asked = ready.pipeline
+    if not ready.plans:
+        raise AtlasError("There is nothing to build: no layer was found.")
+    return catalogue(
+        ready.model,
+        ready.plans,
+        ready.place,
+        begun=lambda store: record(store, asked, ready.plans),
+        images=ready.images,
+        spectrum=ready.spectrum,
+        note=note,
+        workers=asked.workers,
+        ray=asked.ray,
+        local=asked.local,
+        partial=asked.partial,
+    )

@@ -1,0 +1,325 @@
+"""From a pipeline to what is to be done: the network, the images, and the plans of all stages.
+
+Pipeline -> Prepared: model, images, plans, place
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from atlas.engine import atlases, collecting, features, spectra
+from atlas.engine.calibration import width_in
+from atlas.engine.numerics import WIDTHS_OF_COLLECTING, WIDTHS_OF_SAMPLING, numerics_for
+from atlas.engine.progress import Progress
+from atlas.errors import AtlasError, ImagesError, NotAStore, StoreError
+from atlas.pipeline import CROPS, Pipeline, of, option
+from atlas.places import local
+from atlas.plan import Plan
+from atlas.recipe import Collection, LayoutRecipe, Numerics, Recipe
+from atlas.stages import FEATURES, ICONS
+from atlas.store import Store
+from atlas.terminal import remark
+from atlas.units import Layer, decode
+from atlas.words import command, parameter
+
+if TYPE_CHECKING:
+    from atlas.engine.collecting import Images
+    from atlas.models import Model
+    from atlas.rendering import Spectrum
+
+COUNTED = ""
+"""The hash of a list of images that were counted and not read."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """All that a build needs to know, and nothing written yet."""
+
+    pipeline: Pipeline
+    model: Model
+    place: Path
+    plans: list[Plan]
+    """Those of pictures first, then of images, then of atlases."""
+    images: Images | None
+    """Listed and hashed; None where none were given, or they were only counted."""
+    others: int
+    """Files among the images that are none, where they were only counted."""
+    spectrum: Spectrum | None
+
+
+def resolved(said: Mapping[str, Any]) -> Pipeline:
+    """The pipeline that `said` describes: its model may be a spec, a network, a pipeline file or a store.
+
+    What a file or a store says holds unless `said` says otherwise. Raises `AtlasError` as `Pipeline`.
+    """
+    from atlas.pipeline_file import SUFFIXES, read
+
+    model = said.get("model")
+    if not isinstance(model, str | Path):
+        return of(said)
+    rest = {name: value for name, value in said.items() if name != "model"}
+    if str(model).endswith(SUFFIXES):
+        return of(read(local(model)) | rest)
+    store = opened(Path(model)) if Path(model).is_dir() else None
+    if store is None:
+        return of(said)
+    told = recorded(store)
+    _require(store, rest)
+    return of(told | {"store": model} | rest)
+
+
+def recorded(store: Store) -> dict[str, Any]:
+    """What the last build of a store was told, as `record` left it, with what the store itself says of its network."""
+    told = store.pipeline
+    if told is None:
+        raise StoreError(
+            f"{store} does not say what it was built by: an older version, or a program, built it. Name its model: "
+            f"{command('atlas', 'build', store.identity.model, '--store', store)}"
+        )
+    known = {"model": store.identity.model, "preprocessing": store.identity.preprocessing, "labels": store.labels}
+    options: dict[str, Any] = told["options"]
+    return options | {name: value for name, value in known.items() if value is not None}
+
+
+def _require(store: Store, said: Mapping[str, Any]) -> None:
+    """Raise `AtlasError` where a build cannot go on without something that a store does not keep."""
+    without = [name for name in (store.pipeline or {}).get("without", ()) if name not in said]
+    if without:
+        named = " and ".join(map(parameter, without))
+        raise AtlasError(f"{store} was built with {named}, of which a store keeps no copy: say {named} again.")
+
+
+def record(store: Store, pipeline: Pipeline, plans: Sequence[Plan]) -> None:
+    """Note in a store what it is built by, presets spelled out; outside all ids, without places of this machine."""
+    said = {name: value for name, value in pipeline.said().items() if not option(name).local}
+    said.pop("model", None)
+    said.pop("preprocessing", None)
+    for stage, recipe, settings in ((FEATURES, "recipe", "settings"), (ICONS, "atlas_recipe", "atlas_settings")):
+        made = next((plan.rendering for plan in plans if plan.stage == stage.name), None)
+        if made is not None:
+            knobs = made.to_dict()
+            said |= {recipe: knobs.pop("name"), settings: knobs}
+    without = [name for name in ("weights", "images") if getattr(pipeline, name)]
+    if not isinstance(pipeline.model, str | Path):
+        without.insert(0, "model")
+    store.put_pipeline(json.loads(json.dumps(said, default=str)), without)
+
+
+def opened(place: Path | None) -> Store | None:
+    """The store at a place; None where there is none (yet)."""
+    try:
+        return None if place is None else Store.open(place)
+    except NotAStore:
+        return None
+
+
+def prepared(pipeline: Pipeline, *, counted: bool = False) -> Prepared:
+    """What `pipeline` asks for. Images are read and hashed, or with `counted` only counted, for a plan alone.
+
+    Raises `AtlasError` for what cannot be; nothing was written then.
+    """
+    place = place_of(pipeline)
+    store = opened(place)
+    model = _load(pipeline)
+    spectrum = _measured(pipeline)
+    images, found, others = _images(pipeline, counted=counted)
+    plans = _features(pipeline, model, spectrum, store) if pipeline.pictures else []
+    if found is not None:
+        collection = replace(found, classes=model.classes)
+        plans += _collecting(pipeline, model, collection)
+        plans += _charting(pipeline, model, collection, store)
+    return Prepared(pipeline, model, place, plans, images, others, spectrum)
+
+
+def place_of(pipeline: Pipeline) -> Path:
+    """Where a pipeline's results go."""
+    if pipeline.store is not None:
+        return local(pipeline.store)
+    if not isinstance(pipeline.model, str):
+        raise AtlasError(f"{parameter('store')} is not said: where do results of a network in memory go?")
+    name = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in pipeline.model)
+    return Path(f"{name}.atlas")
+
+
+# -- the network -------------------------------------------------------------------------------------------------------
+
+
+def _load(pipeline: Pipeline) -> Model:
+    """The model that a pipeline names."""
+    return load(
+        pipeline.model,
+        weights=pipeline.weights,
+        labels=pipeline.labels,
+        preprocessing=pipeline.preprocessing,
+        logits=pipeline.logits,
+        layout=pipeline.knobs("layout"),
+    )
+
+
+def load(
+    model: Any,
+    *,
+    weights: str | Path | None = None,
+    labels: str | Path | Sequence[str] | None = None,
+    preprocessing: Any = None,
+    logits: str | None = None,
+    layout: Iterable[str] = (),
+) -> Model:
+    """The model that options name. Raises `ModelError` where it has not as many labels as classes."""
+    from atlas.models import Model, Preprocessing, load_model, require_classes
+
+    if isinstance(model, Model):
+        loaded = model
+    else:
+        given: Any = preprocessing
+        if isinstance(preprocessing, str):
+            given = Preprocessing.parse(preprocessing)
+        elif isinstance(preprocessing, Mapping):
+            given = Preprocessing.from_dict(dict(preprocessing))
+        loaded = load_model(
+            model,
+            weights=None if weights is None else local(weights),
+            labels=local(labels) if isinstance(labels, str | Path) else labels,
+            preprocessing=given,
+            logits=logits,
+            layouts=_layouts(layout),
+        )
+    require_classes(loaded)
+    return loaded
+
+
+def _layouts(texts: Iterable[str]) -> dict[str, str]:
+    """What was said of the axes of layers: `features.3=nhwc`."""
+    found = {}
+    for text in texts:
+        layer, equals, axes = text.rpartition("=")
+        if not (layer and equals):
+            raise AtlasError(
+                f"{parameter('layout', text)}: say LAYER=AXES, as in 'stages.1.*=nhwc'. How an atlas is laid out is "
+                f"said by {parameter('projection')}."
+            )
+        found[layer] = axes
+    return found
+
+
+def _able(model: Model, layers: list[Layer], texts: Sequence[str]) -> list[Layer]:
+    """Those of `layers` that a build can make; those that `texts` name by a glob may be left out, which is said.
+
+    Raises `ModelError` where one that they name itself cannot be built.
+    """
+    from atlas.models import able
+
+    named = {decode(text.rpartition(":")[0] or text) for text in texts}
+    return able(model, layers, named, remark)
+
+
+def _wanted(pipeline: Pipeline, model: Model) -> tuple[list[Layer], dict[str, list[int]]]:
+    """The layers that are asked for, and the units of those of which not all are."""
+    if pipeline.layers is None and pipeline.atlas is not None and not pipeline.pictures:
+        names = pipeline.names("atlas")  # of what else would be known what drives it?
+    else:
+        names = ["auto"] if pipeline.layers is None else pipeline.names("layers")
+    found, units = features.wanted(model, names)
+    return _able(model, found, names), units
+
+
+# -- feature visualizations --------------------------------------------------------------------------------------------
+
+
+def _features(pipeline: Pipeline, model: Model, spectrum: Spectrum | None, store: Store | None) -> list[Plan]:
+    measured = [] if spectrum is None else [f"spectrum={spectrum.hash}"]
+    recipe = Recipe.parse(pipeline.recipe, [*pipeline.knobs("settings"), *measured])
+    layers, units = _wanted(pipeline, model)
+    return features.plan(model.identity, layers, recipe, _numerics(pipeline, store, FEATURES.name), units)
+
+
+def _measured(pipeline: Pipeline) -> Spectrum | None:
+    """The spectrum of the images that were given for it, if any were."""
+    if not pipeline.spectrum:
+        return None
+    try:
+        with Progress() as progress:
+            told = progress.counting("measuring the spectrum", None, "images")
+            return spectra.measure(pipeline.places("spectrum"), told)
+    except ImagesError as error:
+        raise ImagesError(str(error).replace(parameter("images")[:-1], parameter("spectrum")[:-1])) from error
+
+
+def _numerics(pipeline: Pipeline, store: Store | None, stage: str) -> Numerics:
+    """How pictures are computed: as wide as in the store already, or as was calibrated for it, unless a width is said.
+
+    Raises `AtlasError` for a device that is not there.
+    """
+    numerics = numerics_for(pipeline.device, pipeline.batch, pipeline.dtype)
+    width = None if pipeline.batch or store is None else width_in(store, numerics, stage)
+    return replace(numerics, batch=width or numerics.batch)
+
+
+# -- images ------------------------------------------------------------------------------------------------------------
+
+
+def _images(pipeline: Pipeline, *, counted: bool) -> tuple[Images | None, Collection | None, int]:
+    """The images, what is shown of them, and how many files among them are none."""
+    from atlas.collecting import counted as count
+    from atlas.collecting import open_images
+
+    if not pipeline.images:
+        return None, None, 0
+    places, crops = pipeline.places("images"), pipeline.crops or CROPS
+    if counted:
+        found, others = count(open_images(places))
+        return None, Collection(COUNTED, max(found, 1), 0, crops, photographs=pipeline.photographs), others
+    with Progress() as progress:
+        images = collecting.Images.open(places, progress.counting("listing", None, "images"))
+    collection = Collection(images.listed.hash, len(images.listed), 0, crops, photographs=pipeline.photographs)
+    return images, collection, 0
+
+
+def _collecting(pipeline: Pipeline, model: Model, collection: Collection) -> list[Plan]:
+    layers, units = _wanted(pipeline, model)
+    numerics = numerics_for(pipeline.device)
+    width = WIDTHS_OF_COLLECTING[numerics.device]
+    return collecting.plans(model.identity, layers, collection, replace(numerics, batch=width), units)
+
+
+# -- activation atlases ------------------------------------------------------------------------------------------------
+
+
+def _charting(pipeline: Pipeline, model: Model, collection: Collection, store: Store | None) -> list[Plan]:
+    if pipeline.atlas is None:
+        return []
+    names = pipeline.names("atlas")
+    changes = [*pipeline.knobs("atlas_settings"), *(["variants=positive"] if pipeline.atlas_recipe != "cell" else [])]
+    numerics = _numerics(pipeline, store, ICONS.name)
+    settings = pipeline.knobs("projection_settings")
+    return atlases.plans(
+        model.identity,
+        _able(model, model.select(names), names),
+        atlases.sampled(collection, pipeline.positions or 1, relaxed=pipeline.relaxed),
+        Recipe.parse(pipeline.atlas_recipe, changes),
+        numerics,
+        width=WIDTHS_OF_SAMPLING[numerics.device],
+        maps=atlases.maps(model, _maps(pipeline)),
+        grids=_sides(pipeline),
+        layout=lambda preset: LayoutRecipe.parse(pipeline.projection or preset, settings),
+        whitening=atlases.WHITENING if pipeline.whitening is None else pipeline.whitening,
+        known=() if store is None else store.plans(),
+    )
+
+
+def _maps(pipeline: Pipeline) -> list[str]:
+    """The maps that are asked for; labels may hold commas, so only repeating tells them apart."""
+    return [pipeline.maps] if isinstance(pipeline.maps, str) else list(pipeline.maps or ())
+
+
+def _sides(pipeline: Pipeline) -> list[int]:
+    """The sides of the grids. Raises `AtlasError` for what is no number."""
+    texts = pipeline.names("grids") or list(map(str, atlases.GRIDS))
+    for text in texts:
+        if not text.isdigit():
+            raise AtlasError(f"{parameter('grids', text)}: the sides of grids are whole numbers, as 20,40.")
+    return [int(text) for text in texts]

@@ -1,0 +1,162 @@
+"""What a build would make and cost, said before it is begun.
+
+Prepared -> BuildPlan: a table, sums, sentences
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from atlas.cost import LARGEST_IMAGE, Calibration, examples, showing
+from atlas.engine.calibration import known
+from atlas.engine.memory import shortage
+from atlas.engine.planning import Prepared, opened
+from atlas.engine.run import SPEED
+from atlas.models import Model
+from atlas.plan import SAMPLES, Plan
+from atlas.recipe import REFERENCE
+from atlas.stages import EXAMPLES, IMAGES
+from atlas.stages.dataset import FIELDS
+from atlas.store.removal import replaced
+from atlas.terminal import text_table
+from atlas.words import count, duration
+
+COLUMNS = ("layer", "units>", "pictures>", "shards>", "left>", "FLOPs>", "MB>")
+TIMED = "seconds a picture>"
+
+
+@dataclass(frozen=True, eq=False)
+class BuildPlan:
+    """What a build with the same arguments would do. `print` shows it."""
+
+    model: Model
+    place: Path
+    """Where it would go."""
+    plans: tuple[Plan, ...]
+    left: dict[Plan, int]
+    """Shards of each that are not in the store yet."""
+    others: int = 0
+    """Files among the images that are none."""
+    calibration: Calibration | None = field(default=None, repr=False)
+    """What pictures cost on this machine, where that was measured."""
+
+    @classmethod
+    def of(cls, ready: Prepared) -> BuildPlan:
+        """What was prepared, with what is left of it in the store."""
+        plans, store = tuple(ready.plans), opened(ready.place)
+        left = {plan: len(plan.shards) for plan in plans}
+        if store is not None:
+            rendering = [plan for plan in plans if plan.renders and plan.over == "units"]
+            replaced(store, rendering)  # of images nothing can be said: they were counted, not read
+            left |= {plan: len(store.todo(plan)) for plan in rendering}
+        calibrated = known(store, plans[0].numerics) if store is not None and plans else None
+        return cls(ready.model, ready.place, plans, left, ready.others, calibrated)
+
+    def calibrated(self, found: Calibration) -> BuildPlan:
+        """The same, with what was measured of its pictures."""
+        return replace(self, calibration=found)
+
+    @property
+    def rendering(self) -> list[Plan]:
+        """The plans of feature visualizations, one a layer."""
+        return [plan for plan in self.plans if plan.renders and plan.over == "units"]
+
+    @property
+    def pictures(self) -> int:
+        """Feature visualizations that are asked for."""
+        return sum(plan.pictures for plan in self.rendering)
+
+    @property
+    def flops(self) -> int:
+        """Floating point operations of these."""
+        return sum(plan.flops for plan in self.rendering)
+
+    @property
+    def bytes(self) -> int:
+        """Expected size of these."""
+        return sum(plan.bytes for plan in self.rendering)
+
+    @property
+    def seconds(self) -> float | None:
+        """What these take one device, or one core, as it was measured; None where it was not."""
+        each = {plan: None if self.calibration is None else self.calibration.seconds(plan) for plan in self.rendering}
+        known = [one * plan.pictures for plan, one in each.items() if one is not None]
+        return sum(known) if known and len(known) == len(each) else None
+
+    def table(self) -> tuple[list[str], list[tuple[object, ...]]]:
+        """The names of the columns, and a row a layer that gets pictures."""
+        timed = self.seconds is not None
+        return [*COLUMNS, *([TIMED] if timed else [])], [self._row(plan, timed=timed) for plan in self.rendering]
+
+    def _row(self, plan: Plan, *, timed: bool) -> tuple[object, ...]:
+        units, shards = sum(map(len, plan.shards)), len(plan.shards)
+        row = (
+            plan.layer_name,
+            units,
+            plan.pictures,
+            shards,
+            self.left[plan],
+            count(plan.flops),
+            f"{plan.bytes / 1e6:,.1f}",
+        )
+        seconds = self.calibration.seconds(plan) if timed and self.calibration else None
+        return row if seconds is None else (*row, f"{seconds:,.3g}")
+
+    def lines(self) -> Iterator[str]:
+        """What it makes and costs, in sentences."""
+        if rendered := self.rendering:
+            recipe = rendered[0].rendering
+            yield (
+                f"{self.pictures:,} pictures of {recipe.size} px in {recipe.steps} steps: {count(self.flops)}FLOP, "
+                f"about {max(self.bytes / 1e6, 0.1):,.1f} MB{self._time(self.flops, self.seconds)}."
+            )
+        yield from self._of_images()
+        for plan in self.plans:
+            if plan.kind.priced is not None:
+                yield f"{' '.join([plan.layer_name, *plan.part])}: {plan.kind.priced(plan)}."
+
+    def _of_images(self) -> Iterator[str]:
+        """What showing images to the network would cost, what of the units asked for, and what is kept of them."""
+        shown = next((plan for plan in self.plans if plan.stage == IMAGES.name), None)
+        if shown is None:
+            return
+        measured = [plan for plan in self.plans if plan.stage == EXAMPLES.name]
+        whole = max((layer.flops for layer in self.model.layers), default=0)
+        flops, found, others = showing(shown.collection, whole), shown.collection.count, self.others
+        units = sum(len(shard) for plan in measured for shard in plan.shards)
+        channels = sum(plan.on.channels for plan in measured)
+        wanted, back = (sum(each) for each in zip(*map(examples, measured), strict=True))
+        shards = -(-found // SAMPLES)
+        size = channels * (shards * FIELDS + 2 * min(found, REFERENCE)) * 4 + wanted * 3_500 + found * 5_000
+        none = f" ({others:,} of the files {'is no image' if others == 1 else 'are no images'})" if others else ""
+        yield (
+            f"{found:,} images{none}, {shown.collection.crops} crops of each: {count(flops)}FLOP once for all layers"
+            f"{self._time(flops, None)}."
+        )
+        yield (
+            f"{wanted:,} examples of {units:,} units at most: {count(back)}FLOP{self._time(back, None)}. "
+            f"About {size / 1e6:,.0f} MB at most. A worker takes up to {LARGEST_IMAGE / 1e9:.1f} GB beside the network "
+            "while it decodes the largest image that is read."
+        )
+
+    def _time(self, flops: float, seconds: float | None) -> str:
+        """How long it may take here, where that can be said; `seconds` as they were measured."""
+        cpu = self.plans[0].numerics.device == "cpu"
+        if seconds is None and not cpu:
+            return ""
+        workers = os.cpu_count() or 1 if cpu else 1
+        whole = (flops / SPEED if seconds is None else seconds) / workers
+        where = f"this machine's {workers} cores" if cpu else "one such device"
+        return f", {'roughly' if seconds is None else 'about'} {duration(whole)} on {where}"
+
+    def warnings(self) -> Iterator[str]:
+        """What stands in the way of it on this machine."""
+        if short := shortage():
+            yield short
+
+    def __str__(self) -> str:
+        columns, rows = self.table()
+        return "\n".join([*([text_table(columns, rows)] if rows else []), *self.lines(), *self.warnings()])
