@@ -1,13 +1,17 @@
 """atlas: a browsable catalogue of what a trained vision model has learned.
 
 >>> import atlas
->>> cat = atlas.open("demo.atlas")                    # doctest: +SKIP
+>>> atlas.build("squeezenet", "mine.atlas", layers="features.11", images="photos")   # doctest: +SKIP
+>>> cat = atlas.open("mine.atlas")                    # doctest: +SKIP
 >>> cat["features.11:300"].image                      # doctest: +SKIP
->>> model = atlas.load_model("squeezenet")            # doctest: +SKIP
->>> atlas.render(model, "features.11:300")            # doctest: +SKIP
+>>> atlas.serve("mine.atlas")                         # doctest: +SKIP
 
-The last two need the extra `build`. Reading is imported at once and is light; what needs torch is imported when it is
-first asked for.
+    build, plan          a network (and images) -> a store; what that makes and costs
+    open, verify, serve  a store -> a Catalogue to read, whether it is whole, a page in the browser
+    load_model, render   a network to look into; pictures of some of its units, without a store
+
+`build`, `plan`, `load_model` and `render` need the extra `build`. Reading is imported at once and is light; all else is
+imported when it is first asked for.
 """
 
 from __future__ import annotations
@@ -17,22 +21,57 @@ from typing import TYPE_CHECKING, Any
 
 from atlas.catalogue import Catalogue, open
 from atlas.errors import AtlasError
+from atlas.pipeline import Pipeline
 from atlas.recipe import Numerics, Recipe
 from atlas.units import Layer, Unit
 from atlas.version import VERSION
 
 if TYPE_CHECKING:
-    from atlas.models import load_model
+    from atlas.engine.api import build, plan
+    from atlas.engine.pricing import BuildPlan
+    from atlas.models import Model, Preprocessing, load_model
     from atlas.rendering import render
+    from atlas.server import serve
+    from atlas.verification import Verification, verify
 
 __version__ = VERSION
-__all__ = ["AtlasError", "Catalogue", "Layer", "Numerics", "Recipe", "Unit", "load_model", "open", "render"]
+__all__ = [
+    "AtlasError",
+    "BuildPlan",
+    "Catalogue",
+    "Layer",
+    "Model",
+    "Numerics",
+    "Pipeline",
+    "Preprocessing",
+    "Recipe",
+    "Unit",
+    "Verification",
+    "build",
+    "load_model",
+    "open",
+    "plan",
+    "render",
+    "serve",
+    "verify",
+]
 
-_LATER = {"load_model": "atlas.models", "render": "atlas.rendering"}
+_LATER = {
+    "BuildPlan": "atlas.engine.pricing",
+    "Model": "atlas.models",
+    "Preprocessing": "atlas.models",
+    "Verification": "atlas.verification",
+    "build": "atlas.engine.api",
+    "load_model": "atlas.models",
+    "plan": "atlas.engine.api",
+    "render": "atlas.rendering",
+    "serve": "atlas.server",
+    "verify": "atlas.verification",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """What needs torch, at its first use."""
+    """What is imported at its first use."""
     if name not in _LATER:
         raise AttributeError(f"module 'atlas' has no attribute {name!r}")
     try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from atlas.plan import Plan
+from atlas.plans import Plan
 from atlas.recipe import Collection, Numerics, Recipe
 
 FREE = (

@@ -131,7 +131,7 @@ class Pipeline:
             several=True,
         ),
     ] = None
-    layers: Annotated[Names, Option(PICTURES, LAYERS, several=True)] = None
+    layers: Annotated[Names, Option(PICTURES, LAYERS, metavar="LAYERS", several=True)] = None
     recipe: Annotated[str, Option(PICTURES, "How pictures are made: quick, standard, fine or maco.")] = "standard"
     settings: Annotated[
         Settings,

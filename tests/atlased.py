@@ -13,7 +13,7 @@ from atlas.engine.executors import InProcess
 from atlas.engine.numerics import numerics_for
 from atlas.engine.run import build, describe
 from atlas.models import load_model
-from atlas.plan import Plan
+from atlas.plans import Plan
 from atlas.recipe import LayoutRecipe, Recipe
 from atlas.store import Store
 from tests.builds import HASTY, collecting_plans, tiny_plans

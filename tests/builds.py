@@ -9,7 +9,7 @@ from atlas.engine.executors import Executor, InProcess
 from atlas.engine.numerics import numerics_for
 from atlas.engine.record import Report
 from atlas.engine.run import build, describe
-from atlas.plan import Plan
+from atlas.plans import Plan
 from atlas.recipe import LayoutRecipe, Recipe
 from atlas.store import Backend, MemoryBackend, Store
 from atlas.store.receipts import unfold

@@ -21,7 +21,7 @@ from atlas.engine.stages import activations
 from atlas.engine.work import reduce
 from atlas.explain.packing import pack
 from atlas.explain.samples import Samples
-from atlas.plan import Plan
+from atlas.plans import Plan
 from atlas.recipe import Collection, LayoutRecipe, Recipe, Sampling
 from atlas.stages import ACTIVATIONS, ICONS, PATCHES
 from atlas.store import Receipt, Store

@@ -15,7 +15,7 @@ import numpy as np
 from atlas.catalogue import write_door
 from atlas.engine.collecting import plans
 from atlas.engine.relations import finish
-from atlas.plan import SAMPLES, Plan
+from atlas.plans import SAMPLES, Plan
 from atlas.recipe import Collection
 from atlas.stages import EXAMPLES, IMAGES, STATISTICS, dataset
 from atlas.store import Receipt, Store, digest_of

@@ -17,7 +17,7 @@ from pathlib import Path
 from RangeHTTPServer import RangeRequestHandler
 from starlette.types import ASGIApp
 
-from atlas.serve.server import Server, address_of, listen, settings_of
+from atlas.server.serving import Server, address_of, listen, settings_of
 
 
 class Ranged(RangeRequestHandler):  # type: ignore[misc]

@@ -15,7 +15,7 @@ import numpy as np
 
 from atlas.catalogue import write_door
 from atlas.engine.work import reduce
-from atlas.plan import Identity, Plan, Shard
+from atlas.plans import Identity, Plan, Shard
 from atlas.recipe import VARIANTS, Numerics, Recipe
 from atlas.store import Backend, MemoryBackend, Receipt, Store, as_stored
 from atlas.store.schema import data_objects

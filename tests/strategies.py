@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from atlas.plan import SHARD, STAGES, Identity, Made, Plan
+from atlas.plans import SHARD, STAGES, Identity, Made, Plan
 from atlas.recipe import DTYPES, METRICS, VARIANTS, AtlasRecipe, LayoutRecipe, Numerics, Recipe, Sampling
 from atlas.stages import ACTIVATIONS
 from atlas.units import Layer, Unit

@@ -17,14 +17,14 @@ LIGHT = (
     "atlas.errors",
     "atlas.units",
     "atlas.recipe",
-    "atlas.plan",
+    "atlas.plans",
     "atlas.factories",
     "atlas.store",
     "atlas.collecting.source",
     "atlas.collecting.images",
     "atlas.collecting.summary",
     "atlas.catalogue",
-    "atlas.serve",
+    "atlas.server",
 )
 MODULES = [
     "atlas",

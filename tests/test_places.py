@@ -11,7 +11,7 @@ import atlas
 from atlas.collecting import open_images
 from atlas.errors import AtlasError, ImagesError, NotAStore
 from atlas.places import local
-from atlas.serve import app_of
+from atlas.server import app_of
 from atlas.store import Store
 from tests.stores import IDENTITY, make_store
 

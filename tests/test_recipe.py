@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 
 from atlas.errors import AtlasError, UnknownName
-from atlas.plan import fingerprint
+from atlas.plans import fingerprint
 from atlas.recipe import LAYOUTS, PRESETS, AtlasRecipe, LayoutRecipe, Numerics, Recipe, Sampling
 from tests import strategies
 from tests.strategies import ATLASES, NUMERICS, RECIPES

@@ -13,7 +13,7 @@ import numpy as np
 from atlas.catalogue import derived
 from atlas.catalogue.columns import ranked
 from atlas.catalogue.rows import Chunk, Expression, LayerSource, Source, address
-from atlas.plan import Plan
+from atlas.plans import Plan
 from atlas.stages import ACTIVATIONS, CELLS, ICONS
 from atlas.stages.atlas import LABELS
 from atlas.store.schema import columns_receipt, group_key

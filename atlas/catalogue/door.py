@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from atlas.plan import SAMPLES, STAGES, Plan
+from atlas.plans import SAMPLES, STAGES, Plan
 from atlas.stages import CELLS, FEATURES, IMAGES, LAYOUT
 from atlas.stages.atlas import LISTED
 from atlas.store import Receipt, Store, check_version

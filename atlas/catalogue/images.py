@@ -18,7 +18,7 @@ from PIL import Image
 
 from atlas.catalogue import show
 from atlas.errors import UnknownName
-from atlas.plan import SAMPLES
+from atlas.plans import SAMPLES
 from atlas.stages import IMAGES
 from atlas.stages.dataset import PHOTOGRAPH
 from atlas.store.lost import refuse

@@ -17,7 +17,7 @@ from atlas.catalogue.answers import Answers
 from atlas.catalogue.atlases import ALL, Atlas
 from atlas.catalogue.unit import UnitView
 from atlas.errors import UnknownName
-from atlas.plan import SHARD, Plan
+from atlas.plans import SHARD, Plan
 from atlas.recipe import Recipe
 from atlas.stages.features import THUMB
 from atlas.store.lost import gone

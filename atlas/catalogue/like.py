@@ -14,7 +14,7 @@ import numpy as np
 
 from atlas.catalogue import likeness, show
 from atlas.errors import UnknownName
-from atlas.plan import SAMPLES
+from atlas.plans import SAMPLES
 from atlas.store.schema import layer_key
 from atlas.words import shown
 

@@ -12,7 +12,7 @@ from typing import Any
 from atlas.catalogue.door import make_door, write_door
 from atlas.catalogue.tables import write_tables
 from atlas.errors import StoreError
-from atlas.plan import Shard
+from atlas.plans import Shard
 from atlas.store import Finding, Store, Verified, repair, verify
 from atlas.store.lost import lost
 from atlas.store.schema import DOOR, TABLE_RECEIPTS, TABLES

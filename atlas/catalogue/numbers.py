@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from atlas.plan import Plan
+from atlas.plans import Plan
 from atlas.stages.features import THUMB
 from atlas.store import Store
 from atlas.store.schema import features_key

@@ -16,7 +16,7 @@ import numpy as np
 
 from atlas.catalogue import derived, numbers
 from atlas.catalogue.columns import quantile
-from atlas.plan import Plan
+from atlas.plans import Plan
 from atlas.recipe import VARIANTS
 from atlas.stages import EXAMPLES, FEATURES, IMAGES, STATISTICS
 from atlas.stages.dataset import EXTREMES, GUESSES, LEVELS

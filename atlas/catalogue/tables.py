@@ -26,7 +26,7 @@ from atlas.catalogue import rows
 from atlas.catalogue.cell_rows import atlas_cells
 from atlas.catalogue.columns import TABLES
 from atlas.catalogue.rows import Chunk, Expression, Source
-from atlas.plan import fingerprint
+from atlas.plans import fingerprint
 from atlas.stages import ACTIVATIONS, CELLS, EXAMPLES, FEATURES, ICONS, IMAGES, STATISTICS
 from atlas.store import LocalBackend, Receipt, Store, Stored, digest_of
 from atlas.store.lost import refuse

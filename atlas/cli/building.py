@@ -16,11 +16,11 @@ from atlas.cli.printing import program
 from atlas.cli.reading import left_of
 from atlas.errors import BuildFailed
 from atlas.pipeline import Pipeline, option
-from atlas.plan import Plan
+from atlas.plans import Plan
 from atlas.stages import FEATURES, ICONS, STATISTICS
 from atlas.store import Store
 from atlas.store.schema import group_key
-from atlas.terminal import complain, say
+from atlas.terminal import complain, say, table
 from atlas.units import SampleStatus, summary
 from atlas.words import duration
 
@@ -42,6 +42,7 @@ def register(app: typer.Typer) -> None:
     """Add this module's commands to `app`."""
     app.command()(build)
     app.command()(demo)
+    app.command()(pipelines)
 
 
 @o.takes_pipeline
@@ -57,6 +58,24 @@ def build(said: dict[str, Any]) -> None:
         from atlas.engine.planning import prepared, resolved
     ready = prepared(resolved(said))
     finish(carry_out(ready), ready.place)
+
+
+def pipelines(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Which to copy; without it, list them.")] = None,
+    into: Annotated[
+        Path, typer.Option("--into", metavar="FOLDER", parser=o.place, help="Where it is copied to.")
+    ] = Path(),
+) -> None:
+    """List the ready pipeline files, or copy one, to be changed and built."""
+    from atlas import pipelines as ready
+
+    if name is None:
+        table(["file", "what it is"], [(one, ready.about(one)) for one in ready.names()])
+        say(f"Copy one: {program()} pipelines NAME")
+        return
+    made = ready.copy(name, into)
+    begin = "python" if made.suffix == ".py" else f"{program()} plan"
+    say(f"{made} is yours to change. To see what it does: {begin} {shlex.quote(str(made))}")
 
 
 def demo(
@@ -95,7 +114,7 @@ def demo(
     if atlas:
         say(DEMO_ATLAS_NOTE)
     if serve:
-        from atlas.serve import serve as show
+        from atlas.server import serve as show
 
         show(store)
 

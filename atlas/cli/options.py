@@ -39,6 +39,11 @@ def filled(text: str) -> str:
     return text
 
 
+def _plain(text: str) -> str:
+    """A help text whose brackets are no markup."""
+    return text.replace("[", r"\[")
+
+
 # -- the options of a pipeline -----------------------------------------------------------------------------------------
 
 
@@ -63,11 +68,18 @@ def _parameter(name: str) -> inspect.Parameter:
     """How the command line takes an option of a pipeline: None where it is not said."""
     kind: Any
     if name == "model":
-        kind = Annotated[str, typer.Argument(metavar="MODEL|FILE|STORE", help=PIPELINE, parser=filled)]
+        kind = Annotated[
+            str, typer.Argument(metavar="MODEL|FILE|STORE", help=PIPELINE.replace("[", r"\["), parser=filled)
+        ]
         return inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=kind)
     known = option(name)
     taken, declared = _taken(name), [spelled(name), *known.also]
-    settings: dict[str, Any] = {"help": known.help, "metavar": known.metavar, "rich_help_panel": known.panel}
+    # Rich would take a bracket for its markup.
+    settings: dict[str, Any] = {
+        "help": known.help.replace("[", r"\["),
+        "metavar": known.metavar,
+        "rich_help_panel": known.panel,
+    }
     if taken is bool:
         declared = [f"{spelled(name)}/--no-{spelled(name)[2:]}"]
     elif taken is int:
@@ -119,7 +131,7 @@ def _as_option(found: re.Match[str]) -> str:
 # -- options of commands that take a model alone -----------------------------------------------------------------------
 
 
-ModelSpec = Annotated[str, typer.Argument(metavar="MODEL", help=option("model").help)]
+ModelSpec = Annotated[str, typer.Argument(metavar="MODEL", help=_plain(option("model").help))]
 Layers = Annotated[list[str] | None, typer.Option("--layers", help=LAYERS)]
 Weights = Annotated[
     Path | None,

@@ -11,10 +11,10 @@ import typer
 
 from atlas.cli.options import Weights, place
 from atlas.errors import BuildFailed, StoreError
-from atlas.plan import Plan, Shard, columns_of
+from atlas.plans import Plan, Shard, columns_of
 from atlas.recipe import AtlasRecipe, Recipe, Sampling
 from atlas.stages import IMAGES
-from atlas.store import Store, cure
+from atlas.store import Store
 from atlas.store.lost import gone, lost, names_of
 from atlas.store.schema import LOGS, columns_receipt
 from atlas.store.seals import fits
@@ -138,52 +138,28 @@ def verify(
     weights: Weights = None,
 ) -> None:
     """Read and hash everything again; say what is missing, torn or foreign. Exit code 1 where anything is."""
-    from atlas.catalogue.mending import examine, mend
+    from atlas.verification import verify as look
 
     opened = Store.open(store)
-    found = examine(opened)
-    for finding in found.findings:
-        say(f"{finding.kind:10} {finding.key}: {finding.reason}")
-    unfinished = len(found.findings) - len(found.damage) - len(found.strange)
-    say(
-        f"{found.objects:,} objects, {found.shards:,} shards, {found.bytes / 1e6:,.1f} MB hashed; "
-        f"{len(found.damage)} damaged, {unfinished} unfinished, {found.backoffs} backed off."
-    )
+    told = look(opened, repair=repair, model=model, weights=weights)
+    for line in told.lines():
+        say(line)
     mended = command("atlas", "verify", "--repair", store)
     if repair:
-        shards = len(mend(opened, found.findings))
-        for finding in found.damage:
-            say(f"{finding.key}: {cure(finding)}.")
-        if found.damage:
-            say(f"{shards} shards will be made again by the next atlas build.")
         _tell_gone(opened, lost(opened))
-        if found.bare:
-            say(f"{len(found.bare)} objects that had no hash have one now.")
-    elif found.bare:
-        say(f"{_bare(found.bare)} Add hashes: {mended}")
-    wrong = _against_network(opened, weights) if model else {}
-    if found.damage and not repair:
+    elif told.found.bare:
+        say(f"{_bare(told.found.bare)} Add hashes: {mended}")
+    for layer, reason in told.wrong.items():
+        complain(f"{layer}: {reason}.")
+    if told.found.damage and not repair:
         raise StoreError(f"{store} is damaged. Mend it, or let the next build make it again: {mended}")
-    if found.strange:
+    if strange := told.found.strange:
         raise StoreError(
-            f"{store}: {len(found.strange)} files in it are of no plan there is: no build makes or removes them. "
+            f"{store}: {len(strange)} files in it are of no plan there is: no build makes or removes them. "
             "What is none of ours take out yourself."
         )
-    if wrong:
-        raise StoreError(f"{store}: {len(wrong)} of its layers are not those of its network.")
-
-
-def _against_network(store: Store, weights: Path | None) -> dict[str, str]:
-    """Hold the layers of a store against its network; say which are right and which are not. Gives the wrong ones."""
-    from atlas.engine.evidence import establish
-    from atlas.models import Preprocessing, load_model
-
-    how = Preprocessing.from_dict(store.identity.preprocessing)
-    found = establish(store, load_model(store.identity.model, weights=weights, preprocessing=how))
-    say(f"{len(found.right)} layers are as the network has them, {len(found.wrong)} are not.")
-    for layer, reason in found.wrong.items():
-        complain(f"{layer}: {reason}.")
-    return found.wrong
+    if told.wrong:
+        raise StoreError(f"{store}: {len(told.wrong)} of its layers are not those of its network.")
 
 
 def _bare(keys: tuple[str, ...]) -> str:
@@ -207,7 +183,7 @@ def serve(
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in the browser.")] = False,
 ) -> None:
     """Show a store as a page: layers, walls of thumbnails, a page per unit."""
-    from atlas.serve import serve as show
+    from atlas.server import serve as show
 
     opened = Store.open(store)
     for key in lost(opened):

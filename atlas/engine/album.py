@@ -16,7 +16,7 @@ from PIL import Image
 
 from atlas.engine.events import Advanced, Event
 from atlas.engine.making import Failed, Kept, Made, Making, Piece
-from atlas.plan import Plan
+from atlas.plans import Plan
 from atlas.stages import IMAGES
 from atlas.stages.dataset import PHOTOGRAPH, TEXT
 from atlas.store import Store

@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from atlas.errors import AtlasError, UnknownName
-from atlas.plan import Identity, Plan
+from atlas.plans import Identity, Plan
 from atlas.recipe import AtlasRecipe, Collection, LayoutRecipe, Numerics, Recipe, Sampling
 from atlas.stages import ACTIVATIONS, CELLS, ICONS, LAYOUT, PATCHES, TILES
 from atlas.units import Layer, class_called

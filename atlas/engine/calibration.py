@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from atlas.cost import Calibration
-from atlas.plan import Plan
+from atlas.plans import Plan
 from atlas.recipe import Numerics
 from atlas.store import Store
 from atlas.store.schema import CALIBRATIONS

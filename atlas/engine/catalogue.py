@@ -15,7 +15,7 @@ from atlas.engine.progress import Progress
 from atlas.engine.record import Report
 from atlas.engine.run import build, describe
 from atlas.errors import PlanMismatch
-from atlas.plan import Plan
+from atlas.plans import Plan
 from atlas.store import Backend, Store
 from atlas.store.removal import make_way
 from atlas.words import parameter

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from atlas.errors import PlanMismatch
-from atlas.plan import SAMPLES, Identity, Plan
+from atlas.plans import SAMPLES, Identity, Plan
 from atlas.recipe import Collection, Numerics
 from atlas.stages import EXAMPLES, IMAGES, STATISTICS
 from atlas.stages.dataset import TEXT

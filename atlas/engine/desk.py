@@ -17,7 +17,7 @@ from PIL import Image
 from atlas.engine.events import Advanced, Event
 from atlas.engine.making import Made, Making, Piece
 from atlas.engine.reducing import Receipts, Reduced, gathered
-from atlas.plan import Plan, Shard
+from atlas.plans import Plan, Shard
 from atlas.stages.dataset import EXAMPLE
 from atlas.store import Store
 

@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from atlas.plan import Plan, Shard, columns_of, known
+from atlas.plans import Plan, Shard, columns_of, known
 from atlas.store import Receipt
 from atlas.units import status_name
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from atlas.errors import StoreError
 from atlas.models import Model
-from atlas.plan import Plan, differences
+from atlas.plans import Plan, differences
 from atlas.store import Store
 from atlas.units import Layer
 

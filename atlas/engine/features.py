@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from atlas.errors import UnknownName
-from atlas.plan import Identity, Plan
+from atlas.plans import Identity, Plan
 from atlas.recipe import Numerics, Recipe
 from atlas.units import Layer, decode
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from atlas.engine.events import Event, ShardDone, ShardFailed, counted
-from atlas.plan import Plan, Shard
+from atlas.plans import Plan, Shard
 from atlas.recipe import Numerics
 from atlas.store import Data, Receipt, Store
 

@@ -5,7 +5,6 @@ Pipeline -> Prepared: model, images, plans, place
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,9 +15,9 @@ from atlas.engine.calibration import width_in
 from atlas.engine.numerics import WIDTHS_OF_COLLECTING, WIDTHS_OF_SAMPLING, numerics_for
 from atlas.engine.progress import Progress
 from atlas.errors import AtlasError, ImagesError, NotAStore, StoreError
-from atlas.pipeline import CROPS, Pipeline, of, option
+from atlas.pipeline import CROPS, Pipeline, Settings, kinds, of, option
 from atlas.places import local
-from atlas.plan import Plan
+from atlas.plans import Plan
 from atlas.recipe import Collection, LayoutRecipe, Numerics, Recipe
 from atlas.stages import FEATURES, ICONS
 from atlas.store import Store
@@ -95,9 +94,8 @@ def _require(store: Store, said: Mapping[str, Any]) -> None:
 
 def record(store: Store, pipeline: Pipeline, plans: Sequence[Plan]) -> None:
     """Note in a store what it is built by, presets spelled out; outside all ids, without places of this machine."""
-    said = {name: value for name, value in pipeline.said().items() if not option(name).local}
-    said.pop("model", None)
-    said.pop("preprocessing", None)
+    names = [name for name in pipeline.said() if not option(name).local and name not in ("model", "preprocessing")]
+    said = {name: _kept(pipeline, name) for name in names}
     for stage, recipe, settings in ((FEATURES, "recipe", "settings"), (ICONS, "atlas_recipe", "atlas_settings")):
         made = next((plan.rendering for plan in plans if plan.stage == stage.name), None)
         if made is not None:
@@ -106,7 +104,16 @@ def record(store: Store, pipeline: Pipeline, plans: Sequence[Plan]) -> None:
     without = [name for name in ("weights", "images") if getattr(pipeline, name)]
     if not isinstance(pipeline.model, str | Path):
         without.insert(0, "model")
-    store.put_pipeline(json.loads(json.dumps(said, default=str)), without)
+    store.put_pipeline(said, without)
+
+
+def _kept(pipeline: Pipeline, name: str) -> Any:
+    """What was said by an option, in one form however it was said."""
+    if not option(name).several:
+        return getattr(pipeline, name)
+    if name == "maps":
+        return _maps(pipeline)
+    return pipeline.knobs(name) if kinds()[name] == Settings else pipeline.names(name)
 
 
 def opened(place: Path | None) -> Store | None:
@@ -170,10 +177,17 @@ def load(
     layout: Iterable[str] = (),
 ) -> Model:
     """The model that options name. Raises `ModelError` where it has not as many labels as classes."""
+    from torch import nn
+
     from atlas.models import Model, Preprocessing, load_model, require_classes
 
     if isinstance(model, Model):
+        for name, value in (("weights", weights), ("labels", labels), ("logits", logits), ("layout", layout)):
+            if value:
+                raise AtlasError(f"{parameter(name)} with a model that is loaded: say it to `load_model`.")
         loaded = model
+    elif not isinstance(model, str | nn.Module):
+        raise AtlasError(f"{parameter('model', model)}: it is no network. Give a spec, a Model or a torch.nn.Module.")
     else:
         given: Any = preprocessing
         if isinstance(preprocessing, str):

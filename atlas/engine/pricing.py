@@ -16,7 +16,7 @@ from atlas.engine.memory import shortage
 from atlas.engine.planning import Prepared, opened
 from atlas.engine.run import SPEED
 from atlas.models import Model
-from atlas.plan import SAMPLES, Plan
+from atlas.plans import SAMPLES, Plan
 from atlas.recipe import REFERENCE
 from atlas.stages import EXAMPLES, IMAGES
 from atlas.stages.dataset import FIELDS

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as Bar
 
 from atlas.engine.events import Advanced, Event, LayerDone, Retried, ShardFailed, Silent, TaskFailed
-from atlas.plan import STAGES, Plan, Stage
+from atlas.plans import STAGES, Plan, Stage
 from atlas.store import Store
 from atlas.terminal import console, line
 from atlas.words import shown

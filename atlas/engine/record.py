@@ -12,7 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 from atlas.engine.events import Event, Finished, LayerDone, Retried, ShardDone, ShardFailed, Silent, TaskFailed
-from atlas.plan import STAGES, Plan, Shard, columns_of, known
+from atlas.plans import STAGES, Plan, Shard, columns_of, known
 from atlas.stages import IMAGES
 from atlas.store import Store
 

@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 from atlas.engine.events import LayerDone
 from atlas.engine.making import Clock
 from atlas.errors import StoreError
-from atlas.plan import Plan, columns_of
+from atlas.plans import Plan, columns_of
 from atlas.store import Data, Receipt, Store
 from atlas.store.schema import columns_receipt
 from atlas.store.store import Blocks

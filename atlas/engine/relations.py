@@ -15,7 +15,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from atlas.catalogue import likeness, write_tables
-from atlas.plan import SAMPLES, Plan, fingerprint
+from atlas.plans import SAMPLES, Plan, fingerprint
 from atlas.stages import IMAGES, STATISTICS
 from atlas.stages.dataset import EXCITED, NEIGHBOURS
 from atlas.store import Receipt, Store, Stored

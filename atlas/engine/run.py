@@ -22,7 +22,7 @@ from atlas.engine.record import Record, Report
 from atlas.engine.reducing import filled
 from atlas.engine.worker import Job, Supplies
 from atlas.errors import PlanMismatch, StoreError
-from atlas.plan import STAGES, Key, Plan, Shard
+from atlas.plans import STAGES, Key, Plan, Shard
 from atlas.stages import ACTIVATIONS, IMAGES
 from atlas.store import Store
 

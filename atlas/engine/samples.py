@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from atlas.plan import Plan
+from atlas.plans import Plan
 from atlas.store import Store
 from atlas.store.schema import group_key
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from atlas.errors import AtlasError, StoreError
-from atlas.plan import Plan
+from atlas.plans import Plan
 from atlas.stages import FEATURES
 from atlas.store import Store
 from atlas.store.schema import group_key

@@ -18,7 +18,7 @@ from atlas.engine.making import Piece, commit
 from atlas.engine.reducing import reduced
 from atlas.engine.worker import Job, Supplies, Worker
 from atlas.errors import CannotWrite, StoreFull
-from atlas.plan import Plan, Stage
+from atlas.plans import Plan, Stage
 from atlas.store import Store
 
 UNWRITABLE = (StoreFull, CannotWrite)

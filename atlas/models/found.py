@@ -8,6 +8,14 @@ from torch import nn
 
 from atlas.models.preprocessing import Preprocessing
 
+MEMORY = "memory:"
+"""What the spec of a network begins with that was given itself: no other process can make it from that."""
+
+
+def listing(spec: str) -> str:
+    """How to see which layers a network has."""
+    return "List them: load_model(network).layers" if spec.startswith(MEMORY) else f"List them: atlas layers {spec}"
+
 
 @dataclass(frozen=True)
 class Found:

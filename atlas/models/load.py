@@ -19,9 +19,9 @@ from atlas.errors import ModelError, WeightsError
 from atlas.factories import guarded
 from atlas.models.checkpoints import load_weights, read_checkpoint, refuse_nan
 from atlas.models.families import find, is_random
-from atlas.models.found import Found
+from atlas.models.found import MEMORY, Found
 from atlas.models.labels import read_labels
-from atlas.models.model import MEMORY, Model, ModelSource
+from atlas.models.model import Model, ModelSource
 from atlas.models.preprocessing import Preprocessing
 
 log = logging.getLogger(__name__)

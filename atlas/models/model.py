@@ -21,19 +21,18 @@ from atlas.models.answers import Answer, logits_of, settle
 from atlas.models.checkpoints import load_weights
 from atlas.models.families import find
 from atlas.models.foreign import channels_wanted, plain, settled
+from atlas.models.found import MEMORY, listing
 from atlas.models.kept import as_it_was
 from atlas.models.outputs import nested
 from atlas.models.preprocessing import Preprocessing
 from atlas.models.probe import Discovery, beside, by_reason, discover, dry_input
 from atlas.models.select import chosen
 from atlas.models.steady import unsteady
-from atlas.plan import Identity
+from atlas.plans import Identity
 from atlas.units import Layer
 
 log = logging.getLogger(__name__)
 
-MEMORY = "memory:"
-"""What the spec of a network begins with that was given itself: no other process can make it from that."""
 OUTPUTS = 256
 """Numbers kept of what such a network answers."""
 
@@ -197,7 +196,7 @@ class Model:
                 return layer
         self._refuse_doubtful(name)
         names = [layer.name for layer in self.layers]
-        raise UnknownName.among("layer", name, names, hint=f"List them: atlas layers {self.spec}")
+        raise UnknownName.among("layer", name, names, hint=listing(self.spec))
 
     def select(self, patterns: Iterable[str]) -> list[Layer]:
         """The layers that any of `patterns` names, in order of execution.

@@ -15,6 +15,7 @@ from fnmatch import fnmatchcase
 from torch import nn
 
 from atlas.errors import UnknownName
+from atlas.models.found import listing
 from atlas.models.outputs import Place
 
 WEIGHTED = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, nn.MultiheadAttention)
@@ -26,7 +27,7 @@ def chosen(network: nn.Module, names: list[str], patterns: Iterable[str], spec: 
     for pattern in patterns:
         matching = _matching(network, names, pattern)
         if not matching:
-            raise UnknownName.among("layer", pattern, names, hint=f"List them: atlas layers {spec}")
+            raise UnknownName.among("layer", pattern, names, hint=listing(spec))
         found |= matching
     return found
 

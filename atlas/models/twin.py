@@ -45,7 +45,7 @@ def copied(model: Model) -> nn.Module:
 
 def rebuilt(model: Model) -> nn.Module:
     """The model's network built anew, as a worker does."""
-    return model.source.build(model.state).network
+    return model.source.build(model.state, model.own).network
 
 
 def made(make: Callable[[Model], nn.Module], model: Model) -> nn.Module | None:

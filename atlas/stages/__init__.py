@@ -4,7 +4,7 @@ What a stage does lies in `atlas/engine/stages`, in a module of its name. To add
 write what it does there, and name it below.
 """
 
-from atlas.plan import declare
+from atlas.plans import declare
 from atlas.stages.atlas import ACTIVATIONS, CELLS, ICONS, LAYOUT, PATCHES, TILES
 from atlas.stages.dataset import EXAMPLES, IMAGES, STATISTICS
 from atlas.stages.features import FEATURES

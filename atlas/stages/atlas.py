@@ -7,7 +7,7 @@ from math import nan
 from typing import Any
 
 from atlas.arrays import Array
-from atlas.plan import ENGINE, SAMPLES, SHARD, Plan, Stage, codes
+from atlas.plans import ENGINE, SAMPLES, SHARD, Plan, Stage, codes
 from atlas.recipe import AtlasRecipe, Recipe, Sampling
 from atlas.stages.dataset import EXAMPLE, PHOTOGRAPH_LEVEL
 from atlas.units import SampleStatus, Status

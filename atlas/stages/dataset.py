@@ -7,7 +7,7 @@ from math import nan
 from typing import Any
 
 from atlas.arrays import Array
-from atlas.plan import SAMPLES, SHARD, Plan, Stage, codes
+from atlas.plans import SAMPLES, SHARD, Plan, Stage, codes
 from atlas.recipe import Collection
 from atlas.units import ImageStatus
 

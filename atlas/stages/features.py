@@ -7,7 +7,7 @@ from math import nan
 from typing import Any
 
 from atlas.arrays import Array
-from atlas.plan import ENGINE, SHARD, Plan, Stage, codes
+from atlas.plans import ENGINE, SHARD, Plan, Stage, codes
 from atlas.recipe import Recipe
 from atlas.units import Status
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from atlas.errors import StoreError
-from atlas.plan import STAGES, Key
+from atlas.plans import STAGES, Key
 from atlas.stages import FEATURES, IMAGES, LAYOUT
 from atlas.store import schema
 from atlas.store.plans import restored

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from atlas.errors import AtlasError
-from atlas.plan import STAGES, Plan
+from atlas.plans import STAGES, Plan
 from atlas.store import schema
 from atlas.store.seals import Seal, fits, found, parsed, seal_of, sealed
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from atlas.plan import STAGES, Plan, place
+from atlas.plans import STAGES, Plan, place
 from atlas.stages import IMAGES
 from atlas.store import plans as objects
 from atlas.store import schema

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from atlas.plan import fingerprint
+from atlas.plans import fingerprint
 from atlas.store.seals import Seal, fits, found, parsed, seal_of, sealed
 
 SHAPE = {

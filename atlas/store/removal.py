@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from itertools import chain
 
 from atlas.errors import UnknownName
-from atlas.plan import Plan
+from atlas.plans import Plan
 from atlas.stages import FEATURES
 from atlas.store import schema
 from atlas.store.backends import PARTIAL, Backend, LocalBackend

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 
-from atlas.plan import Plan, Shard
+from atlas.plans import Plan, Shard
 from atlas.store import plans as objects
 from atlas.store import schema
 from atlas.store.seals import Seal, found, seal_of, sealed

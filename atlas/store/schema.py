@@ -41,7 +41,7 @@ import zarr
 from zarr.codecs import BytesCodec, ShardingCodec, ZstdCodec
 
 from atlas.arrays import Array
-from atlas.plan import STAGES, Plan, known
+from atlas.plans import STAGES, Plan, known
 from atlas.store.backends import MemoryBackend
 from atlas.store.bridge import ZarrStore
 from atlas.store.codec import Gzip, Jpeg

@@ -12,7 +12,7 @@ import json
 from enum import Enum
 from typing import Any
 
-from atlas.plan import fingerprint
+from atlas.plans import fingerprint
 
 DIGEST = "digest"
 """The field that holds the hash of all others."""

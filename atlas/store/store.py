@@ -22,7 +22,7 @@ import zarr
 
 from atlas.arrays import Array, Writer
 from atlas.errors import AtlasError, NotAStore, PlanMismatch, StoreError, StoreTooNew
-from atlas.plan import STAGES, Identity, Key, Plan, Shard, differences, fingerprint, key_of
+from atlas.plans import STAGES, Identity, Key, Plan, Shard, differences, fingerprint, key_of
 from atlas.recipe import Recipe
 from atlas.store import schema
 from atlas.store.backends import Backend, backend_at

@@ -17,7 +17,7 @@ from typing import Literal
 
 from atlas.arrays import Array
 from atlas.errors import StoreError, StoreTooNew
-from atlas.plan import Identity, Plan, Shard
+from atlas.plans import Identity, Plan, Shard
 from atlas.recipe import Recipe
 from atlas.stages import IMAGES
 from atlas.store import schema

@@ -35,7 +35,7 @@ from atlas.engine.progress import Progress
 from atlas.engine.run import build, describe
 from atlas.layout.grid import cells_of
 from atlas.models import Preprocessing, load_model
-from atlas.plan import Plan
+from atlas.plans import Plan
 from atlas.recipe import Recipe
 from atlas.stages import IMAGES
 from atlas.store import Store, verify

@@ -23,7 +23,7 @@ import atlas
 from atlas.catalogue import Catalogue, write_door
 from atlas.catalogue.tables import write_tables
 from atlas.engine.collecting import plans as plans_of_images
-from atlas.plan import Plan
+from atlas.plans import Plan
 from atlas.recipe import Collection
 from atlas.stages import FEATURES, IMAGES, STATISTICS
 from atlas.store import Data, Receipt, Store, Stored, digest_of

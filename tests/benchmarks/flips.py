@@ -30,7 +30,7 @@ from atlas.catalogue.columns import TABLES
 from atlas.catalogue.images import Images
 from atlas.catalogue.mending import examine, mend
 from atlas.errors import AtlasError
-from atlas.plan import Plan
+from atlas.plans import Plan
 from atlas.store import MemoryBackend, Store, cure, schema
 from atlas.store.schema import CALIBRATIONS, LOGS, group_key
 from atlas.store.seals import found

@@ -28,7 +28,7 @@ from atlas.layout.grid import cells_of
 from atlas.layout.place import turn
 from atlas.layout.quality import beaten, own_ranks
 from atlas.models import Model, load_model
-from atlas.plan import STAGES
+from atlas.plans import STAGES
 from atlas.recipe import LayoutRecipe
 from atlas.store import Backend, LocalBackend, MemoryBackend, Store, verify
 from atlas.store.codec import decode

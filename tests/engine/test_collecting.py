@@ -29,7 +29,7 @@ from atlas.engine.work import reduce
 from atlas.engine.worker import Job, Supplies
 from atlas.errors import AtlasError, ImagesError, PlanMismatch
 from atlas.models import Model, load_model
-from atlas.plan import Plan
+from atlas.plans import Plan
 from atlas.recipe import Collection
 from atlas.store import Backend, LocalBackend, MemoryBackend, Store, repair, verify
 from atlas.store.bridge import ZarrStore

@@ -13,7 +13,7 @@ from atlas.engine.evidence import establish
 from atlas.engine.run import describe
 from atlas.errors import StoreError
 from atlas.models import Model, load_model
-from atlas.plan import Plan
+from atlas.plans import Plan
 from atlas.store import MemoryBackend, Store
 from tests.builds import tiny_plans
 

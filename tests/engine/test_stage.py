@@ -16,7 +16,7 @@ from atlas.engine.progress import Progress, results
 from atlas.engine.reducing import Receipts, Reduced
 from atlas.engine.run import build, describe
 from atlas.models import Model, load_model
-from atlas.plan import STAGES, Plan, Stage
+from atlas.plans import STAGES, Plan, Stage
 from atlas.recipe import Recipe
 from atlas.store import MemoryBackend, Store, repair, verify
 from tests.builds import HASTY, build_in, contents, tiny_plans

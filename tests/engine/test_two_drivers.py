@@ -13,7 +13,7 @@ from atlas.engine.run import build
 from atlas.engine.work import perform
 from atlas.engine.worker import Job, Supplies
 from atlas.models import Model, load_model
-from atlas.plan import Plan
+from atlas.plans import Plan
 from atlas.recipe import LayoutRecipe, Recipe
 from atlas.store import MemoryBackend, Store, verify
 from atlas.store.schema import columns_receipt, group_key

@@ -25,7 +25,7 @@ from atlas.engine.record import Report
 from atlas.engine.run import build, describe
 from atlas.engine.vitals import Vitals
 from atlas.models import Model, load_model
-from atlas.plan import Plan
+from atlas.plans import Plan
 from atlas.recipe import Recipe
 from atlas.store import LocalBackend, MemoryBackend, Store
 from tests.builds import build_in, contents, tiny_plans

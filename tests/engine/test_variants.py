@@ -17,7 +17,7 @@ from atlas.engine.on_ray import OnRay
 from atlas.engine.run import build, describe
 from atlas.errors import AtlasError, ImagesError, PlanMismatch, StoreError, UnknownName
 from atlas.models import Model, load_model, prepare
-from atlas.plan import Plan
+from atlas.plans import Plan
 from atlas.recipe import Recipe
 from atlas.rendering import Spectrum, measured, render_units, score_pictures
 from atlas.store import LocalBackend, MemoryBackend, Store, as_stored, repair, verify

@@ -12,7 +12,7 @@ import pytest
 
 from atlas.engine.work import reduce
 from atlas.errors import AtlasError, PlanMismatch
-from atlas.plan import Plan
+from atlas.plans import Plan
 from atlas.recipe import Collection
 from atlas.store import MemoryBackend, Receipt, Store, repair, verify
 from atlas.store.schema import group_key, metadata

@@ -17,7 +17,7 @@ import atlas
 from atlas.catalogue import write_door
 from atlas.catalogue.mending import examine, mend
 from atlas.errors import AtlasError, NotAStore, StoreError
-from atlas.plan import Plan
+from atlas.plans import Plan
 from atlas.store import LocalBackend, MemoryBackend, Store, repair, verify
 from atlas.store.agree import agree
 from atlas.store.seals import Seal, fits, parsed, seal_of, sealed

@@ -65,7 +65,7 @@ def test_what_is_no_receipt_is_absent(junk: bytes | None) -> None:
 
 def test_a_whole_digest_on_the_wrong_form_is_absent() -> None:
     """Signed by itself, but not what a receipt holds."""
-    from atlas.plan import fingerprint
+    from atlas.plans import fingerprint
 
     for content in ({"plan": "x"}, {**_receipt(0).content, "objects": [{"path": "x"}], "record": {}}):
         assert Receipt.parse(json.dumps(content | {"digest": fingerprint(content)}).encode()) is None

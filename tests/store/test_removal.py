@@ -11,7 +11,7 @@ import pytest
 import atlas
 from atlas.catalogue import write_door, write_tables
 from atlas.errors import PlanMismatch, UnknownName
-from atlas.plan import Plan
+from atlas.plans import Plan
 from atlas.store import Backend, MemoryBackend, Store, verify
 from atlas.store.removal import keys_of, make_way, remove
 from tests.collected import collect_into

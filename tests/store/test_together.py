@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from atlas.errors import PlanMismatch
-from atlas.plan import Plan
+from atlas.plans import Plan
 from atlas.recipe import Collection
 from atlas.store import LocalBackend, MemoryBackend, Store, verify
 from tests.stores import IDENTITY, NUMERICS, made_layer, plan_of

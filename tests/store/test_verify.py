@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atlas.engine.work import reduce
-from atlas.plan import Plan
+from atlas.plans import Plan
 from atlas.store import MemoryBackend, Receipt, Store, Verified, repair, verify
 from atlas.store.schema import columns_receipt, manifest_key
 from tests.collected import collect_into

@@ -12,8 +12,8 @@ from playwright.sync_api import Browser, Page, Response, sync_playwright
 
 from atlas.catalogue import Catalogue
 from atlas.catalogue import open as open_catalogue
-from atlas.serve import app_of
-from atlas.serve.server import APP
+from atlas.server import app_of
+from atlas.server.serving import APP
 from tests.collected import collect_into
 from tests.hosts import atlas_host, static_host
 from tests.stores import STRANGE, make_store

@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 import atlas
 from atlas.catalogue.atlases import Atlas, Grid
 from atlas.catalogue.cells import Cell
-from atlas.serve import app_of
+from atlas.server import app_of
 from atlas.units import Status
 from tests.hosts import atlas_host, static_host
 from tests.stores import broken

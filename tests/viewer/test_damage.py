@@ -16,7 +16,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from atlas.catalogue import write_door
-from atlas.serve import app_of
+from atlas.server import app_of
 from atlas.store import Store
 from tests.collected import collect_into
 from tests.hosts import Elsewhere, Packing, atlas_host, static_host

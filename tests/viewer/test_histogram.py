@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from atlas.collecting.summary import BINS, FIELDS, bins, nothing, statistics
-from atlas.serve import app_of
+from atlas.server import app_of
 from tests.collected import collect_into
 from tests.hosts import atlas_host
 from tests.stores import make_store

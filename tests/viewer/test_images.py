@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
-from atlas.serve import app_of
+from atlas.server import app_of
 from atlas.store import Store
 from tests.collected import collect_into, name_of
 from tests.hosts import Rangeless, atlas_host, static_host

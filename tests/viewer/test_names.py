@@ -14,7 +14,7 @@ from playwright.sync_api import Page, expect
 
 from atlas.catalogue import open as open_catalogue
 from atlas.catalogue import write_door
-from atlas.serve import app_of
+from atlas.server import app_of
 from atlas.units import Unit
 from tests.collected import collect_into
 from tests.hosts import atlas_host

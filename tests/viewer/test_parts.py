@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 from atlas.catalogue import write_door
 from atlas.engine.collecting import plans
 from atlas.recipe import Collection
-from atlas.serve import app_of
+from atlas.server import app_of
 from atlas.store import Store
 from tests.collected import collect_into
 from tests.hosts import atlas_host, static_host

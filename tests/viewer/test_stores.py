@@ -16,7 +16,7 @@ from playwright.sync_api import Page, expect
 from atlas.catalogue import open as open_catalogue
 from atlas.catalogue import write_door
 from atlas.engine.work import reduce
-from atlas.serve import app_of
+from atlas.server import app_of
 from atlas.store import Store
 from atlas.units import Unit
 from tests.hosts import Rangeless, Shared, atlas_host, static_host

@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 
 from atlas.catalogue import Catalogue
 from atlas.catalogue import open as open_catalogue
-from atlas.serve import app_of
+from atlas.server import app_of
 from tests.hosts import atlas_host
 from tests.stores import make_store
 from tests.viewer.conftest import answers_of

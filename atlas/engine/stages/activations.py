@@ -14,7 +14,7 @@ import numpy as np
 from atlas.engine import album
 from atlas.engine.album import Album
 from atlas.engine.making import Made, Making, Piece
-from atlas.plan import Plan, Shard
+from atlas.plans import Plan, Shard
 from atlas.store import Data
 from atlas.units import SampleStatus, Status
 

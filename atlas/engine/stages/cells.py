@@ -15,7 +15,7 @@ import numpy as np
 
 from atlas.engine.reducing import Receipts, Reduced, required
 from atlas.engine.samples import Samples
-from atlas.plan import Plan
+from atlas.plans import Plan
 from atlas.stages.atlas import LABELS
 from atlas.store import Store
 from atlas.store.schema import group_key

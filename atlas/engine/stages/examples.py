@@ -17,7 +17,7 @@ import numpy as np
 from atlas.engine import desk
 from atlas.engine.desk import Example, Round
 from atlas.engine.making import Making, Piece
-from atlas.plan import Plan, Shard
+from atlas.plans import Plan, Shard
 from atlas.stages import STATISTICS
 from atlas.stages.dataset import EXTREMES
 from atlas.store import Store

@@ -19,7 +19,7 @@ from atlas.engine import spectra
 from atlas.engine.events import Advanced, Event
 from atlas.engine.making import Made, Making, Piece
 from atlas.engine.reducing import Receipts, Reduced, gathered
-from atlas.plan import Plan
+from atlas.plans import Plan
 from atlas.stages.features import THUMB
 from atlas.store import Store, as_stored
 from atlas.units import Status

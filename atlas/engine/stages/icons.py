@@ -15,7 +15,7 @@ import numpy as np
 from atlas.engine.making import Made, Making, Piece
 from atlas.engine.reducing import Receipts, Reduced, filled, gathered, required
 from atlas.engine.stages.features import rendered
-from atlas.plan import Plan, Shard
+from atlas.plans import Plan, Shard
 from atlas.recipe import Numerics
 from atlas.store import Store, as_stored
 from atlas.store.schema import group_key

@@ -15,7 +15,7 @@ import numpy as np
 from atlas.engine import album
 from atlas.engine.album import Album
 from atlas.engine.making import Made, Making, Piece
-from atlas.plan import Plan
+from atlas.plans import Plan
 from atlas.stages import IMAGES
 from atlas.units import ImageStatus
 

@@ -16,7 +16,7 @@ import numpy as np
 from atlas.engine.reducing import Receipts, Reduced, required
 from atlas.engine.samples import Samples
 from atlas.errors import AtlasError
-from atlas.plan import Plan, place
+from atlas.plans import Plan, place
 from atlas.store import Data, Store
 from atlas.store.schema import group_key
 from atlas.units import SampleStatus

@@ -18,7 +18,7 @@ from atlas.engine import desk
 from atlas.engine.desk import Example, Round
 from atlas.engine.making import Making, Piece
 from atlas.engine.reducing import required
-from atlas.plan import Plan, Shard
+from atlas.plans import Plan, Shard
 from atlas.stages import ACTIVATIONS
 from atlas.stages.atlas import PATCHED
 from atlas.store import Store

@@ -12,7 +12,7 @@ import numpy as np
 
 from atlas.engine.reducing import Receipts, Reduced
 from atlas.engine.stages import images
-from atlas.plan import Plan
+from atlas.plans import Plan
 from atlas.stages import IMAGES
 from atlas.stages.dataset import CLASSES
 from atlas.store import Store

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from atlas.engine.reducing import Receipts, Reduced, required
-from atlas.plan import Plan
+from atlas.plans import Plan
 from atlas.stages.atlas import ACROSS
 from atlas.store import Store
 from atlas.store.schema import group_key

@@ -25,8 +25,8 @@ from starlette.types import ASGIApp
 
 from atlas.errors import AtlasError, NotAStore
 from atlas.places import local
-from atlas.serve.files import KINDS, Files
-from atlas.serve.guard import BACKLOG, EVERYWHERE, Named, protocol, room, trouble
+from atlas.server.files import KINDS, Files
+from atlas.server.guard import BACKLOG, EVERYWHERE, Named, protocol, room, trouble
 from atlas.words import command, shown
 
 APP = Path(__file__).parent.parent / "viewer" / "dist"

@@ -20,8 +20,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from atlas.serve import app_of, files
-from atlas.serve.guard import Guarded, Named, room
+from atlas.server import app_of, files
+from atlas.server.guard import Guarded, Named, room
 from tests.hosts import atlas_host
 
 DATA = bytes(range(256)) * 4096
@@ -207,7 +207,7 @@ SERVE = """
 import resource, sys
 from pathlib import Path
 resource.setrlimit(resource.RLIMIT_NOFILE, (400, 400))
-from atlas.serve import serve
+from atlas.server import serve
 serve(Path(sys.argv[1]), port=18900, announce=lambda line: print(line, flush=True), app=Path(sys.argv[2]))
 """
 

@@ -25,7 +25,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from atlas.words import shown
 
-log = logging.getLogger("atlas.serve")
+log = logging.getLogger("atlas.server")
 
 LOCAL = "localhost"
 EVERYWHERE = {"0.0.0.0", "::", ""}

@@ -23,7 +23,7 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.staticfiles import NotModifiedResponse, StaticFiles
 from starlette.types import Receive, Scope, Send
 
-from atlas.serve.guard import busy, complain
+from atlas.server.guard import busy, complain
 from atlas.words import shown
 
 # What the machine believes about file names is not asked: some believe that .js is plain text.

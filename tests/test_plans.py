@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atlas.errors import UnknownName
-from atlas.plan import SHARD, Identity, Plan, differences, key_of
+from atlas.plans import SHARD, Identity, Plan, differences, key_of
 from atlas.recipe import AtlasRecipe, LayoutRecipe, Numerics, Recipe, Sampling
 from atlas.units import Layer
 from tests.strategies import atlas_plans, plans

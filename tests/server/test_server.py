@@ -17,8 +17,8 @@ from urllib.request import urlopen
 import pytest
 
 from atlas.errors import AtlasError, NotAStore
-from atlas.serve import app_of
-from atlas.serve.server import listen
+from atlas.server import app_of
+from atlas.server.serving import listen
 from tests.hosts import atlas_host
 
 DATA = bytes(range(256)) * 40
@@ -200,7 +200,7 @@ def test_an_address_of_another_machine_is_refused() -> None:
 
 def test_it_serves_and_ends_cleanly_on_ctrl_c(folders: tuple[Path, Path]) -> None:
     program = (
-        "import sys; from pathlib import Path; from atlas.serve import serve; store, app = map(Path, sys.argv[1:]); "
+        "import sys; from pathlib import Path; from atlas.server import serve; store, app = map(Path, sys.argv[1:]); "
         "serve(store, port=18500, announce=lambda line: print(line, flush=True), app=app)"
     )
     process = subprocess.Popen(
@@ -223,7 +223,7 @@ def test_it_serves_and_ends_cleanly_on_ctrl_c(folders: tuple[Path, Path]) -> Non
 
 
 def test_serving_needs_neither_torch_nor_ray() -> None:
-    program = "import sys, atlas.serve; sys.exit(bool({'torch', 'ray'} & set(sys.modules)))"
+    program = "import sys, atlas.server; sys.exit(bool({'torch', 'ray'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", program], check=False, cwd=Path(__file__).parents[2]).returncode == 0
 
 

@@ -1,0 +1,161 @@
+"""Pipeline files and stores on the command line: built, planned, saved, gone on with, listed and copied."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import atlas
+from atlas import pipelines
+from atlas.pipeline_file import read
+from atlas.store import Store
+from tests.builds import contents
+from tests.cli.conftest import Ran
+from tests.cli.test_building import HASTY, TINY, one_line
+from tests.collecting.made import encoded, pixels
+
+pytestmark = pytest.mark.builder
+
+Command = Callable[..., Ran]
+HASTY_FILE = "settings: {size: 32, steps: 2, draws: 1, redirected: 0}\nlocal: true\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "images"
+    made.mkdir()
+    for number in range(5):
+        (made / f"{number}.png").write_bytes(encoded(pixels(number, (40, 40))))
+    return made
+
+
+def test_a_file_is_built_and_options_go_before_it(run: Command, tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"model: {TINY}\nstore: {tmp_path / 'a'}\nlayers: [head]\n{HASTY_FILE}")
+    assert run("build", file).code == 0
+    assert list(atlas.open(tmp_path / "a").layers) == ["head"]
+    assert run("build", file, "--store", tmp_path / "b", "--layers", "first.1:0-3").code == 0
+    assert list(atlas.open(tmp_path / "b").layers) == ["first.1"]
+    typed = run("build", TINY, "--layers", "head", "--store", tmp_path / "c", "--local", *HASTY)
+    assert typed.code == 0
+    assert contents(Store.open(tmp_path / "a").backend) == contents(Store.open(tmp_path / "c").backend)
+
+
+def test_a_flag_of_a_file_can_be_taken_back(run: Command, tmp_path: Path, folder: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"model: {TINY}\nimages: {folder}\npictures: false\nlayers: head\n{HASTY_FILE}")
+    assert "pictures of 32 px" not in run("plan", file).out
+    assert "pictures of 32 px" in run("plan", file, "--pictures").out
+
+
+def test_a_plan_is_saved_and_built(run: Command, tmp_path: Path, folder: Path) -> None:
+    said = ("--layers", "first.1:0-3,head", "--images", folder, "--crops", "2", "--no-photographs", "--local", *HASTY)
+    saved = tmp_path / "saved.yaml"
+    place = ("--store", tmp_path / "a")
+    ran = run("plan", TINY, *said, *place, "--save", saved)
+    assert ran.code == 0, ran.err
+    assert f"atlas build {saved}" in ran.out.replace("\n", "")
+    text = saved.read_text()
+    assert text.startswith("# A pipeline of atlas.")
+    assert "# Images" in text
+    assert read(saved)["photographs"] is False
+    assert run("build", saved).code == 0
+    assert run("build", TINY, *said, "--store", tmp_path / "b").code == 0
+    assert contents(Store.open(tmp_path / "a").backend) == contents(Store.open(tmp_path / "b").backend)
+    one_line(run("plan", TINY, "--save", saved), "it is there already")
+    one_line(run("plan", TINY, "--save", tmp_path / "saved.txt"), "ends in .yaml")
+    one_line(run("plan", TINY, "--save", tmp_path / "none" / "saved.yaml"), "cannot be written")
+
+
+def test_bad_files_are_one_line_and_make_nothing(run: Command, tmp_path: Path) -> None:
+    file = tmp_path / "bad.yaml"
+    for text, told in (
+        (f"model: {TINY}\nlayer: head\n", "line 2: there is no key 'layer'. Did you mean 'layers'?"),
+        (f"model: {TINY}\ncrops: 2\n", "--crops without --images"),
+        (f"model: {TINY}\nrecipe: quik\n", "no recipe 'quik'"),
+        ("layers: head\n", "names no model"),
+    ):
+        file.write_text(text)
+        one_line(run("build", file), told)
+        one_line(run("plan", file), told)
+    one_line(run("build", tmp_path / "none.yaml"), "No such file")
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.yaml"]
+
+
+def test_plan_takes_what_build_takes(run: Command, folder: Path, tmp_path: Path) -> None:
+    """`plan` lacked these four."""
+    labels = tmp_path / "labels.txt"
+    labels.write_text("\n".join(f"name {number}" for number in range(10)))
+    atlases = ("--images", folder, "--atlas", "second.1", "--map", "class=name 3", "--relaxed", "--whitening", "0.5")
+    ran = run("plan", TINY, "--layers", "head", "--labels", labels, *atlases, "--no-photographs")
+    assert ran.code == 0, ran.err
+    assert "second.1 winners-3 20: at most 400 cells" in ran.out
+
+
+def test_a_store_is_gone_on_with(run: Command, tmp_path: Path, folder: Path) -> None:
+    place = tmp_path / "tiny.atlas"
+    assert run("build", TINY, "--layers", "head", "--images", folder, "--store", place, "--local", *HASTY).code == 0
+    whole = contents(Store.open(place).backend)
+    one_line(run("build", place), "was built with --images", "say --images again")
+    store = Store.open(place)
+    (plan,) = store.plans_of("features")
+    store.forget(plan, {0})
+    assert run("build", place, "--images", folder, "--local").code == 0
+    assert contents(Store.open(place).backend) == whole
+
+
+# -- the ready ones ----------------------------------------------------------------------------------------------------
+
+
+def test_they_are_listed_and_copied(run: Command, tmp_path: Path) -> None:
+    listed = run("pipelines")
+    assert listed.code == 0
+    for name in pipelines.names():
+        assert name in listed.out
+        assert len(pipelines.about(name)) > 20, name
+    ran = run("pipelines", "resnet50", "--into", tmp_path)
+    assert ran.code == 0
+    assert (tmp_path / "resnet50.yaml").read_bytes() == (pipelines.folder() / "resnet50.yaml").read_bytes()
+    one_line(run("pipelines", "resnet50.yaml", "--into", tmp_path), "is there already")
+    one_line(run("pipelines", "resnet5", "--into", tmp_path), "Did you mean")
+    one_line(run("pipelines", "resnet50", "--into", tmp_path / "none"), "cannot be written")
+
+
+def smaller(said: dict[str, Any]) -> dict[str, Any]:
+    """What a file says, of a network that is small and untrained."""
+    made = dict(said) | {"local": True}
+    if said["model"] == "torchvision:resnet50":
+        made |= {"model": "torchvision:resnet18@random", "preprocessing": "size=32 mean=0,0,0 std=1,1,1"}
+        made |= {"layers": "layer1.0"} if said.get("pictures", True) else {}
+        made |= {"atlas": "layer4.1", "grids": 5} if "atlas" in said else {}
+    else:
+        made["layers"] = [f"{layer}:0-31" for layer in said["layers"][:1]]
+    if said.get("pictures", True):
+        made["settings"] = {"size": 32, "steps": 2, "draws": 1, "redirected": 0}
+    return made | ({"atlas_settings": {"size": 32, "steps": 2, "draws": 1}} if "atlas" in said else {})
+
+
+@pytest.mark.parametrize("name", [name for name in pipelines.names() if name.endswith(".yaml")])
+def test_each_can_be_built_small(tmp_path: Path, folder: Path, name: str) -> None:
+    said = smaller(read(pipelines.folder() / name)) | {"store": str(tmp_path / "made")}
+    if "images" in said:
+        said |= {"images": str(folder), "crops": 2}
+    atlas.build(**said)
+    assert atlas.verify(tmp_path / "made").whole
+
+
+def test_the_one_in_python_builds_a_network_in_memory(tmp_path: Path, folder: Path) -> None:
+    file = pipelines.copy("own_network", tmp_path)
+    code = (
+        "import own_network; own_network.main('made.atlas', 'images', crops=1, device='cpu', workers=1, "
+        "settings={'size': 32, 'steps': 2, 'draws': 1, 'redirected': 0})"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], cwd=file.parent, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert "third.1: 32 units" in ran.stdout
+    assert atlas.verify(tmp_path / "made.atlas").whole
