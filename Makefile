@@ -7,10 +7,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 APP := $(wildcard atlas/viewer/src/* atlas/viewer/*.json atlas/viewer/*.ts atlas/viewer/index.html)
 # A file's tests share what they made: they stay in one process. Four processes are enough for any machine's memory.
-PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist loadfile
+PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 MARKS := not slow and not full$(if $(filter 0,$(BROWSER)), and not browser)
 
-.PHONY: demo test slow full lint format viewer clean
+.PHONY: demo test slow checks full lint format viewer clean
 
 demo: $(READY)  ## render 192 channels of a trained network and say where to look
 	$(BIN)/atlas demo --no-serve
@@ -21,6 +21,9 @@ test: $(READY) lint  ## lint, types and every test that takes less than twenty s
 
 slow: $(READY)  ## the tests that take longer
 	$(PYTEST) -m "slow and not full"
+
+checks: $(READY) lint  ## both at once, as .ci/run has it
+	$(PYTEST) -m "not full"
 
 full: $(READY) lint  ## every test there is: hours
 	$(PYTEST)

@@ -30,6 +30,12 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if marked or collection_path.name in BUILDING else None
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first: begun last, one of them would keep one process busy while the others are idle."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(params=["memory", "local"])
 def made_store(request: pytest.FixtureRequest, tmp_path: Any) -> Callable[..., Store]:
     """Makes a small store in memory and in a folder: `made_store(layers={"features.3": 70}, size=32)`."""
