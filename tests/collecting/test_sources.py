@@ -431,7 +431,7 @@ def test_a_million_entries_take_no_room() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("no/such/folder", "--images no/such/folder: no such file or directory"),
+        ("no/such/folder", "`images=no/such/folder`: no such file or directory"),
         ([], "No images: nothing lies in an empty list"),
         ("a\0b", "no name of a file"),
         (f"{HERE}:empty", "No images"),
