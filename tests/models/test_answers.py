@@ -102,11 +102,11 @@ def test_evidence_settles_it(name: str) -> None:
 
 
 OPEN: dict[str, tuple[Heads, str]] = {
-    "a tuple, the embedding first": (lambda e, logits: (e, logits), r"0 \[12\], 1 \[5\].*`logits"),
-    "a tuple, the logits first": (lambda e, logits: (logits, e), r"0 \[5\], 1 \[12\].*`logits"),
-    "two heads": (lambda e, logits: {"colour": logits, "shape": e[:, :4]}, r"colour \[5\], shape \[4\].*`logits"),
+    "a tuple, the embedding first": (lambda e, logits: (e, logits), r"0 \[12\], 1 \[5\].*`logits="),
+    "a tuple, the logits first": (lambda e, logits: (logits, e), r"0 \[5\], 1 \[12\].*`logits="),
+    "two heads": (lambda e, logits: {"colour": logits, "shape": e[:, :4]}, r"colour \[5\], shape \[4\].*`logits="),
     "an embedding alone": (lambda e, _: {"pooler_output": e, "last_hidden_state": e[:, None]}, r"pooler_output \[12\]"),
-    "one position left": (lambda _, logits: logits[:, :, None, None], r"output \[5, 1, 1\].*`logits"),
+    "one position left": (lambda _, logits: logits[:, :, None, None], r"output \[5, 1, 1\].*`logits="),
     "dense": (lambda _, logits: {"out": logits[:, :, None, None].expand(-1, -1, 4, 4)}, r"out \[5, 4, 4\]"),
     "detections": (
         lambda e, logits: [{"boxes": e[:2, :4], "labels": logits[:2].argmax(1), "scores": logits[:2, 0]} for _ in e],
