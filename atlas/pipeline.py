@@ -49,7 +49,7 @@ class Option:
     help: str
     metavar: str | None = None
     also: tuple[str, ...] = ()
-    """Other spellings on the command line."""
+    """Other names on the command line."""
     several: bool = False
     """The command line takes it more than once."""
     least: int | None = None
@@ -88,8 +88,8 @@ class Pipeline:
         Option(
             MODEL,
             "A checkpoint: safetensors, or what torch.save wrote. Where it holds several sets of weights, KEY says "
-            "which: run.pt#state_dict_ema. Its labels are unknown unless --labels says them; its preprocessing is the "
-            "architecture's usual unless --preprocessing says it.",
+            "which: run.pt#state_dict_ema. Its labels are unknown unless `labels` says them; its preprocessing is the "
+            "architecture's usual unless `preprocessing` says it.",
             metavar="FILE[#KEY]",
             local=True,
         ),
@@ -137,9 +137,9 @@ class Pipeline:
         Settings,
         Option(
             PICTURES,
-            "Change a knob of the recipe: --set steps=96.",
+            "Change a knob of the recipe: `settings=steps=96`.",
             metavar="KNOB=VALUE",
-            also=("--set",),
+            also=("set",),
             several=True,
         ),
     ] = None
@@ -147,7 +147,7 @@ class Pipeline:
         Places,
         Option(
             PICTURES,
-            "For the recipe maco: images whose spectrum its pictures keep to, named as with --images; a natural 1/f "
+            "For the recipe maco: images whose spectrum its pictures keep to, named as with `images`; a natural 1/f "
             "spectrum unless said.",
             metavar="IMAGES",
             local=True,
@@ -182,7 +182,7 @@ class Pipeline:
         Names,
         Option(
             ATLASES,
-            "Layers whose activations of the images are laid out as an activation atlas, named as with --layers.",
+            "Layers whose activations of the images are laid out as an activation atlas, named as with `layers`.",
             metavar="LAYERS",
             needs=("images", "an atlas is made of what images activate. Name them."),
             several=True,
@@ -205,7 +205,7 @@ class Pipeline:
             ATLASES,
             "What an atlas is of: all (unless said), class=LABEL, strongest=LABEL, pair=LABEL,LABEL. Repeat it.",
             metavar="MAP",
-            also=("--map",),
+            also=("map",),
             needs=OF_LAYERS,
             several=True,
         ),
@@ -221,9 +221,9 @@ class Pipeline:
         Settings,
         Option(
             ATLASES,
-            "Change a knob of that recipe: --atlas-set steps=96.",
+            "Change a knob of that recipe: `atlas_settings=steps=96`.",
             metavar="KNOB=VALUE",
-            also=("--atlas-set",),
+            also=("atlas_set",),
             needs=OF_LAYERS,
             several=True,
         ),
@@ -243,7 +243,7 @@ class Pipeline:
             "Change a knob of the projection: neighbours=20, distance=0.1, metric=euclidean, pca=none, whiten=yes, "
             "seed=1; facing=LAYER turns a map to face another layer's.",
             metavar="KNOB=VALUE",
-            also=("--projection-set", "--layout-set"),
+            also=("projection_set", "layout_set"),
             needs=OF_LAYERS,
             several=True,
         ),

@@ -24,6 +24,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from atlas.errors import AtlasError, UnknownName
+from atlas.words import parameter
 
 VARIANTS = ("positive", "negative")
 """What a unit gets pictures of unless more is asked for."""
@@ -176,12 +177,13 @@ class Recipe:
         return replace(PRESETS[name], **changes)
 
     @classmethod
-    def parse(cls, name: str, settings: typing.Iterable[str]) -> Recipe:
+    def parse(cls, name: str, settings: typing.Iterable[str], said: str = "settings") -> Recipe:
         """The preset `name` changed by texts such as `steps=96`, `zoom=0.8,1.2`, `variants=positive`.
 
-        Raises `AtlasError` where a setting cannot be read, `UnknownName` for an unknown knob.
+        `said` is the parameter that gave them. Raises `AtlasError` where a setting cannot be read, `UnknownName` for
+        an unknown knob.
         """
-        return cls.named(name, **_changes(cls, "--set", settings, "steps=96"))
+        return cls.named(name, **_changes(cls, said, settings, "steps=96"))
 
     def to_dict(self) -> dict[str, Any]:
         """Every knob as JSON, but those that came later where they are as if they were not there."""
@@ -205,18 +207,21 @@ their defaults stay for ever."""
 VARIANT = r"positive|negative|neuron|diverse-[1-9][0-9]*"
 
 
-def _changes(recipe: type[Any], option: str, settings: typing.Iterable[str], like: str) -> dict[str, Any]:
-    """What `settings`, given by `option`, change of a recipe. Raises `AtlasError` where one cannot be read."""
+def _changes(recipe: type[Any], said: str, settings: typing.Iterable[str], like: str) -> dict[str, Any]:
+    """What `settings`, given by the parameter `said`, change of a recipe.
+
+    Raises `AtlasError` where one cannot be read.
+    """
     changes = {}
     for setting in settings:
         knob, _, text = setting.partition("=")
         if not text:
-            raise AtlasError(f"{option} {setting}: write KNOB=VALUE, as in {like}.")
-        changes[knob] = _read(recipe, option, knob, text)
+            raise AtlasError(f"{parameter(said, setting)}: write KNOB=VALUE, as in {like}.")
+        changes[knob] = _read(recipe, said, knob, text)
     return changes
 
 
-def _read(recipe: type[Any], option: str, knob: str, text: str) -> Any:
+def _read(recipe: type[Any], said: str, knob: str, text: str) -> Any:
     """The value that `text` means for `knob`, by the type of the knob."""
     kinds = {field.name: field.type for field in fields(recipe)}
     kind = str(kinds.get(knob, "str"))
@@ -236,7 +241,7 @@ def _read(recipe: type[Any], option: str, knob: str, text: str) -> Any:
     except (ValueError, KeyError):
         forms = {"int": "a whole number", "float": "a number", "bool": "yes or no"}
         form = forms.get(kind, "two numbers, as 0.9,1.1")
-        raise AtlasError(f"{option} {knob}={text}: {knob} is {form}.") from None
+        raise AtlasError(f"{parameter(said, f'{knob}={text}')}: {knob} is {form}.") from None
 
 
 STANDARD = Recipe(rise=8, fall=0.3, contrast=1.5)
@@ -287,9 +292,9 @@ class Collection:
 
     def __post_init__(self) -> None:
         if self.crops < 1:
-            raise AtlasError(f"--crops {self.crops}: at least 1, the model's own evaluation crop.")
+            raise AtlasError(f"{parameter('crops', self.crops)}: at least 1, the model's own evaluation crop.")
         if self.count < 1:
-            raise AtlasError("--images: there are none.")
+            raise AtlasError(f"{parameter('images')}: there are none.")
 
     @property
     def step(self) -> int:
@@ -328,7 +333,7 @@ class Sampling(Collection):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.positions < 1:
-            raise AtlasError(f"--positions {self.positions}: at least 1 of each crop.")
+            raise AtlasError(f"{parameter('positions', self.positions)}: at least 1 of each crop.")
         if self.each > MOST_OF_AN_IMAGE:
             raise AtlasError(
                 f"{self.crops} crops x {self.positions} positions: of an image at most {MOST_OF_AN_IMAGE:,} are kept."
@@ -404,7 +409,7 @@ class LayoutRecipe:
     @classmethod
     def parse(cls, name: str, settings: typing.Iterable[str]) -> LayoutRecipe:
         """The preset `name` changed by texts such as `neighbours=20`, `pca=none`. Raises as `Recipe.parse`."""
-        return cls.named(name, **_changes(cls, "--layout-set", settings, "neighbours=20"))
+        return cls.named(name, **_changes(cls, "projection_settings", settings, "neighbours=20"))
 
     def plain(self) -> LayoutRecipe:
         """The same without whitening and principal components."""
@@ -446,7 +451,9 @@ class AtlasRecipe:
     def __post_init__(self) -> None:
         object.__setattr__(self, "whitening", float(self.whitening))
         if self.side % 5 or self.side < 0:
-            raise AtlasError(f"--grids {self.side}: a grid's side is a multiple of 5 (cells of a tile), as 20.")
+            raise AtlasError(
+                f"{parameter('grids', self.side)}: a grid's side is a multiple of 5 (cells of a tile), as 20."
+            )
         if not 0 <= self.whitening <= 1:
             raise AtlasError(f"atlas: whitening is a power from 0 to 1, not {self.whitening}.")
 

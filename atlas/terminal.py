@@ -41,18 +41,23 @@ def line(*parts: Words) -> Text:
     return Text.assemble(*((shown(part), "") if isinstance(part, str) else (shown(part[0]), part[1]) for part in parts))
 
 
+def rephrased(text: str) -> str:
+    """What the library says, in the words of whoever says it; see `worded`."""
+    return _worded(text)
+
+
 def complain(text: str) -> None:
     """One line to standard error."""
-    err.print(line(("error:", "red"), " ", _worded(text)))
+    err.print(line(("error:", "red"), " ", rephrased(text)))
 
 
 def remark(text: str) -> None:
     """One line beside the results, to standard error."""
-    err.print(line(_worded(text)))
+    err.print(line(rephrased(text)))
 
 
 def worded(how: Callable[[str], str]) -> None:
-    """Let `how` put complaints and remarks into other words: a command line calls parameters by its options."""
+    """Let `how` put complaints, remarks and progress into other words: a command line calls parameters by options."""
     global _worded  # noqa: PLW0603 - one process has one way to talk to its user
     _worded = how
 

@@ -57,10 +57,12 @@ def _shown(sign: str) -> str:
 def parameter(name: str, value: object = None) -> str:
     """How a message names a parameter, or what was said by it; the command line shows it as an option of its own.
 
+    A backtick in what was said is written twice, so that it is not taken for the end.
+
     >>> parameter("crops", 0), parameter("images")
     ('`crops=0`', '`images`')
     """
-    return f"`{name}`" if value is None else f"`{name}={text_of(value)}`"
+    return f"`{name}`" if value is None else f"`{name}={text_of(value).replace('`', '``')}`"
 
 
 def text_of(value: object) -> str:

@@ -24,7 +24,7 @@ from atlas.stages.dataset import PHOTOGRAPH
 from atlas.store.lost import refuse
 from atlas.store.text import texts
 from atlas.units import ImageStatus, status_name
-from atlas.words import shown
+from atlas.words import parameter, shown
 
 if TYPE_CHECKING:
     from atlas.catalogue.catalogue import Catalogue
@@ -103,7 +103,7 @@ class Images:
     def __repr__(self) -> str:
         images = self.catalogue.door["images"]
         if images is None:
-            return "<no images: build with --images to collect some>"
+            return f"<no images: build with {parameter('images')} to collect some>"
         return f"<{images['count']:,} images, {images['used']:,} used, {images['crops']} crops of each>"
 
 
@@ -141,7 +141,7 @@ class ImageView:
         """Its thumbnail, at most 128 x 128 pixels. Raises `UnknownName` where none is stored."""
         if not self.images.photographs:
             store = self.images.catalogue.store
-            raise UnknownName(f"{store} holds no photographs: it was built with --no-photographs.")
+            raise UnknownName(f"{store} holds no photographs: it was built with {parameter('photographs', False)}.")
         width, height = self.size
         if not width:
             raise UnknownName(f"{self.name} has no picture: {self.reason or self.status}.")

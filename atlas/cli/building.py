@@ -15,7 +15,7 @@ from atlas.cli import options as o
 from atlas.cli.printing import program
 from atlas.cli.reading import left_of
 from atlas.errors import BuildFailed
-from atlas.pipeline import Pipeline, option
+from atlas.pipeline import Pipeline
 from atlas.plans import Plan
 from atlas.stages import FEATURES, ICONS, STATISTICS
 from atlas.store import Store
@@ -86,8 +86,8 @@ def demo(
     atlas: Annotated[
         bool, typer.Option("--atlas", help="An activation atlas of a layer too: a few minutes more.")
     ] = False,
-    workers: Annotated[int | None, typer.Option("--workers", min=1, help=option("workers").help)] = None,
-    local: Annotated[bool, typer.Option("--local", help=option("local").help)] = False,
+    workers: Annotated[int | None, typer.Option("--workers", min=1, help=o.helped("workers"))] = None,
+    local: Annotated[bool, typer.Option("--local", help=o.helped("local"))] = False,
 ) -> None:
     """Render 192 channels of SqueezeNet 1.1, trained on ImageNet, and what drives them of 20 photographs; show them."""
     with o.needing_build():

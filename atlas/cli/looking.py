@@ -70,7 +70,7 @@ def _say_left_out(model: Model) -> None:
     for reason, names in by_reason(found.unplaced):
         remark(f"Without places: {names}: {reason}.")
     for reason, names in by_reason(found.left_out):
-        say(f"No layers: {names}: {reason}.")
+        say(o.as_options(f"No layers: {names}: {reason}."))
 
 
 def check(
@@ -101,7 +101,7 @@ def check(
     if looked < answer.found:
         say(f"{looked:,} of {answer.found:,} files were looked at, drawn by chance; more with --most.")
     _print_range(answer)
-    say(answer.sentence)
+    say(o.as_options(answer.sentence))
 
 
 def _print_range(answer: Check) -> None:

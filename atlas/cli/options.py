@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 
 PIPELINE = "A network (squeezenet, torchvision:NAME[@WEIGHTS], timm:NAME, package.module:factory; NAME@random for "
 PIPELINE += "untrained weights), a pipeline file (NAME.yaml), or a store to go on with."
-SAID = re.compile(r"`(?P<name>[a-z_]+)(=(?P<value>[^`]*))?`")
+SAID = re.compile(r"`(?P<name>[a-z_]+)(=(?P<value>([^`]|``)*))?`")
 """How a message of the library names a parameter; see `atlas.words.parameter`."""
+SERVING = {"host": "--host", "port": "--port", "allow_hosts": "--allow-host"}
+"""What `atlas serve` calls the parameters of `atlas.serve`."""
 
 
 def place(text: str | Path) -> Path:
@@ -73,13 +75,8 @@ def _parameter(name: str) -> inspect.Parameter:
         ]
         return inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=kind)
     known = option(name)
-    taken, declared = _taken(name), [spelled(name), *known.also]
-    # Rich would take a bracket for its markup.
-    settings: dict[str, Any] = {
-        "help": known.help.replace("[", r"\["),
-        "metavar": known.metavar,
-        "rich_help_panel": known.panel,
-    }
+    taken, declared = _taken(name), [spelled(name), *map(spelled, known.also)]
+    settings: dict[str, Any] = {"help": helped(name), "metavar": known.metavar, "rich_help_panel": known.panel}
     if taken is bool:
         declared = [f"{spelled(name)}/--no-{spelled(name)[2:]}"]
     elif taken is int:
@@ -109,6 +106,11 @@ def spelled(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
+def helped(name: str) -> str:
+    """The help of an option of a pipeline."""
+    return _plain(as_options(option(name).help))
+
+
 def as_options(text: str) -> str:
     """A message of the library with the parameters in it as options.
 
@@ -120,29 +122,29 @@ def as_options(text: str) -> str:
 
 def _as_option(found: re.Match[str]) -> str:
     name, value = found["name"], found["value"]
-    if name not in kinds():
+    if name not in kinds() and name not in SERVING:
         return found[0]
-    if kinds()[name] is bool and value:
+    if kinds().get(name) is bool and value:
         return spelled(name) if value == "yes" else f"--no-{spelled(name)[2:]}"
-    typed = name.upper() if name == "model" else spelled(name)
-    return typed if value is None else f"{typed} {shlex.quote(value)}"
+    typed = SERVING.get(name) or (name.upper() if name == "model" else spelled(name))
+    return typed if value is None else f"{typed} {shlex.quote(value.replace('``', '`'))}"
 
 
 # -- options of commands that take a model alone -----------------------------------------------------------------------
 
 
-ModelSpec = Annotated[str, typer.Argument(metavar="MODEL", help=_plain(option("model").help))]
+ModelSpec = Annotated[str, typer.Argument(metavar="MODEL", help=helped("model"))]
 Layers = Annotated[list[str] | None, typer.Option("--layers", help=LAYERS)]
 Weights = Annotated[
     Path | None,
-    typer.Option("--weights", metavar="FILE[#KEY]", parser=place, help=option("weights").help),
+    typer.Option("--weights", metavar="FILE[#KEY]", parser=place, help=helped("weights")),
 ]
-Labels = Annotated[Path | None, typer.Option("--labels", metavar="FILE|NAME", parser=place, help=option("labels").help)]
+Labels = Annotated[Path | None, typer.Option("--labels", metavar="FILE|NAME", parser=place, help=helped("labels"))]
 Preprocess = Annotated[
-    str | None, typer.Option("--preprocessing", metavar="TEXT", parser=filled, help=option("preprocessing").help)
+    str | None, typer.Option("--preprocessing", metavar="TEXT", parser=filled, help=helped("preprocessing"))
 ]
-Logits = Annotated[str | None, typer.Option("--logits", metavar="NAME", help=option("logits").help)]
-Layouts = Annotated[list[str] | None, typer.Option("--layout", metavar="LAYER=AXES", help=option("layout").help)]
+Logits = Annotated[str | None, typer.Option("--logits", metavar="NAME", help=helped("logits"))]
+Layouts = Annotated[list[str] | None, typer.Option("--layout", metavar="LAYER=AXES", help=helped("layout"))]
 
 
 def load(model: str, **said: Any) -> Model:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from atlas.cli.options import Weights, place
+from atlas.cli.options import SERVING, Weights, place
 from atlas.errors import BuildFailed, StoreError
 from atlas.plans import Plan, Shard, columns_of
 from atlas.recipe import AtlasRecipe, Recipe, Sampling
@@ -170,12 +170,16 @@ def _bare(keys: tuple[str, ...]) -> str:
 
 def serve(
     store: Place,
-    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for other machines too.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on; the next free one where it is taken.")] = 8000,
+    host: Annotated[
+        str, typer.Option(SERVING["host"], help="Address to listen on; 0.0.0.0 for other machines too.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(SERVING["port"], help="Port to listen on; the next free one where it is taken.")
+    ] = 8000,
     allow_host: Annotated[
         list[str] | None,
         typer.Option(
-            "--allow-host",
+            SERVING["allow_hosts"],
             metavar="NAME",
             help="Another name that browsers reach this machine by, behind a proxy; * for any. Repeat it.",
         ),

@@ -19,6 +19,7 @@ from atlas.collecting.shards import PACKED, SUFFIXES, members
 from atlas.collecting.source import Entry, Problem, Raw, printable, refusal, told_apart
 from atlas.errors import ImagesError
 from atlas.units import ImageStatus
+from atlas.words import parameter
 
 HEAD = 16
 """Bytes by which a format is known."""
@@ -41,25 +42,33 @@ class Files:
         return raw if isinstance(raw, bytes) else b""
 
 
-def find_files(given: Sequence[str]) -> Files:
-    """All files of what was `given`, those within tars too. Raises `ImagesError` where one of them is not there."""
-    roots = list({_real(path): os.path.abspath(os.fsencode(path)) for path in sorted(given, reverse=True)}.values())[
-        ::-1
-    ]
+def find_files(given: Sequence[str], said: str = "images") -> Files:
+    """All files of what was `given` by the parameter `said`, those within tars too.
+
+    Raises `ImagesError` where one of them is not there.
+    """
+    real = {_real(path, said): os.path.abspath(os.fsencode(path)) for path in sorted(given, reverse=True)}
+    roots = list(real.values())[::-1]
     entered: set[Place] = set()
-    below = [found for root, label in zip(roots, _labels(roots), strict=True) for found in _root(root, label, entered)]
+    labelled = zip(roots, _labels(roots), strict=True)
+    below = [found for root, label in labelled for found in _root(root, label, entered, said)]
     below.sort(key=lambda found: (found[0], found[1].start))
     names = told_apart(printable(name) for name, _ in below)
     return Files([replace(entry, name=name) for name, (_, entry) in zip(names, below, strict=True)])
 
 
-def _real(path: str) -> bytes:
+def called(path: str, said: str) -> str:
+    """A path as an error names it: as it was given by the parameter `said`, or alone where that is empty."""
+    return parameter(said, path) if said else path
+
+
+def _real(path: str, said: str) -> bytes:
     """Where `path` leads. Raises `ImagesError` where nothing is there."""
     try:
         return os.path.realpath(os.fsencode(path), strict=True)
     except (OSError, ValueError) as error:
         reason = refusal(error).reason if isinstance(error, OSError) else "no name of a file"
-        raise ImagesError(f"--images {printable(os.fsencode(path))}: {reason}.") from None
+        raise ImagesError(f"{called(printable(os.fsencode(path)), said)}: {reason}.") from None
 
 
 def _labels(roots: list[bytes]) -> list[bytes]:
@@ -73,13 +82,13 @@ def _labels(roots: list[bytes]) -> list[bytes]:
     return [b"/".join(part[-taken:]) for part in parts]
 
 
-def _root(root: bytes, label: bytes, entered: set[Place]) -> Iterator[tuple[bytes, Entry]]:
+def _root(root: bytes, label: bytes, entered: set[Place], said: str) -> Iterator[tuple[bytes, Entry]]:
     try:
         mode = os.stat(root).st_mode
         if stat.S_ISDIR(mode):
             os.listdir(root)
     except OSError as error:
-        raise ImagesError(f"--images {printable(root)}: cannot be read ({refusal(error).reason}).") from None
+        raise ImagesError(f"{called(printable(root), said)}: cannot be read ({refusal(error).reason}).") from None
     if stat.S_ISDIR(mode):
         for path, problem in walk(root, entered):
             yield from _file(os.path.join(label, path), os.path.join(root, path), problem)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from atlas.collecting.datasets_on_disk import is_saved
 from atlas.collecting.decoding import is_image
-from atlas.collecting.files import Files, find_files
+from atlas.collecting.files import Files, called, find_files
 from atlas.collecting.from_dataset import Dataset
 from atlas.collecting.source import Entry, ImageSource
 from atlas.errors import ImagesError
@@ -24,18 +24,20 @@ KINDS = MimeTypes()
 FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
-def open_images(given: str | Path | Iterable[str | Path]) -> ImageSource:
+def open_images(given: str | Path | Iterable[str | Path], said: str = "images") -> ImageSource:
     """The images that were `given`: folders, image files and tar shards in any mixture, or one data set.
 
     Shards may be written `shard-{000..007}.tar` or with `*`. Raises `ImagesError` where something is not there,
-    cannot be opened, or holds nothing.
+    cannot be opened, or holds nothing, and calls it by `said`, the parameter that gave it, if there is one.
     """
     several = [given] if isinstance(given, str | Path) else given
     paths = [path for one in several for path in _expanded(_here(str(one)))]
     data_sets = [path for path in paths if _is_data_set(path)]
     if data_sets and len(paths) > 1:
-        raise ImagesError(f"--images {data_sets[0]} is a data set: give it alone, without {len(paths) - 1} others.")
-    source: ImageSource = _data_set(data_sets[0]) if data_sets else find_files(paths)
+        raise ImagesError(
+            f"{called(data_sets[0], said)} is a data set: give it alone, without {len(paths) - 1} others."
+        )
+    source: ImageSource = _data_set(data_sets[0]) if data_sets else find_files(paths, said)
     if not len(source.entries):
         raise ImagesError(f"No images: nothing lies in {', '.join(paths[:3]) or 'an empty list'}.")
     return source

@@ -7,7 +7,6 @@ plan(model, store, images=..., layers=...)  -> BuildPlan, printable and priced
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec, TypeVar
@@ -35,17 +34,12 @@ def _takes(options: Callable[P, Pipeline]) -> Callable[[Callable[[Pipeline], T]]
         def call(*args: P.args, **kwargs: P.kwargs) -> T:
             return function(resolved(signature.bind(*args, **kwargs).arguments))
 
-        told = "\n".join(f"        {name}: {_as_parameters(option(name).help)}" for name in signature.parameters)
+        told = "\n".join(f"        {name}: {option(name).help}" for name in signature.parameters)
         call.__doc__ = f"{function.__doc__}\n    Args:\n{told}\n"
         call.__signature__ = signature.replace(return_annotation=inspect.signature(function).return_annotation)  # type: ignore[attr-defined]
         return call
 
     return decorate
-
-
-def _as_parameters(text: str) -> str:
-    """The help of an option with options in it as parameters."""
-    return re.sub(r"--([a-z][a-z-]*)", lambda found: f"`{found[1].replace('-', '_')}`", text)
 
 
 @_takes(Pipeline)

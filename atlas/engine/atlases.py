@@ -16,6 +16,7 @@ from atlas.plans import Identity, Plan
 from atlas.recipe import AtlasRecipe, Collection, LayoutRecipe, Numerics, Recipe, Sampling
 from atlas.stages import ACTIVATIONS, CELLS, ICONS, LAYOUT, PATCHES, TILES
 from atlas.units import Layer, class_called
+from atlas.words import parameter
 
 if TYPE_CHECKING:
     from atlas.models import Model
@@ -86,8 +87,8 @@ def _check_facing(layer: Layer, laid: LayoutRecipe, known: Iterable[Plan]) -> No
     there = [plan.layer_name for plan in known if plan.stage == LAYOUT.name and plan.part == (ALL,)]
     if laid.facing not in ("", layer.name, *there):
         raise AtlasError(
-            f"--layout-set facing={laid.facing}: the store has no map of that layer. Build it first, by itself: "
-            f"--atlas {laid.facing}"
+            f"{parameter('projection_settings', f'facing={laid.facing}')}: the store has no map of that layer. "
+            f"Build it first, by itself: {parameter('atlas', laid.facing)}"
         )
 
 
@@ -96,9 +97,9 @@ def _check_nested(sides: Iterable[int]) -> None:
     rising = sorted(sides)
     for side, finer in pairwise(rising):
         if finer != 2 * side:
-            told = ", ".join(map(str, rising))
             raise AtlasError(
-                f"--grids {told}: each grid is twice the one before, so that its cells are parts of its own."
+                f"{parameter('grids', rising)}: each grid is twice the one before, so that its cells are parts of its "
+                "own."
             )
 
 
@@ -116,18 +117,19 @@ def check(layers: Sequence[Layer], sampling: Sampling, recipe: Recipe, grids: Se
     from atlas.collecting.vectors import inner_positions
 
     if not grids:
-        raise AtlasError("--grids names no grid: give their sides, as 20,40.")
+        raise AtlasError(f"{parameter('grids')} names no grid: give their sides, as 20,40.")
     for side in grids:
         if side < 5 or side % 5:
-            raise AtlasError(f"--grids {side}: a grid's side is a multiple of 5 (cells of a tile), as 20.")
+            raise AtlasError(f"{parameter('grids', side)}: a grid's side is a multiple of 5 (cells of a tile), as 20.")
     for layer in layers:
         there = inner_positions(layer)
         if 0 < there < sampling.positions:
             few = f"has {there} position{'' if there == 1 else 's'} to draw from in a crop"
-            raise AtlasError(f"{layer.name} {few}: --positions {sampling.positions} are too many.")
+            raise AtlasError(f"{layer.name} {few}: {parameter('positions', sampling.positions)} are too many.")
     if recipe.variants != ("positive",) or recipe.agreement or recipe.measured:
         raise AtlasError(
-            "--atlas-recipe: a cell has one picture, `positive`, without agreement and without a measured spectrum."
+            f"{parameter('atlas_recipe')}: a cell has one picture, `positive`, without agreement and without a "
+            "measured spectrum."
         )
 
 
@@ -145,13 +147,15 @@ def maps(model: Model, texts: Sequence[str]) -> list[str]:
 
 
 def _map(model: Model, text: str) -> str:
-    kind, mark, label = text.partition("=")
+    said, (kind, mark, label) = parameter("maps", text), text.partition("=")
     if text == ALL:
         return ALL
     if not mark or kind not in (*KINDS, "pair"):
-        raise AtlasError(f"--map {text}: there are all, class=LABEL, strongest=LABEL and pair=LABEL,LABEL.")
+        raise AtlasError(f"{said}: there are all, class=LABEL, strongest=LABEL and pair=LABEL,LABEL.")
     if not model.classes:
-        raise AtlasError(f"--map {text}: {model.spec} answers with no classes. Leave --map out for a map of all.")
+        raise AtlasError(
+            f"{said}: {model.spec} answers with no classes. Leave {parameter('maps')} out for a map of all."
+        )
     if kind in KINDS:
         return f"{KINDS[kind]}-{_class(model, label)}"
     return _pair(model, text, label)
@@ -167,9 +171,9 @@ def _pair(model: Model, text: str, labels: str) -> str:
             error = error or unknown
             continue
         if one == other:
-            raise AtlasError(f"--map {text}: two different classes make a pair.")
+            raise AtlasError(f"{parameter('maps', text)}: two different classes make a pair.")
         return f"pair-{one}-{other}"
-    raise error or AtlasError(f"--map {text}: a pair is two classes, as pair=LABEL,LABEL.")
+    raise error or AtlasError(f"{parameter('maps', text)}: a pair is two classes, as pair=LABEL,LABEL.")
 
 
 def _class(model: Model, label: str) -> int:

@@ -30,6 +30,7 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # before ray is imported:
 import ray
 
 from atlas.errors import AtlasError, ClusterLost
+from atlas.words import parameter
 
 QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
 STORE = 512 * 2**20
@@ -96,14 +97,14 @@ def _leave() -> None:
 def _meant(address: str | None, told: Told) -> tuple[str, str]:
     """The address that was meant, and how it was said."""
     if address is not None:
-        return address, f"--ray {address}"
+        return address, parameter("ray", address)
     known = os.environ.get("RAY_ADDRESS") or "local"
     said = f"RAY_ADDRESS={known}"
     if known.startswith(("http://", "https://")):
         told(f"{said} is where jobs are submitted: this build runs on this machine alone.")
         return "local", said
     if known != "local" and not _submitted():
-        told(f"Joining the Ray cluster of {said}; for one of its own: --ray local")
+        told(f"Joining the Ray cluster of {said}; for one of its own: {parameter('ray', 'local')}")
     return known, said
 
 
@@ -135,7 +136,8 @@ def _started(settings: dict[str, Any]) -> None:
             ray.shutdown()
             if last or "timed out during startup" not in str(error):
                 raise AtlasError(
-                    f"Ray does not start on this machine: {_last_line(str(error))}. To build without it: --local"
+                    f"Ray does not start on this machine: {_last_line(str(error))}. To build without it: "
+                    f"{parameter('local', True)}"
                 ) from error
         else:
             return
@@ -162,7 +164,7 @@ def _made(parents: list[str | None]) -> str:
                 return tempfile.mkdtemp(prefix="ray-", dir=parent)
     raise AtlasError(
         f"Ray needs a folder that can be written and whose path is short: none of {', '.join(dict.fromkeys(tried))} "
-        "is. Name one: RAY_TMPDIR=FOLDER, or build without Ray: --local"
+        f"is. Name one: RAY_TMPDIR=FOLDER, or build without Ray: {parameter('local', True)}"
     )
 
 

@@ -19,6 +19,7 @@ from atlas.store import Data, Receipt, Store
 from atlas.store.schema import LIST
 from atlas.store.text import texts, written
 from atlas.units import Layer
+from atlas.words import parameter
 
 if TYPE_CHECKING:
     from atlas.collecting import ImageList, ImageSource
@@ -86,7 +87,7 @@ class Images:
         what = "; ".join(f"{how}: {_some(names)}" for how, names in differing.items() if names)
         raise PlanMismatch(
             f"{store} rests on another list of images. {what or 'They are in another order'}. "
-            "Give the same images as before, or name another store with --store."
+            f"Give the same images as before, or name another {parameter('store')}."
         )
 
     def write(self, store: Store, plans: Iterable[Plan]) -> None:

@@ -9,6 +9,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from atlas.words import parameter
+
 PROC, CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")
 BATCHES = 2e8
 """Bytes that a batch of a small network takes."""
@@ -31,9 +33,10 @@ def shortage(workers: int | None = None) -> str | None:
         return None
     fit = int((free - RAY) // own)
     what = f"{count} tasks side by side need" if count else "a build needs"
-    then = f"--workers {fit}" if fit > 0 else "--local" if count else "a machine or a container with more"
+    fewer = parameter("local", True) if count else "a machine or a container with more"
+    then = parameter("workers", fit) if fit > 0 else fewer
     needs = f"{what} {least / 1e9:.1f} GB at least, {max(free, 0) / 1e9:.1f} GB are free here"
-    return f"Memory: {needs}. Try {then}, or a smaller --batch."
+    return f"Memory: {needs}. Try {then}, or a smaller {parameter('batch')}."
 
 
 def resident() -> int | None:

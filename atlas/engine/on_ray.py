@@ -304,7 +304,8 @@ def _why(error: BaseException, at: _At | None) -> str:
     known = None if at is None or isinstance(error, OutOfMemoryError) else _asked([at]).get(at)
     if isinstance(error, OutOfMemoryError) or (at and known and known.kills > at.kills):
         where = f" on {at.host}" if at else ""
-        return f"its worker was killed for want of memory{where}. Try fewer workers (--workers) or a smaller --batch"
+        smaller = f"Try fewer {parameter('workers')} or a smaller {parameter('batch')}"
+        return f"its worker was killed for want of memory{where}. {smaller}"
     if isinstance(error, WorkerCrashedError) and at:
         return f"its worker, {at}, crashed or was killed"
     return _first_line(error)

@@ -14,7 +14,7 @@ from atlas.engine import atlases, collecting, features, spectra
 from atlas.engine.calibration import width_in
 from atlas.engine.numerics import WIDTHS_OF_COLLECTING, WIDTHS_OF_SAMPLING, numerics_for
 from atlas.engine.progress import Progress
-from atlas.errors import AtlasError, ImagesError, NotAStore, StoreError
+from atlas.errors import AtlasError, NotAStore, StoreError
 from atlas.pipeline import CROPS, Pipeline, Settings, kinds, of, option
 from atlas.places import local
 from atlas.plans import Plan
@@ -255,12 +255,9 @@ def _measured(pipeline: Pipeline) -> Spectrum | None:
     """The spectrum of the images that were given for it, if any were."""
     if not pipeline.spectrum:
         return None
-    try:
-        with Progress() as progress:
-            told = progress.counting("measuring the spectrum", None, "images")
-            return spectra.measure(pipeline.places("spectrum"), told)
-    except ImagesError as error:
-        raise ImagesError(str(error).replace(parameter("images")[:-1], parameter("spectrum")[:-1])) from error
+    with Progress() as progress:
+        told = progress.counting("measuring the spectrum", None, "images")
+        return spectra.measure(pipeline.places("spectrum"), told)
 
 
 def _numerics(pipeline: Pipeline, store: Store | None, stage: str) -> Numerics:
@@ -314,7 +311,7 @@ def _charting(pipeline: Pipeline, model: Model, collection: Collection, store: S
         model.identity,
         _able(model, model.select(names), names),
         atlases.sampled(collection, pipeline.positions or 1, relaxed=pipeline.relaxed),
-        Recipe.parse(pipeline.atlas_recipe, changes),
+        Recipe.parse(pipeline.atlas_recipe, changes, "atlas_settings"),
         numerics,
         width=WIDTHS_OF_SAMPLING[numerics.device],
         maps=atlases.maps(model, _maps(pipeline)),

@@ -16,7 +16,7 @@ from rich.progress import Progress as Bar
 from atlas.engine.events import Advanced, Event, LayerDone, Retried, ShardFailed, Silent, TaskFailed
 from atlas.plans import STAGES, Plan, Stage
 from atlas.store import Store
-from atlas.terminal import console, line
+from atlas.terminal import console, line, rephrased
 from atlas.words import shown
 
 QUIET = 30.0
@@ -49,7 +49,7 @@ class Progress:
 
     def say(self, text: str) -> None:
         """One line beside the bars."""
-        self._console.print(line(text))
+        self._console.print(line(rephrased(text)))
 
     def counting(self, what: str, total: int | None, items: str) -> Callable[[int], None]:
         """A bar for `total` things of one kind; gives what hears how many are done."""
@@ -83,13 +83,13 @@ class _Watcher:
                 name = " ".join([plan.layer_name or "images", *plan.part])
                 self._console.print(line(f"{name}: {results(plan, items)} done"))
             case ShardFailed(shard, reason):
-                self._console.print(line(("failed", "red"), f" {shard}: {reason}"))
+                self._console.print(line(("failed", "red"), f" {shard}: {rephrased(reason)}"))
             case TaskFailed(task, reason):
-                self._console.print(line(("failed", "red"), f" {task}: {reason}"))
+                self._console.print(line(("failed", "red"), f" {task}: {rephrased(reason)}"))
             case Retried(task, attempt, reason):
-                self._console.print(line((f"retry {attempt}", "yellow"), f" {task}: {reason}"))
+                self._console.print(line((f"retry {attempt}", "yellow"), f" {task}: {rephrased(reason)}"))
             case Silent(task, reason):
-                self._console.print(line(("silent", "yellow"), f" {task}: {reason}"))
+                self._console.print(line(("silent", "yellow"), f" {task}: {rephrased(reason)}"))
 
     def _bar_of(self, stage: Stage) -> TaskID:
         if stage.work not in self._tasks:

@@ -7,7 +7,6 @@ It holds no state that the store does not: kill it, start it again, and it goes 
 
 from __future__ import annotations
 
-import shlex
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
@@ -25,6 +24,7 @@ from atlas.errors import PlanMismatch, StoreError
 from atlas.plans import STAGES, Key, Plan, Shard
 from atlas.stages import ACTIVATIONS, IMAGES
 from atlas.store import Store
+from atlas.words import parameter
 
 if TYPE_CHECKING:
     from atlas.engine.collecting import Images
@@ -107,7 +107,7 @@ def _logits(store: Store, model: Model, plans: Sequence[Plan]) -> str | None:
     if there is not None and there != ours:
         raise PlanMismatch(
             f"The classes in {store} are of the network's output {there!r}, those asked for of {(ours or WHOLE)!r}. "
-            f"Ask for the same (--logits {shlex.quote(there)}), or name another store with --store."
+            f"Ask for the same ({parameter('logits', there)}), or name another {parameter('store')}."
         )
     return ours
 

@@ -17,12 +17,15 @@ from atlas.plans import Plan
 from atlas.stages import FEATURES
 from atlas.store import Store
 from atlas.store.schema import group_key
+from atlas.words import parameter
 
 if TYPE_CHECKING:
     from atlas.rendering import Spectrum
 
 MOST = 4096
 """Images that a spectrum is measured on at most, evenly out of all that were given."""
+GIVEN = parameter("spectrum", "IMAGES")
+"""How the images of a spectrum are given."""
 
 
 def measure(given: Sequence[str | Path], told: Callable[[int], None] = lambda _: None) -> Spectrum:
@@ -33,7 +36,7 @@ def measure(given: Sequence[str | Path], told: Callable[[int], None] = lambda _:
     from atlas.collecting import Problem, decode, open_images
     from atlas.rendering import measured
 
-    source = open_images(given)
+    source = open_images(given, said="spectrum")
     entries = source.entries[:: -(-len(source.entries) // MOST)]
 
     def pictures() -> Iterator[Any]:
@@ -60,9 +63,9 @@ def read(store: Store, plan: Plan) -> Spectrum | None:
     try:
         spectrum = Spectrum(store.read(path))
     except AtlasError as error:
-        raise StoreError(f"{store}: {path} cannot be read. Give its images again: --spectrum IMAGES") from error
+        raise StoreError(f"{store}: {path} cannot be read. Give its images again: {GIVEN}") from error
     if spectrum.hash != plan.rendering.spectrum:
-        raise StoreError(f"{store}: {path} is damaged. Give its images again: --spectrum IMAGES")
+        raise StoreError(f"{store}: {path} is damaged. Give its images again: {GIVEN}")
     return spectrum
 
 
@@ -79,7 +82,7 @@ def find(store: Store, plans: Iterable[Plan], given: Spectrum | None) -> dict[st
             if spectrum is not None:
                 known[spectrum.hash] = spectrum
     for missing in sorted(named - known.keys()):
-        raise AtlasError(f"{store} does not hold the spectrum {missing[:12]}. Give its images: --spectrum IMAGES")
+        raise AtlasError(f"{store} does not hold the spectrum {missing[:12]}. Give its images: {GIVEN}")
     return known
 
 

@@ -21,6 +21,7 @@ from atlas.errors import DryRunError, ModelError, UnknownName
 from atlas.factories import told
 from atlas.models.foreign import run
 from atlas.models.outputs import Place, items, nested
+from atlas.words import parameter
 
 NAMES = ("logits", "class_logits", "cls_logits")
 """What libraries call their logits, the surest first."""
@@ -57,7 +58,7 @@ class Answer:
     sizes: tuple[int, ...] = ()
     """Sizes of the outputs that could be the logits."""
     flat: tuple[tuple[str, int], ...] = ()
-    """Every output that is a row of numbers for each image: how `--logits` calls it, and its size."""
+    """Every output that is a row of numbers for each image: how `logits` calls it, and its size."""
 
 
 @torch.no_grad()
@@ -87,7 +88,8 @@ def settle(network: nn.Module, network_input: Tensor, said: str | None = None, l
         return Answer(note=note, sizes=tuple(value.shape[1] for value in usual.values()), flat=flat)
     named = _last(chosen) in (*NAMES, WEAK)
     proved = len(found) == 1 or len(usual) > 1 or named or usual[chosen].shape[1] == labels
-    told = "" if proved else f"its output {_told(chosen, usual[chosen])} is taken for the logits. Others: --logits NAME"
+    others = parameter("logits", "NAME")
+    told = "" if proved else f"its output {_told(chosen, usual[chosen])} is taken for the logits. Others: {others}"
     return Answer(chosen, classes=usual[chosen].shape[1], note=told, flat=flat)
 
 
@@ -207,8 +209,8 @@ def _said(network: nn.Module, network_input: Tensor, output: Any, said: str) -> 
     flat = _flattened(value)
     if not _is_flat(flat, len(network_input)):
         raise ModelError(
-            f"--logits {said}: {_told(name, value)} is not one number a class for each image. Name another output, or "
-            "leave --logits out: nothing is said of classes then."
+            f"{parameter('logits', said)}: {_told(name, value)} is not one number a class for each image. Name another "
+            f"output, or leave {parameter('logits')} out: nothing is said of classes then."
         )
     return Answer(name, layer, flat.shape[1])
 
@@ -238,13 +240,13 @@ def _flattened(value: Tensor) -> Tensor:
 def _open(found: Mapping[str, Tensor], able: Mapping[str, Tensor]) -> str:
     """Why no output is taken for the logits, and how to settle it."""
     if able:
-        which = " or ".join(f"--logits {name}" for name in able) if len(able) <= FEW else "--logits NAME"
+        which = " or ".join(parameter("logits", name) for name in (able if len(able) <= FEW else ["NAME"]))
         return f"several outputs could be its logits, {_listed(able)}: no classes are claimed. Say which: {which}"
     if not found:
         return "it answers with no tensor: no classes are claimed."
     return (
         f"none of its outputs is known to be logits, one number a class for each image: {_listed(found)}. No classes "
-        "are claimed. Where one is: --logits NAME"
+        f"are claimed. Where one is: {parameter('logits', 'NAME')}"
     )
 
 
@@ -252,7 +254,7 @@ def _of_sorted(ordered: Mapping[str, Tensor]) -> str:
     """Why values that are in order are not taken for the logits, and how to settle it."""
     return (
         f"the values of its output {_listed(ordered)} are sorted in every image, so no place is a class's: no classes "
-        "are claimed. Where a layer or another output gives the logits: --logits NAME"
+        f"are claimed. Where a layer or another output gives the logits: {parameter('logits', 'NAME')}"
     )
 
 

@@ -116,9 +116,9 @@ def check(
 def _opened(images: str | Path | Iterable[Path | str]) -> ImageSource:
     """What is there. Raises `ModelError` where that is nothing."""
     try:
-        return open_images(images)
+        return open_images(images, said="")
     except ImagesError as error:
-        raise _no_image(0, f" {str(error).removeprefix('--images ')}") from None
+        raise _no_image(0, f" {error}") from None
 
 
 def _no_image(files: int, why: str) -> ModelError:

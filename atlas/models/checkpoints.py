@@ -22,6 +22,7 @@ from atlas.errors import WeightsError
 from atlas.models.state_dicts import COUNTER, OLD_DENSE, find, unnamed
 from atlas.models.weights_files import one_line, read_file
 from atlas.places import local
+from atlas.words import parameter
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ def fetched(spec: str, weights: str = "") -> Iterator[None]:
         reason = "the file is damaged or holds more than tensors, perhaps code; not loaded" if code else one_line(error)
         raise WeightsError(
             f"{spec}: its trained weights{weights and ' ' + weights} cannot be had ({reason}). "
-            f"Give a file of them with --weights, or take {spec.partition('@')[0]}@random, untrained."
+            f"Give a file of them as {parameter('weights')}, or take {spec.partition('@')[0]}@random, untrained."
         ) from error
     finally:
         os.environ.pop(SAFE, None)

@@ -15,6 +15,7 @@ from atlas.models.model import Model
 from atlas.models.prepare import arranged, stop_at
 from atlas.models.probe import dry_input
 from atlas.units import Layer, class_called
+from atlas.words import parameter
 
 
 def class_layer(model: Model) -> Layer:
@@ -59,7 +60,7 @@ def unfitting(model: Model, labels: int, counts: Collection[int]) -> ModelError:
     """What is said of labels that are not as many as the classes, which are one of `counts`."""
     given = "is 1 label" if labels == 1 else f"are {labels} labels"
     answers = " or ".join(map(str, sorted(counts))) + (" class" if set(counts) == {1} else " classes")
-    others = " or ".join(f"--logits {name}" for name, size in model.answer.flat if size == labels)
+    others = " or ".join(parameter("logits", name) for name, size in model.answer.flat if size == labels)
     hint = f" Where they are those of another output: {others}." if others else ""
     return ModelError(
         f"There {given}, but {model.spec} answers with {answers}. Name every class, in the order of the outputs.{hint}"

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from atlas.models.model import Model
 from atlas.models.preprocessing import Preprocessing
+from atlas.words import parameter
 
 Counting = Callable[[str, int | None, str], Callable[[int], None]]
 """What is done, how many times in all, of what: gives what hears how many are done, as `atlas.engine.progress` does."""
@@ -185,7 +186,7 @@ def judge(made: Sequence[Trial]) -> tuple[Verdict, str]:
         best = max(believed, key=lambda trial: trial.standing)
         return "doubtful", (
             f"Looks preprocessed wrong: {images}, {best.told}, as given by {given.standing:.2f}. "
-            f"Try --preprocessing '{best.preprocessing.text()}'"
+            f"Try {parameter('preprocessing', best.preprocessing.text())}"
         )
     if given.apart < APART:
         return "unknown", (

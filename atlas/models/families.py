@@ -21,6 +21,7 @@ from atlas.models.from_factory import find_factory
 from atlas.models.from_timm import find_timm
 from atlas.models.from_torchvision import find_torchvision, torchvision_names
 from atlas.models.packaged import PACKAGED
+from atlas.words import parameter
 
 SHAPES = "torchvision:NAME, timm:NAME, package.module:factory, " + ", ".join(PACKAGED)
 
@@ -56,7 +57,9 @@ def _find(family: str, name: str, variant: str, *, spec: str, trained: bool) -> 
     if family == "timm":
         return find_timm(name, trained=trained)
     if family and variant:
-        raise ModelError(f"{spec}: a factory decides its own weights. Leave @random out; give others with --weights.")
+        raise ModelError(
+            f"{spec}: a factory decides its own weights. Leave @random out; give others as {parameter('weights')}."
+        )
     if family:
         return find_factory(family, name)
     if name in PACKAGED:

@@ -18,6 +18,7 @@ from atlas.models.checkpoints import fetched
 from atlas.models.followed import followed
 from atlas.models.found import Found
 from atlas.models.preprocessing import Preprocessing
+from atlas.words import parameter
 
 SUBSETS = {"in1k": "imagenet-1k", "in12k": "imagenet-12k", "in21k": "imagenet-21k-goog", "in22k": "imagenet-22k"}
 """What the tags of timm's weights call ImageNet's sets of classes."""
@@ -60,7 +61,7 @@ def _preprocessing(network: nn.Module) -> tuple[Preprocessing | None, str]:
     try:
         return preprocessing_of(resolve_model_data_config(network)), ""  # type: ignore[no-untyped-call]
     except AtlasError as error:
-        return None, f"{error} Say what is shown, with --preprocessing."
+        return None, f"{error} Say what is shown: {parameter('preprocessing')}."
 
 
 def configured(config: Mapping[str, Any]) -> Preprocessing:

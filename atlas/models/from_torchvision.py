@@ -19,6 +19,7 @@ from atlas.models.composed import is_compose, preprocessing_of_compose
 from atlas.models.followed import followed
 from atlas.models.found import Found
 from atlas.models.preprocessing import Preprocessing
+from atlas.words import parameter
 
 AS_TRAINED: dict[str, dict[str, Any]] = {
     name: {"transform_input": True, "aux_logits": False, "init_weights": False}
@@ -106,7 +107,7 @@ def _preprocessing(weights: Any) -> tuple[Preprocessing | None, str]:
     try:
         return preprocessing_of(weights.transforms()), ""
     except AtlasError as error:
-        return None, f"{error} Say what is shown, with --preprocessing."
+        return None, f"{error} Say what is shown: {parameter('preprocessing')}."
 
 
 def preprocessing_of(transforms: Any) -> Preprocessing:

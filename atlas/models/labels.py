@@ -19,6 +19,7 @@ from atlas.errors import ModelError
 from atlas.factories import kind_of, named_kind
 from atlas.models.lines import literal, names_alone, once
 from atlas.places import local
+from atlas.words import parameter
 
 LARGEST = 2**24
 """Bytes of a file of names at most: those of ImageNet's 22 thousand are one million."""
@@ -75,7 +76,7 @@ def read_labels(said: Path | str) -> tuple[str, ...]:
     if str(file) not in LISTS:
         return _of_file(file)
     if file.is_file():
-        raise ModelError(f"--labels {file} is both a list and a file here. For the file, give its whole path.")
+        raise ModelError(f"{_where(file)} is both a list and a file here. For the file, give its whole path.")
     return _shipped(str(file))
 
 
@@ -96,7 +97,12 @@ def _shipped(name: str) -> tuple[str, ...]:
     try:
         return tuple(LISTS[name]())
     except (ImportError, AttributeError, AssertionError, OSError) as error:
-        raise ModelError(f"--labels {name}: the library that ships this list is missing or too old: {error}") from None
+        raise ModelError(f"{_where(name)}: the library that ships this list is missing or too old: {error}") from None
+
+
+def _where(said: Path | str) -> str:
+    """What an error calls labels that were given."""
+    return parameter("labels", said)
 
 
 def _known() -> str:
@@ -107,13 +113,13 @@ def _of_file(file: Path) -> tuple[str, ...]:
     try:
         found = file.stat()
         if not stat.S_ISREG(found.st_mode):
-            raise ModelError(f"--labels {file} is a folder, a pipe or a device, not a file of names.")
+            raise ModelError(f"{_where(file)} is a folder, a pipe or a device, not a file of names.")
         if found.st_size > LARGEST:
-            raise ModelError(f"--labels {file} has {found.st_size:,} bytes: too many to be names of classes.")
+            raise ModelError(f"{_where(file)} has {found.st_size:,} bytes: too many to be names of classes.")
         text = _text(file.read_bytes(), file)
     except OSError as error:
         known = "" if file.suffix else f". Lists that are known by name: {_known()}"
-        raise ModelError(f"--labels {file} cannot be read: {error.strerror or error}{known}") from None
+        raise ModelError(f"{_where(file)} cannot be read: {error.strerror or error}{known}") from None
     return _of_json(text, file) if file.suffix.lower() == ".json" else _of_text(text, file)
 
 
@@ -124,15 +130,15 @@ def _text(data: bytes, file: Path) -> str:
         text = data.decode("utf-16" if marked else "utf-8-sig")
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
-        raise ModelError(f"--labels {file} cannot be read: line {line} is not UTF-8. Save the file as UTF-8.") from None
+        raise ModelError(f"{_where(file)} cannot be read: line {line} is not UTF-8. Save the file as UTF-8.") from None
     if "\0" in text:
-        raise ModelError(f"--labels {file} cannot be read: it is no text.")
+        raise ModelError(f"{_where(file)} cannot be read: it is no text.")
     return text
 
 
 def _of_text(text: str, file: Path) -> tuple[str, ...]:
     """A name a line, only those behind the last name may be blank; or all of it a list or mapping of Python's."""
-    where = f"--labels {file}"
+    where = _where(file)
     data = literal(text, where)
     if data is not None:
         return _of_data(data, where)
@@ -141,7 +147,7 @@ def _of_text(text: str, file: Path) -> tuple[str, ...]:
 
 
 def _of_json(text: str, file: Path) -> tuple[str, ...]:
-    where = f"--labels {file}"
+    where = _where(file)
     try:
         data = json.loads(text, object_pairs_hook=once)
     except (ValueError, RecursionError) as error:

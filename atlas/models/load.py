@@ -23,6 +23,7 @@ from atlas.models.found import MEMORY, Found
 from atlas.models.labels import read_labels
 from atlas.models.model import Model, ModelSource
 from atlas.models.preprocessing import Preprocessing
+from atlas.words import parameter
 
 log = logging.getLogger(__name__)
 
@@ -64,12 +65,12 @@ def load_model(
         raise ModelError(
             f"{spec}: nobody says how its images are preprocessed. "
             f"{'Say' if given else 'Return (network, preprocessing) from the factory, or say'} it: "
-            "--preprocessing 'size=224 mean=0.5,0.5,0.5 std=0.5,0.5,0.5'"
+            + parameter("preprocessing", "size=224 mean=0.5,0.5,0.5 std=0.5,0.5,0.5")
         )
     if weights is not None and preprocessing is None and found.origin:
         log.warning(
-            "%s: preprocessing is that of %s, '%s'. Give --preprocessing if the file was trained otherwise.",
-            *(weights, found.origin, how.text()),
+            "%s: preprocessing is that of %s, '%s'. Give %s if the file was trained otherwise.",
+            *(weights, found.origin, how.text(), parameter("preprocessing")),
         )
     random = given is None and is_random(spec) and weights is None
     theirs = found.labels if found.origin is None or not untrained else None  # a factory's are of the network itself

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from atlas.errors import ModelError, UnknownName
 from atlas.places import local
+from atlas.words import parameter
 
 INTERPOLATIONS = {
     "nearest": Image.Resampling.NEAREST,
@@ -97,7 +98,7 @@ class Preprocessing:
         low, high = ((white - self.mean[odd]) / self.std[odd] for white in (0.0, self.scale))
         likely = [other for scale in (255.0, 1.0) if (other := replace(self, scale=scale))._odd() is None]
         advice = (
-            f"If scale={_written(likely[0].scale)} is meant, give --preprocessing '{likely[0].text()}'"
+            f"If scale={_written(likely[0].scale)} is meant, give {parameter('preprocessing', likely[0].text())}"
             if likely
             else "Give all three for pictures of 0 to 1 (scale=1), or all for 0 to 255 (scale=255)"
         )

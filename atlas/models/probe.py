@@ -30,6 +30,7 @@ from atlas.models.preprocessing import Preprocessing
 from atlas.models.spots import SPOTS, in_order, movement, noise, spotted
 from atlas.models.steady import ABSENT, BATCH, RANDOM, differ, mark
 from atlas.units import Kind, Layer
+from atlas.words import parameter
 
 __all__ = ["Discovery", "beside", "by_reason", "discover", "dry_input", "module_by_module"]
 
@@ -41,7 +42,7 @@ PATCH = 4
 """Sides of the patches of colour of the picture that is put beside others."""
 UNPLACED = (
     "nothing shows that its tokens lie row by row in the image, behind class tokens at most; they get no places. Where "
-    "they do, say it: --layout LAYER=ntc+1 for one class token in front"
+    f"they do, say it: {parameter('layout', 'LAYER=ntc+1')} for one class token in front"
 )
 REPEATS = 4
 """How often a network that draws random numbers is asked again before they are believed to change nothing."""
@@ -153,7 +154,7 @@ class _Probe:
         warnings = self._leave_out_unsteady(first, second, images)
         self._find_axes(first)
         for pattern in self._layouts.keys() - self._used:
-            raise UnknownName.among("layer", pattern, self._batch, hint="It is named by --layout.")
+            raise UnknownName.among("layer", pattern, self._batch, hint=f"It is named by {parameter('layout')}.")
         layers = _Lister(first, self._batch, self._axes).layers()
         if not layers and not self._doubtful:
             raise DryRunError(
@@ -436,9 +437,9 @@ class _Probe:
         found = said(bare, shape, int(prefix or 0)) if possible and shape and (prefix or "0").isdigit() else None
         if found is None:
             raise ModelError(
-                f"--layout {name}={layout} does not fit {name}, whose shape is {_drawn(seen, axis)} (n images). Say "
-                "a letter for each axis: n images, c channels, h and w a map's height and width, t tokens; +1 for one "
-                "token that is no patch. For example: nchw, nhwc, ntc+1"
+                f"{parameter('layout', f'{name}={layout}')} does not fit {name}, whose shape is {_drawn(seen, axis)} "
+                "(n images). Say a letter for each axis: n images, c channels, h and w a map's height and width, t "
+                "tokens; +1 for one token that is no patch. For example: nchw, nhwc, ntc+1"
             )
         return found
 
@@ -446,7 +447,8 @@ class _Probe:
 def _open(shape: tuple[int, ...], axis: int) -> str:
     one, other = (_with_images(letters, axis) for letters in (("chw", "hwc") if len(shape) == 4 else ("tc", "ct")))
     return (
-        f"which axis of {_drawn(shape, axis)} holds its channels is not known; say it: --layout LAYER={one} or {other}"
+        f"which axis of {_drawn(shape, axis)} holds its channels is not known; say it: "
+        f"{parameter('layout', f'LAYER={one}')} or {other}"
     )
 
 

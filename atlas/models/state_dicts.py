@@ -10,7 +10,6 @@ several that differ fit equally well none is taken: the user says which.
 from __future__ import annotations
 
 import re
-import shlex
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ import torch
 from torch import Tensor
 
 from atlas.errors import WeightsError
+from atlas.words import parameter
 
 WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 """Parts of names that torch's own wrappers put in: parallel, compiled, sharded, checkpointed."""
@@ -70,7 +70,7 @@ def find(data: Any, wanted: Mapping[str, Tensor], file: str, said: str | None = 
     if len(different) > 1:
         raise WeightsError(
             f"{file} holds several sets of weights that fit alike and differ, as averaged ones beside those that are "
-            f"not: {_listed(different)}. Say which: --weights {shlex.quote(f'{file}#{different[-1].name}')}"
+            f"not: {_listed(different)}. Say which: {parameter('weights', f'{file}#{different[-1].name}')}"
         )
     chosen = different[0]
     others = (one.name or "the file itself" for one in found if said is None and _is_other(one, chosen))

@@ -28,6 +28,7 @@ from atlas.models.model import Model
 from atlas.models.outputs import Place, items
 from atlas.models.preprocessing import Preprocessing
 from atlas.models.probe import dry_input, module_by_module
+from atlas.words import parameter
 
 TOLERANCE = 1e-4
 """Largest difference that may be, as a part of a value's largest."""
@@ -89,7 +90,7 @@ def stay(model: Model, device: str) -> None:
     if torch.device(device).type != "cpu":
         raise ModelError(
             f"{model.spec}: the network can neither be copied nor built anew so that it gives the same values, so it "
-            "cannot move to a GPU. Build with --device cpu."
+            f"cannot move to a GPU. Build with {parameter('device', 'cpu')}."
         )
 
 

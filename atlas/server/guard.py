@@ -23,7 +23,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from atlas.words import shown
+from atlas.words import command, shown
 
 log = logging.getLogger("atlas.server")
 
@@ -59,7 +59,8 @@ class Named:
         if asked is None or self.known(asked):  # browsers always say it
             await self.app(scope, receive, send)
             return
-        line = f"This page is not served as {shown(asked)}. To have it answer: atlas serve --allow-host NAME"
+        answering = command("atlas", "serve", "--allow-host", "NAME")
+        line = f"This page is not served as {shown(asked)}. To have it answer: {answering}"
         await PlainTextResponse(f"{line}\n", 403)(scope, receive, send)
 
     def known(self, asked: str) -> bool:

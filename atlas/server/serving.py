@@ -27,7 +27,7 @@ from atlas.errors import AtlasError, NotAStore
 from atlas.places import local
 from atlas.server.files import KINDS, Files
 from atlas.server.guard import BACKLOG, EVERYWHERE, Named, protocol, room, trouble
-from atlas.words import command, shown
+from atlas.words import command, parameter, shown
 
 APP = Path(__file__).parent.parent / "viewer" / "dist"
 """The built web app. Wheels carry it; `make viewer` builds it in a checkout."""
@@ -107,7 +107,9 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         family, *_, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except OSError as error:
-        raise AtlasError(f"--host {host}: {error.strerror}. Name an address of this machine, as 127.0.0.1.") from None
+        raise AtlasError(
+            f"{parameter('host', host)}: {error.strerror}. Name an address of this machine, as 127.0.0.1."
+        ) from None
     taken: OSError | None = None
     for candidate in range(port, min(port + TRIES, 65536)):
         try:
@@ -116,7 +118,7 @@ def listen(host: str, port: int) -> socket.socket:
             taken = error
     raise AtlasError(
         f"No port from {port} to {min(port + TRIES, 65536) - 1} of {host} can be listened on: "
-        f"{taken.strerror if taken else 'none was tried'}. Name another with --port."
+        f"{taken.strerror if taken else 'none was tried'}. Name another {parameter('port')}."
     )
 
 

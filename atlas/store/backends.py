@@ -21,6 +21,7 @@ from typing import BinaryIO
 
 from atlas.errors import CannotWrite, NotAStore, StoreError, StoreFull
 from atlas.places import local
+from atlas.words import parameter
 
 PARTIAL = ".partial"
 """Folder of a local store where objects are written before they get their name."""
@@ -239,7 +240,7 @@ class LocalBackend(Backend):
         if self.settled and not self.root.is_dir():
             return CannotWrite(
                 f"{self.root} is gone: it was moved or deleted while it was written. What was finished is kept where "
-                "it lies now; name that place with --store to go on."
+                f"it lies now; to go on, name that place as {parameter('store')}."
             )
         return _explained(error, path)
 
@@ -283,7 +284,10 @@ class MemoryBackend(Backend):
         return "memory"
 
     def __reduce__(self) -> str:
-        raise StoreError("A store in memory cannot be handed to another process: build with --local, or in a folder.")
+        raise StoreError(
+            "A store in memory cannot be handed to another process: build with "
+            f"{parameter('local', True)}, or in a folder."
+        )
 
     def get(self, key: str) -> bytes | None:
         return self._objects.get(key)

@@ -32,7 +32,7 @@ from atlas.store.plans import restored
 from atlas.store.prepare import prepare
 from atlas.store.receipts import Receipt, Stored, digest_of, fold, rows_of, unfold
 from atlas.store.seals import Seal, fits, found, seal_of, sealed, unsealed
-from atlas.words import command
+from atlas.words import command, parameter
 
 Data = Mapping[str, np.ndarray[Any, Any]]
 """Values by the names of their arrays."""
@@ -40,13 +40,13 @@ Blocks = Iterable[np.ndarray[Any, Any]]
 """Rows of an array in their order, in pieces of whole objects: what is too large to be held at once."""
 
 
-OPTIONS = {
-    "recipe.crops": "--crops",
-    "recipe.photographs": "--photographs",
-    "numerics.batch": "--batch",
-    "numerics.device": "--device",
+PARAMETERS = {
+    "recipe.crops": "crops",
+    "recipe.photographs": "photographs",
+    "numerics.batch": "batch",
+    "numerics.device": "device",
 }
-"""Fields of plans that an option of the same meaning sets: what a person is told by that name."""
+"""Fields of plans that a parameter of the same meaning sets: what a person is told by that name."""
 ROOT = {
     "identity": {"model": str, "weights": str, "preprocessing": dict},
     "model": {"title": (str, None), "layers": ([str], None)},
@@ -102,7 +102,7 @@ class Store:
         elif _lost(attributes) and fingerprint(_of(backend, attributes)) == fingerprint(identity.to_dict()):
             backend.put_if(schema.ROOT, _json(schema.root_group(identity.to_dict(), model)), root)
         elif attributes.get("encoding-type") != schema.STORE:
-            raise NotAStore(f"{backend} is not empty ({first}) and no atlas store. Name another folder with --store.")
+            raise NotAStore(f"{backend} is not empty ({first}) and no atlas store. Name another {parameter('store')}.")
         store = cls.open(backend)
         _compare(store.identity.to_dict(), identity.to_dict(), f"{backend} holds another network")
         return store
@@ -185,7 +185,7 @@ class Store:
                 raise PlanMismatch(
                     f"{self} rests on another list of images: {ours.count:,} with the hash {ours.images[:12]} here, "
                     f"{theirs.count:,} with {theirs.images[:12]} asked. Some were added, changed or taken away since: "
-                    "put them back, or name another store with --store."
+                    f"put them back, or name another {parameter('store')}."
                 )
         of = " ".join([plan.layer_name, *plan.part])
         what = f"{of} from another plan" if of else f"its {plan.stage} from another plan"
@@ -573,9 +573,13 @@ def check_version(attributes: dict[str, Any], *, where: str) -> None:
 def _compare(ours: dict[str, Any], theirs: dict[str, Any], what: str) -> None:
     # Both as JSON, in which a tuple is a list.
     lines = differences(json.loads(_json(ours)), json.loads(_json(theirs)))
-    lines = [f"{OPTIONS.get(field, field)}: {values}" for field, _, values in (line.partition(": ") for line in lines)]
+    lines = [f"{_called(field)}: {values}" for field, _, values in (line.partition(": ") for line in lines)]
     if lines:
-        raise PlanMismatch(f"{what}: {'; '.join(lines)}. Ask for the same, or name another store with --store.")
+        raise PlanMismatch(f"{what}: {'; '.join(lines)}. Ask for the same, or name another {parameter('store')}.")
+
+
+def _called(field: str) -> str:
+    return parameter(PARAMETERS[field]) if field in PARAMETERS else field
 
 
 def _stage(plan: Plan) -> int:

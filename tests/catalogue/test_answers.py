@@ -261,7 +261,7 @@ def test_a_store_without_pictures_or_photographs(made_store: Callable[..., Store
     assert cat.layer("a").units == []
     assert all(one.picture is None and one.box is not None for one in unit.examples)
     assert unit.classes == []
-    with pytest.raises(UnknownName, match="--no-photographs"):
+    with pytest.raises(UnknownName, match="`photographs=no`"):
         _ = cat.images[0].picture
     for thing in (cat, cat.layer("a"), unit, cat.images[0]):
         assert repr(thing)

@@ -152,7 +152,7 @@ def test_a_folder_with_a_comma_is_one_folder(run: Command, folder: Path, tmp_pat
     ran = run("plan", TINY, "--layers", "head", "--images", tmp_path / "here, and there")
     assert ran.code == 0, ran.err
     assert "5 images" in ran.out
-    one_line(run("plan", TINY, "--layers", "head", "--images", "gone,gone too"), "--images gone")
+    one_line(run("plan", TINY, "--layers", "head", "--images", "gone,gone too"), "--images 'gone too': no such file")
 
 
 def test_other_crops_or_images_are_refused_with_what_differs(run: Command, folder: Path, tmp_path: Path) -> None:

@@ -153,7 +153,7 @@ def test_a_cluster_that_does_not_start_is_one_line(alone: Path, monkeypatch: pyt
     """As on a machine with too little memory for what Ray keeps for itself."""
     monkeypatch.setattr(clusters, "STORE", 1000)
     with (
-        pytest.raises(AtlasError, match=r"Ray does not start on this .*--local") as raised,
+        pytest.raises(AtlasError, match=r"Ray does not start on this .*`local=yes`") as raised,
         connect(workers=1),
     ):
         pass
@@ -166,7 +166,7 @@ def test_a_cluster_that_does_not_start_is_one_line(alone: Path, monkeypatch: pyt
 @pytest.mark.parametrize(
     ("address", "words"),
     [
-        ("junk", "--ray junk is no address: give HOST:PORT"),
+        ("junk", "`ray=junk` is no address: give HOST:PORT"),
         ("", "is no address"),
         ("127.0.0.1:", "is no address"),
         ("127.0.0.1:99999", "is no address"),
@@ -199,7 +199,7 @@ def test_what_ray_address_means(alone: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert clusters._meant(None, told.append) == ("local", "RAY_ADDRESS=local")
     monkeypatch.setenv("RAY_ADDRESS", "")
     assert clusters._meant(None, told.append)[0] == "local"
-    assert clusters._meant("auto", told.append) == ("auto", "--ray auto")
+    assert clusters._meant("auto", told.append) == ("auto", "`ray=auto`")
     assert not told
     monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:8265")
     assert clusters._meant(None, told.append)[0] == "local"
@@ -207,7 +207,7 @@ def test_what_ray_address_means(alone: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
     with pytest.raises(AtlasError, match=r"RAY_ADDRESS=127.0.0.1:9: no Ray cluster answers"), connect(told=told.append):
         pass
-    assert "--ray local" in told.pop()
+    assert "`ray=local`" in told.pop()
     with connect("local", workers=1):
         assert ray.cluster_resources()["CPU"] == 1  # type: ignore[no-untyped-call]
     assert os.environ["RAY_ADDRESS"] == "127.0.0.1:9"

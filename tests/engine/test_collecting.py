@@ -429,7 +429,7 @@ def test_no_usable_image_is_one_line(tmp_path: Path) -> None:
 
 
 def test_crops_are_at_least_one(images: Images, tiny: Model) -> None:
-    with pytest.raises(AtlasError, match="--crops 0"):
+    with pytest.raises(AtlasError, match="`crops=0`"):
         images.collection(tiny, crops=0)
 
 

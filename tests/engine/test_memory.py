@@ -37,7 +37,7 @@ def group(folder: Path, names: tuple[str, str], limit: str, used: int, stat: str
 def test_a_machine_without_limits(system: Path) -> None:
     assert memory.available() == 16 * GB // 1024 * 1024
     assert memory.shortage(8) is None
-    assert "40 tasks side by side need 20.4 GB at least, 16.0 GB are free here. Try --workers 31" in str(
+    assert "40 tasks side by side need 20.4 GB at least, 16.0 GB are free here. Try `workers=31`" in str(
         memory.shortage(40)
     )
 
@@ -49,7 +49,7 @@ def test_the_narrowest_group_around_a_process_counts(system: Path) -> None:
     group(system / "groups" / "a", names, f"{3 * GB}", 2 * GB, f"inactive_file {GB // 2}")
     assert memory.available() == 3 * GB // 2
     assert memory.shortage(2) is None
-    assert "Try --workers 2" in str(memory.shortage(3))
+    assert "Try `workers=2`" in str(memory.shortage(3))
 
 
 def test_groups_of_the_first_version_seen_from_a_container(system: Path) -> None:
@@ -58,7 +58,7 @@ def test_groups_of_the_first_version_seen_from_a_container(system: Path) -> None
     names = ("memory.limit_in_bytes", "memory.usage_in_bytes")
     group(system / "groups" / "memory", names, f"{13 * GB // 10}", GB // 2, "total_inactive_file 0")
     assert memory.available() == 8 * GB // 10
-    assert "Try --local" in str(memory.shortage(2))
+    assert "Try `local=yes`" in str(memory.shortage(2))
     assert memory.shortage(0) is None
 
 

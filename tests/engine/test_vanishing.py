@@ -238,7 +238,7 @@ def test_a_worker_killed_for_memory_is_named_as_such(monkeypatch: pytest.MonkeyP
 
     by_ray = OutOfMemoryError("Task was killed due to the node running low on memory")  # type: ignore[no-untyped-call]
     assert "killed for want of memory on host-7" in why(3, WorkerCrashedError())
-    assert "--workers" in why(3, WorkerCrashedError())
+    assert "`workers`" in why(3, WorkerCrashedError())
     assert "killed for want of memory" in why(None, by_ray, None)
     for kills in (2, None):
         assert why(kills, WorkerCrashedError()) == "its worker, host-7 (process 4321), crashed or was killed"

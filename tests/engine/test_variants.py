@@ -164,7 +164,7 @@ def test_a_spectrum_that_nobody_has_is_asked_for_before_anything_is_written(tiny
     backend = MemoryBackend()
     store = Store.create(backend, tiny.identity, describe(tiny))
     before = contents(backend)
-    with pytest.raises(AtlasError, match=r"does not hold the spectrum .*--spectrum IMAGES"):
+    with pytest.raises(AtlasError, match=r"does not hold the spectrum .*`spectrum=IMAGES`"):
         build(store, tiny, maco_plans(tiny, spectrum, "head"), InProcess())
     assert contents(backend) == before
 
@@ -181,10 +181,10 @@ def test_a_damaged_spectrum_is_found_and_mended(tiny: Model, spectrum: Spectrum,
         backend.put(key, whole[:100] if damage == "short" else whole[:-4] + b"\0\0\x80?")
     found = verify(store)
     assert [finding.key for finding in found.damage] == [key]
-    with pytest.raises(StoreError, match="--spectrum IMAGES"):
+    with pytest.raises(StoreError, match="`spectrum=IMAGES`"):
         spectra.read(store, plans[0])
     repair(store, found.findings)
-    with pytest.raises(AtlasError, match="--spectrum IMAGES"):
+    with pytest.raises(AtlasError, match="`spectrum=IMAGES`"):
         build(store, tiny, plans, InProcess())
     build(store, tiny, plans, InProcess(), spectrum=spectrum)
     assert contents(backend) == before

@@ -102,23 +102,23 @@ def test_evidence_settles_it(name: str) -> None:
 
 
 OPEN: dict[str, tuple[Heads, str]] = {
-    "a tuple, the embedding first": (lambda e, logits: (e, logits), r"0 \[12\], 1 \[5\].*--logits"),
-    "a tuple, the logits first": (lambda e, logits: (logits, e), r"0 \[5\], 1 \[12\].*--logits"),
-    "two heads": (lambda e, logits: {"colour": logits, "shape": e[:, :4]}, r"colour \[5\], shape \[4\].*--logits"),
+    "a tuple, the embedding first": (lambda e, logits: (e, logits), r"0 \[12\], 1 \[5\].*`logits="),
+    "a tuple, the logits first": (lambda e, logits: (logits, e), r"0 \[5\], 1 \[12\].*`logits="),
+    "two heads": (lambda e, logits: {"colour": logits, "shape": e[:, :4]}, r"colour \[5\], shape \[4\].*`logits="),
     "an embedding alone": (lambda e, _: {"pooler_output": e, "last_hidden_state": e[:, None]}, r"pooler_output \[12\]"),
-    "one position left": (lambda _, logits: logits[:, :, None, None], r"output \[5, 1, 1\].*--logits"),
+    "one position left": (lambda _, logits: logits[:, :, None, None], r"output \[5, 1, 1\].*`logits="),
     "dense": (lambda _, logits: {"out": logits[:, :, None, None].expand(-1, -1, 4, 4)}, r"out \[5, 4, 4\]"),
     "detections": (
         lambda e, logits: [{"boxes": e[:2, :4], "labels": logits[:2].argmax(1), "scores": logits[:2, 0]} for _ in e],
         r"0\.boxes \[4\]",
     ),
-    "out, an embedding": (lambda e, logits: {"out": e, "pred": logits}, r"out \[12\], pred \[5\].*or --logits pred$"),
-    "sorted": (lambda _, logits: logits.sort(1, descending=True), r"0 \[5\] are sorted.*--logits NAME"),
-    "sorted values alone": (lambda _, logits: logits.sort(1).values, r"output \[5\] are sorted.*--logits NAME"),
+    "out, an embedding": (lambda e, logits: {"out": e, "pred": logits}, r"out \[12\], pred \[5\].*or `logits=pred`$"),
+    "sorted": (lambda _, logits: logits.sort(1, descending=True), r"0 \[5\] are sorted.*`logits=NAME`"),
+    "sorted values alone": (lambda _, logits: logits.sort(1).values, r"output \[5\] are sorted.*`logits=NAME`"),
     "sorted probabilities": (lambda _, logits: {"probs": logits.softmax(1).sort(1)[0]}, r"probs \[5\] are sorted"),
     "sorted under a sure name": (lambda _, logits: {"logits": logits.sort(1)[0]}, r"logits \[5\] are sorted"),
-    "the best four": (lambda _, logits: logits.softmax(1).topk(4), r"0 \[4\] are sorted.*--logits NAME"),
-    "the best two": (lambda _, logits: tuple(logits.topk(2)), r"0 \[2\] are sorted.*--logits NAME"),
+    "the best four": (lambda _, logits: logits.softmax(1).topk(4), r"0 \[4\] are sorted.*`logits=NAME`"),
+    "the best two": (lambda _, logits: tuple(logits.topk(2)), r"0 \[2\] are sorted.*`logits=NAME`"),
     "one number an image": (lambda _, logits: logits[:, 0], r"output \[\]"),
     "nothing": (lambda *_: None, "no tensor"),
 }
@@ -156,7 +156,7 @@ def test_labels_that_fit_another_output_are_refused_with_its_name() -> None:
         return {"logits": e, "species": logits}
 
     for given in (model(made, labels=5), model(lambda e, logits: {"a": e, "species": logits}, labels=5, logits="a")):
-        with pytest.raises(ModelError, match=r"answers with 12 classes.*another output: --logits species\.$"):
+        with pytest.raises(ModelError, match=r"answers with 12 classes.*another output: `logits=species`\.$"):
             require_classes(given)
     require_classes(model(made, labels=5, logits="species"))
     with pytest.raises(ModelError, match=r"There are 2 labels, but .* answers with 1 class\. Name every class"):

@@ -108,16 +108,16 @@ def test_what_is_not_known_is_said_and_can_be_settled(caplog: pytest.LogCaptureF
     network = nn.Sequential(nn.Conv2d(3, 8, 4, 4), Gram())
     model = model_of(network)
     assert [layer.name for layer in model.layers] == ["0"]
-    with pytest.raises(ModelError, match=r"'1'.*which axis of n x 8 x 8.*--layout"):
+    with pytest.raises(ModelError, match=r"'1'.*which axis of n x 8 x 8.*`layout"):
         model.layer("1")
-    with pytest.raises(ModelError, match="--layout"):
+    with pytest.raises(ModelError, match="`layout"):
         model.select(["1"])
     assert [layer.name for layer in model.select(["all"])] == ["0"]
     assert "1 left out: which axis of n x 8 x 8" in caplog.text
     said = Model(network, ModelSource("said", square(32), layouts=(("1", "nct"),)))
     assert (said.layer("1").layout, said.layer("1").evidence) == ("nct", "said")
     for layout in ("nchw", "cnt", "nxt", "ntc+9", "ntc+x"):
-        with pytest.raises(ModelError, match=r"--layout 1=.*does not fit 1, whose shape is n x 8 x 8"):
+        with pytest.raises(ModelError, match=r"`layout=1=.*` does not fit 1, whose shape is n x 8 x 8"):
             _ = Model(network, ModelSource("said", square(32), layouts=(("1", layout),))).layers
     with pytest.raises(UnknownName, match="layer '2'"):
         _ = Model(network, ModelSource("said", square(32), layouts=(("2", "nct"),))).layers

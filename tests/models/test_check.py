@@ -49,7 +49,8 @@ def test_the_right_preprocessing_is_found_right(spec: str) -> None:
 def test_a_wrong_preprocessing_is_doubted_and_a_better_one_named(spec: str, wrong: str) -> None:
     found = check(load(spec, **WRONG[wrong]), photographs()[:10])
     assert found.verdict == "doubtful"
-    advised, right = Preprocessing.parse(found.sentence.split("'")[-2]), load_model(spec).preprocessing
+    said = found.sentence.partition("`preprocessing=")[2].removesuffix("`")
+    advised, right = Preprocessing.parse(said), load_model(spec).preprocessing
     x = torch.rand(1, 3, 8, 8)
     assert torch.allclose(advised.normalise(x), right.normalise(x), rtol=0.01, atol=0.01)
 

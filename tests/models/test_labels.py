@@ -292,7 +292,7 @@ def test_every_list_is_there() -> None:
 
 def test_a_list_that_no_library_ships_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ModelError, match=r"--labels cifar10 cannot be read.*known by name: imagenet, "):
+    with pytest.raises(ModelError, match=r"`labels=cifar10` cannot be read.*known by name: imagenet, "):
         read_labels("cifar10")
     written(tmp_path, "dog\n", "mnist")
     with pytest.raises(ModelError, match="both a list and a file here"):

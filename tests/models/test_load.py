@@ -56,7 +56,7 @@ def test_a_factory_says_its_preprocessing_or_the_user_does() -> None:
     assert load_model(f"{HERE}:with_dict").preprocessing == Preprocessing((48, 48), mean=(0.5, 0.5, 0.5))
     assert load_model(f"{HERE}:with_torchvision").preprocessing.resize == 256
     assert load_model(f"{HERE}:bare", preprocessing=SAID).preprocessing == SAID
-    with pytest.raises(ModelError, match=r"nobody says how its images are preprocessed.*--preprocessing"):
+    with pytest.raises(ModelError, match=r"nobody says how its images are preprocessed.*`preprocessing="):
         load_model(f"{HERE}:bare")
 
 
@@ -163,7 +163,7 @@ def test_code_in_a_cache_is_never_run(
     planted(tmp_path, url, {"weight": Code(tmp_path / "ran")}, monkeypatch)
     if setting:
         monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", setting)
-    with pytest.raises(WeightsError, match=rf"^{spec[:10]}.*perhaps code; not loaded.*--weights") as caught:
+    with pytest.raises(WeightsError, match=rf"^{spec[:10]}.*perhaps code; not loaded.*`weights`") as caught:
         load_model(spec)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "ran").exists()
@@ -228,7 +228,7 @@ def test_published_files_fit_when_they_are_given(name: str, tmp_path: Path) -> N
 def test_weights_that_cannot_be_fetched_say_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
-    with pytest.raises(WeightsError, match=r"resnet18.*IMAGENET1K_V1.*--weights.*torchvision:resnet18@random"):
+    with pytest.raises(WeightsError, match=r"resnet18.*IMAGENET1K_V1.*`weights`.*torchvision:resnet18@random"):
         load_model("torchvision:resnet18")
 
 
@@ -260,7 +260,7 @@ def test_labels_come_from_metadata_or_a_file(tmp_path: Path) -> None:
     file.write_text("dog\ncat\n\n")
     assert load_model("squeezenet", labels=file).labels == ("dog", "cat")
     assert load_model("tests.networks:tiny").labels is None
-    with pytest.raises(ModelError, match=r"--labels .*none\.txt cannot be read"):
+    with pytest.raises(ModelError, match=r"`labels=.*none\.txt` cannot be read"):
         load_model("squeezenet", labels=tmp_path / "none.txt")
 
 

@@ -216,7 +216,7 @@ IMAGENET = "mean=123.675,116.28,103.53 std=58.395,57.12,57.375"
 @pytest.mark.parametrize(
     ("settings", "advice"),
     [
-        (IMAGENET, f"scale=255 is meant, give --preprocessing 'size=32,32 {IMAGENET} scale=255'"),
+        (IMAGENET, f"scale=255 is meant, give `preprocessing=size=32,32 {IMAGENET} scale=255`"),
         ("mean=123.68,116.779,103.939 bgr=yes", "scale=255 is meant"),
         ("mean=127.5 std=127.5", "scale=255 is meant"),
         ("std=255", "scale=255 is meant"),

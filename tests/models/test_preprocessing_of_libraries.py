@@ -181,7 +181,7 @@ def test_what_timm_alone_can_do_is_refused(changes: dict[str, Any]) -> None:
 
 def test_networks_that_keep_each_images_shape_ask_what_is_shown() -> None:
     spec = "torchvision:lraspp_mobilenet_v3_large@random"
-    wanted = rf"^{spec}: .*keeps the shape.*'size=520,520 resize=520 .*--preprocessing"
+    wanted = rf"^{spec}: .*keeps the shape.*'size=520,520 resize=520 .*`preprocessing`"
     with pytest.raises(ModelError, match=wanted) as caught:
         load_model(spec)
     said = str(caught.value).split("'")[1]

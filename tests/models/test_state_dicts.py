@@ -169,7 +169,7 @@ def test_of_several_that_fit_none_is_taken_until_the_user_says_which(
     made, one, other = SEVERAL[name]
     plain, average = weights(1.0), weights(2.0)
     file = saved(tmp_path, made(plain, average))
-    with pytest.raises(WeightsError, match=r"holds several sets of weights.*--weights .*#") as caught:
+    with pytest.raises(WeightsError, match=r"holds several sets of weights.*`weights=.*#") as caught:
         loaded(file)
     assert "\n" not in str(caught.value)
     assert equal(loaded(f"{file}#{one}"), plain)

@@ -180,7 +180,7 @@ def test_what_can_only_be_itself_is_asked_itself() -> None:
     prepared = prepare(model, "stem.2")
     assert prepared.network is model.network
     gradient(prepared)
-    with pytest.raises(ModelError, match=r"no\.such:network.*--device cpu"):
+    with pytest.raises(ModelError, match=r"no\.such:network.*`device=cpu`"):
         prepare(model, "stem.2", device="meta")
 
 
@@ -222,5 +222,5 @@ def test_what_images_are_shown_to_answers_as_the_original(name: str) -> None:
 def test_images_are_shown_to_a_network_itself_where_there_is_no_other() -> None:
     model = Model(OneOfAKind(), ModelSource("no.such:network", SMALL))
     assert on_device(model, "cpu") is model
-    with pytest.raises(ModelError, match="--device cpu"):
+    with pytest.raises(ModelError, match="`device=cpu`"):
         on_device(model, "meta")

@@ -194,7 +194,7 @@ def test_a_taken_port_gives_way_to_the_next_free_one() -> None:
 
 
 def test_an_address_of_another_machine_is_refused() -> None:
-    with pytest.raises(AtlasError, match="--port"):
+    with pytest.raises(AtlasError, match="`port`"):
         listen("192.0.2.1", 18300)
 
 

@@ -91,7 +91,7 @@ def test_what_is_no_store_is_not_opened_and_left_alone(root: bytes | None) -> No
     with pytest.raises(NotAStore, match="atlas build") as caught:
         Store.open(backend)
     assert len(str(caught.value).splitlines()) == 1
-    with pytest.raises(NotAStore, match="--store"):
+    with pytest.raises(NotAStore, match="`store`"):
         Store.create(backend, IDENTITY, MODEL)
     assert objects(backend) == before
 
