@@ -28,7 +28,7 @@ from atlas.version import VERSION
 
 if TYPE_CHECKING:
     from atlas.engine.api import build, plan
-    from atlas.engine.pricing import BuildPlan
+    from atlas.engine.planning.build_plan import BuildPlan
     from atlas.models import Model, Preprocessing, load_model
     from atlas.rendering import render
     from atlas.server import serve
@@ -57,7 +57,7 @@ __all__ = [
 ]
 
 _LATER = {
-    "BuildPlan": "atlas.engine.pricing",
+    "BuildPlan": "atlas.engine.planning.build_plan",
     "Model": "atlas.models",
     "Preprocessing": "atlas.models",
     "Verification": "atlas.verification",

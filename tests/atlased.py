@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from atlas.engine import atlases
-from atlas.engine.collecting import Images
 from atlas.engine.executors import InProcess
 from atlas.engine.numerics import numerics_for
+from atlas.engine.planning import atlases
+from atlas.engine.planning.images import Images
 from atlas.engine.run import build, describe
 from atlas.models import load_model
 from atlas.plans import Plan

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from atlas.engine import atlases, collecting, features
 from atlas.engine.executors import Executor, InProcess
 from atlas.engine.numerics import numerics_for
+from atlas.engine.planning import atlases, features
+from atlas.engine.planning import images as collecting
 from atlas.engine.record import Report
 from atlas.engine.run import build, describe
 from atlas.plans import Plan
@@ -15,7 +16,7 @@ from atlas.store import Backend, MemoryBackend, Store
 from atlas.store.receipts import unfold
 
 if TYPE_CHECKING:
-    from atlas.engine.collecting import Images
+    from atlas.engine.planning.images import Images
     from atlas.models import Model
 
 HASTY = Recipe.named("quick", size=32, steps=3, redirected=1, draws=2, jitter=2.0)

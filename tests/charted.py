@@ -14,8 +14,8 @@ import numpy as np
 
 from atlas.catalogue import write_door
 from atlas.collecting.vectors import Vectors
-from atlas.engine import atlases
 from atlas.engine.making import plain
+from atlas.engine.planning import atlases
 from atlas.engine.reducing import filled
 from atlas.engine.stages import activations
 from atlas.engine.work import reduce

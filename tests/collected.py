@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from atlas.catalogue import write_door
-from atlas.engine.collecting import plans
+from atlas.engine.planning.images import plans
 from atlas.engine.relations import finish
 from atlas.plans import SAMPLES, Plan
 from atlas.recipe import Collection

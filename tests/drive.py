@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 from atlas.engine.clusters import connect
-from atlas.engine.collecting import Images
 from atlas.engine.on_ray import OnRay
+from atlas.engine.planning.images import Images
 from atlas.engine.run import build, describe
 from atlas.models import load_model
 from atlas.store import Store

@@ -55,7 +55,8 @@ def build(said: dict[str, Any]) -> None:
     """
     with o.needing_build():
         from atlas.engine.api import carry_out
-        from atlas.engine.planning import prepared, resolved
+        from atlas.engine.planning.prepared import prepared
+        from atlas.engine.planning.recorded import resolved
     ready = prepared(resolved(said))
     finish(carry_out(ready), ready.place)
 
@@ -92,7 +93,7 @@ def demo(
     """Render 192 channels of SqueezeNet 1.1, trained on ImageNet, and what drives them of 20 photographs; show them."""
     with o.needing_build():
         from atlas.engine.api import carry_out
-        from atlas.engine.planning import prepared
+        from atlas.engine.planning.prepared import prepared
         from atlas.models.packaged import photographs
 
     charted: dict[str, Any] = {"atlas": ["features.11"], "positions": 4} if atlas else {}

@@ -15,7 +15,7 @@ from atlas.words import command, count
 
 if TYPE_CHECKING:
     from atlas.cost import Calibration
-    from atlas.engine.planning import Prepared
+    from atlas.engine.planning.prepared import Prepared
     from atlas.models import Model
     from atlas.models.check import Check
 
@@ -134,8 +134,9 @@ def plan(
     Nothing is written but a calibration, and the pipeline file that --save names.
     """
     with o.needing_build():
-        from atlas.engine.planning import prepared, resolved
-        from atlas.engine.pricing import BuildPlan
+        from atlas.engine.planning.build_plan import BuildPlan
+        from atlas.engine.planning.prepared import prepared
+        from atlas.engine.planning.recorded import resolved
 
     asked = resolved(said)
     ready = prepared(asked, counted=True)

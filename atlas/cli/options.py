@@ -150,7 +150,7 @@ Layouts = Annotated[list[str] | None, typer.Option("--layout", metavar="LAYER=AX
 def load(model: str, **said: Any) -> Model:
     """The model that a command names. Raises `AtlasError` where the extra `build` is not installed."""
     with needing_build():
-        from atlas.engine.planning import load as loaded
+        from atlas.engine.planning.prepared import load as loaded
     return loaded(model, **{name: value for name, value in said.items() if value})
 
 

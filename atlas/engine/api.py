@@ -13,8 +13,9 @@ from typing import ParamSpec, TypeVar
 
 from atlas.catalogue import Catalogue
 from atlas.engine.catalogue import catalogue
-from atlas.engine.planning import Prepared, prepared, record, resolved
-from atlas.engine.pricing import BuildPlan
+from atlas.engine.planning.build_plan import BuildPlan
+from atlas.engine.planning.prepared import Prepared, prepared
+from atlas.engine.planning.recorded import record, resolved
 from atlas.engine.record import Report
 from atlas.errors import AtlasError, BuildFailed
 from atlas.pipeline import Pipeline, option

@@ -27,7 +27,7 @@ from atlas.store import Store
 from atlas.words import parameter
 
 if TYPE_CHECKING:
-    from atlas.engine.collecting import Images
+    from atlas.engine.planning.images import Images
     from atlas.models import Model
     from atlas.rendering import Spectrum
 

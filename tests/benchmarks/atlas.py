@@ -25,12 +25,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
-from atlas.engine import atlases, collecting
 from atlas.engine.clusters import connect
-from atlas.engine.collecting import Images
 from atlas.engine.events import Event, LayerDone, ShardDone
 from atlas.engine.numerics import numerics_for
 from atlas.engine.on_ray import OnRay
+from atlas.engine.planning import atlases
+from atlas.engine.planning import images as collecting
+from atlas.engine.planning.images import Images
 from atlas.engine.progress import Progress
 from atlas.engine.run import build, describe
 from atlas.layout.grid import cells_of

@@ -22,7 +22,7 @@ import numpy as np
 import atlas
 from atlas.catalogue import Catalogue, write_door
 from atlas.catalogue.tables import write_tables
-from atlas.engine.collecting import plans as plans_of_images
+from atlas.engine.planning.images import plans as plans_of_images
 from atlas.plans import Plan
 from atlas.recipe import Collection
 from atlas.stages import FEATURES, IMAGES, STATISTICS

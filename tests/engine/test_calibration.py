@@ -11,8 +11,8 @@ import pytest
 
 from atlas.cost import Calibration, Cost
 from atlas.engine import calibration
-from atlas.engine.features import plan as plans_of
 from atlas.engine.numerics import numerics_for
+from atlas.engine.planning.features import plan as plans_of
 from atlas.engine.run import SECONDS, tasks
 from atlas.models import Model, Prepared, load_model, prepare
 from atlas.recipe import Numerics, Recipe

@@ -17,11 +17,11 @@ from PIL import Image
 import atlas
 from atlas.collecting import look
 from atlas.collecting.crops import crops as crops_of
-from atlas.engine.collecting import Images
 from atlas.engine.events import Event, Task
 from atlas.engine.executors import Executor, InProcess
 from atlas.engine.numerics import numerics_for
 from atlas.engine.on_ray import OnRay
+from atlas.engine.planning.images import Images
 from atlas.engine.record import Report
 from atlas.engine.run import build, describe
 from atlas.engine.stages import statistics

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from atlas.engine.collecting import Images
+from atlas.engine.planning.images import Images
 from atlas.models import load_model
 from atlas.store import LocalBackend, MemoryBackend, Store, verify
 from tests.builds import build_in, charting_plans, collecting_plans, contents, tiny_plans

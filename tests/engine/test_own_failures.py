@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from atlas.collecting import classes
 from atlas.collecting.watch import Failures, watch
-from atlas.engine import atlases, collecting
-from atlas.engine.collecting import Images
 from atlas.engine.numerics import numerics_for
+from atlas.engine.planning import atlases
+from atlas.engine.planning import images as collecting
+from atlas.engine.planning.images import Images
 from atlas.models import Model, Preprocessing, load_model
 from atlas.models.probe import dry_input
 from atlas.recipe import LayoutRecipe, Recipe

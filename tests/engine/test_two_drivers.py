@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from atlas.engine.collecting import Images
 from atlas.engine.events import Event, Finished, LayerDone, ShardDone, Task
 from atlas.engine.executors import InProcess
+from atlas.engine.planning.images import Images
 from atlas.engine.run import build
 from atlas.engine.work import perform
 from atlas.engine.worker import Job, Supplies

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from atlas.engine import atlases
+from atlas.engine.planning import atlases
 from atlas.errors import ModelError, UnknownName
 from atlas.models import class_index, load_model, require_classes
 from atlas.models.labels import LISTS, read_labels

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from atlas.catalogue import write_door
-from atlas.engine.collecting import plans
+from atlas.engine.planning.images import plans
 from atlas.recipe import Collection
 from atlas.server import app_of
 from atlas.store import Store

@@ -10,12 +10,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from atlas.engine import atlases, collecting, features, spectra
+from atlas.engine import spectra
 from atlas.engine.calibration import width_in
 from atlas.engine.numerics import WIDTHS_OF_COLLECTING, WIDTHS_OF_SAMPLING, numerics_for
+from atlas.engine.planning import atlases, features
+from atlas.engine.planning import images as collecting
 from atlas.engine.progress import Progress
-from atlas.errors import AtlasError, NotAStore, StoreError
-from atlas.pipeline import CROPS, Pipeline, Settings, kinds, of, option
+from atlas.errors import AtlasError, NotAStore
+from atlas.pipeline import CROPS, Pipeline
 from atlas.places import local
 from atlas.plans import Plan
 from atlas.recipe import Collection, LayoutRecipe, Numerics, Recipe
@@ -23,10 +25,10 @@ from atlas.stages import FEATURES, ICONS
 from atlas.store import Store
 from atlas.terminal import remark
 from atlas.units import Layer, decode
-from atlas.words import command, parameter
+from atlas.words import parameter
 
 if TYPE_CHECKING:
-    from atlas.engine.collecting import Images
+    from atlas.engine.planning.images import Images
     from atlas.models import Model
     from atlas.rendering import Spectrum
 
@@ -48,72 +50,6 @@ class Prepared:
     others: int
     """Files among the images that are none, where they were only counted."""
     spectrum: Spectrum | None
-
-
-def resolved(said: Mapping[str, Any]) -> Pipeline:
-    """The pipeline that `said` describes: its model may be a spec, a network, a pipeline file or a store.
-
-    What a file or a store says holds unless `said` says otherwise. Raises `AtlasError` as `Pipeline`.
-    """
-    from atlas.pipeline_file import SUFFIXES, read
-
-    model = said.get("model")
-    if not isinstance(model, str | Path):
-        return of(said)
-    rest = {name: value for name, value in said.items() if name != "model"}
-    if str(model).endswith(SUFFIXES):
-        return of(read(local(model)) | rest)
-    store = opened(Path(model)) if Path(model).is_dir() else None
-    if store is None:
-        return of(said)
-    told = recorded(store)
-    _require(store, rest)
-    return of(told | {"store": model} | rest)
-
-
-def recorded(store: Store) -> dict[str, Any]:
-    """What the last build of a store was told, as `record` left it, with what the store itself says of its network."""
-    told = store.pipeline
-    if told is None:
-        raise StoreError(
-            f"{store} does not say what it was built by: an older version, or a program, built it. Name its model: "
-            f"{command('atlas', 'build', store.identity.model, '--store', store)}"
-        )
-    known = {"model": store.identity.model, "preprocessing": store.identity.preprocessing, "labels": store.labels}
-    options: dict[str, Any] = told["options"]
-    return options | {name: value for name, value in known.items() if value is not None}
-
-
-def _require(store: Store, said: Mapping[str, Any]) -> None:
-    """Raise `AtlasError` where a build cannot go on without something that a store does not keep."""
-    without = [name for name in (store.pipeline or {}).get("without", ()) if name not in said]
-    if without:
-        named = " and ".join(map(parameter, without))
-        raise AtlasError(f"{store} was built with {named}, of which a store keeps no copy: say {named} again.")
-
-
-def record(store: Store, pipeline: Pipeline, plans: Sequence[Plan]) -> None:
-    """Note in a store what it is built by, presets spelled out; outside all ids, without places of this machine."""
-    names = [name for name in pipeline.said() if not option(name).local and name not in ("model", "preprocessing")]
-    said = {name: _kept(pipeline, name) for name in names}
-    for stage, recipe, settings in ((FEATURES, "recipe", "settings"), (ICONS, "atlas_recipe", "atlas_settings")):
-        made = next((plan.rendering for plan in plans if plan.stage == stage.name), None)
-        if made is not None:
-            knobs = made.to_dict()
-            said |= {recipe: knobs.pop("name"), settings: knobs}
-    without = [name for name in ("weights", "images") if getattr(pipeline, name)]
-    if not isinstance(pipeline.model, str | Path):
-        without.insert(0, "model")
-    store.put_pipeline(said, without)
-
-
-def _kept(pipeline: Pipeline, name: str) -> Any:
-    """What was said by an option, in one form however it was said."""
-    if not option(name).several:
-        return getattr(pipeline, name)
-    if name == "maps":
-        return _maps(pipeline)
-    return pipeline.knobs(name) if kinds()[name] == Settings else pipeline.names(name)
 
 
 def opened(place: Path | None) -> Store | None:
@@ -314,7 +250,7 @@ def _charting(pipeline: Pipeline, model: Model, collection: Collection, store: S
         Recipe.parse(pipeline.atlas_recipe, changes, "atlas_settings"),
         numerics,
         width=WIDTHS_OF_SAMPLING[numerics.device],
-        maps=atlases.maps(model, _maps(pipeline)),
+        maps=atlases.maps(model, maps_of(pipeline)),
         grids=_sides(pipeline),
         layout=lambda preset: LayoutRecipe.parse(pipeline.projection or preset, settings),
         whitening=atlases.WHITENING if pipeline.whitening is None else pipeline.whitening,
@@ -322,7 +258,7 @@ def _charting(pipeline: Pipeline, model: Model, collection: Collection, store: S
     )
 
 
-def _maps(pipeline: Pipeline) -> list[str]:
+def maps_of(pipeline: Pipeline) -> list[str]:
     """The maps that are asked for; labels may hold commas, so only repeating tells them apart."""
     return [pipeline.maps] if isinstance(pipeline.maps, str) else list(pipeline.maps or ())
 

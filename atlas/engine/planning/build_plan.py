@@ -13,7 +13,7 @@ from pathlib import Path
 from atlas.cost import LARGEST_IMAGE, Calibration, examples, showing
 from atlas.engine.calibration import known
 from atlas.engine.memory import shortage
-from atlas.engine.planning import Prepared, opened
+from atlas.engine.planning.prepared import Prepared, opened
 from atlas.engine.run import SPEED
 from atlas.models import Model
 from atlas.plans import SAMPLES, Plan

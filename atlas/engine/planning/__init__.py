@@ -1,0 +1,4 @@
+"""From a pipeline to what is to be done, before anything is.
+
+what was said -> Pipeline (recorded) -> Prepared: model, images, plans (prepared) -> BuildPlan, priced (build_plan)
+"""

@@ -1,0 +1,85 @@
+"""What a store keeps of the pipeline that built it, and pipelines that begin from a file or a store.
+
+(store, Pipeline) -> pipeline.json        what was said -> Pipeline
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from atlas.engine.planning.prepared import maps_of, opened
+from atlas.errors import AtlasError, StoreError
+from atlas.pipeline import Pipeline, Settings, kinds, of, option
+from atlas.places import local
+from atlas.plans import Plan
+from atlas.stages import FEATURES, ICONS
+from atlas.store import Store
+from atlas.words import command, parameter
+
+
+def resolved(said: Mapping[str, Any]) -> Pipeline:
+    """The pipeline that `said` describes: its model may be a spec, a network, a pipeline file or a store.
+
+    What a file or a store says holds unless `said` says otherwise. Raises `AtlasError` as `Pipeline`.
+    """
+    from atlas.pipeline_file import SUFFIXES, read
+
+    model = said.get("model")
+    if not isinstance(model, str | Path):
+        return of(said)
+    rest = {name: value for name, value in said.items() if name != "model"}
+    if str(model).endswith(SUFFIXES):
+        return of(read(local(model)) | rest)
+    store = opened(Path(model)) if Path(model).is_dir() else None
+    if store is None:
+        return of(said)
+    told = recorded(store)
+    _require(store, rest)
+    return of(told | {"store": model} | rest)
+
+
+def recorded(store: Store) -> dict[str, Any]:
+    """What the last build of a store was told, as `record` left it, with what the store itself says of its network."""
+    told = store.pipeline
+    if told is None:
+        raise StoreError(
+            f"{store} does not say what it was built by: an older version, or a program, built it. Name its model: "
+            f"{command('atlas', 'build', store.identity.model, '--store', store)}"
+        )
+    known = {"model": store.identity.model, "preprocessing": store.identity.preprocessing, "labels": store.labels}
+    options: dict[str, Any] = told["options"]
+    return options | {name: value for name, value in known.items() if value is not None}
+
+
+def _require(store: Store, said: Mapping[str, Any]) -> None:
+    """Raise `AtlasError` where a build cannot go on without something that a store does not keep."""
+    without = [name for name in (store.pipeline or {}).get("without", ()) if name not in said]
+    if without:
+        named = " and ".join(map(parameter, without))
+        raise AtlasError(f"{store} was built with {named}, of which a store keeps no copy: say {named} again.")
+
+
+def record(store: Store, pipeline: Pipeline, plans: Sequence[Plan]) -> None:
+    """Note in a store what it is built by, presets spelled out; outside all ids, without places of this machine."""
+    names = [name for name in pipeline.said() if not option(name).local and name not in ("model", "preprocessing")]
+    said = {name: _kept(pipeline, name) for name in names}
+    for stage, recipe, settings in ((FEATURES, "recipe", "settings"), (ICONS, "atlas_recipe", "atlas_settings")):
+        made = next((plan.rendering for plan in plans if plan.stage == stage.name), None)
+        if made is not None:
+            knobs = made.to_dict()
+            said |= {recipe: knobs.pop("name"), settings: knobs}
+    without = [name for name in ("weights", "images") if getattr(pipeline, name)]
+    if not isinstance(pipeline.model, str | Path):
+        without.insert(0, "model")
+    store.put_pipeline(said, without)
+
+
+def _kept(pipeline: Pipeline, name: str) -> Any:
+    """What was said by an option, in one form however it was said."""
+    if not option(name).several:
+        return getattr(pipeline, name)
+    if name == "maps":
+        return maps_of(pipeline)
+    return pipeline.knobs(name) if kinds()[name] == Settings else pipeline.names(name)
