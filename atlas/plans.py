@@ -80,7 +80,7 @@ class Stage:
     priced: Callable[[Plan], str] | None = None
     """What one plan of it makes and costs, for people; None where that is told of all its plans together."""
     told: str = ""
-    """What the catalogue's door says of a grid that has it."""
+    """What the catalogue's index says of a grid that has it."""
     module: str = ""
     """Where it is done: `make` for its shards, `reduce` for what follows them; in `atlas.engine.stages` unless said."""
 

@@ -17,7 +17,7 @@ from atlas.plans import Plan
 from atlas.recipe import LayoutRecipe, Recipe
 from atlas.store import Store
 from tests.builds import HASTY, collecting_plans, tiny_plans
-from tests.collecting.made import encoded, pixels
+from tests.dataset.made import encoded, pixels
 
 LAYER, OTHER = "first.1", "second.1"
 """The layer with an atlas, and one without."""

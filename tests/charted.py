@@ -12,15 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from atlas.catalogue import write_door
-from atlas.collecting.vectors import Vectors
+from atlas.attribution.packing import pack
+from atlas.attribution.samples import Samples
+from atlas.catalogue import write_index
+from atlas.dataset.vectors import Vectors
 from atlas.engine.making import plain
 from atlas.engine.planning import atlases
 from atlas.engine.reducing import filled
 from atlas.engine.stages import activations
 from atlas.engine.work import reduce
-from atlas.explain.packing import pack
-from atlas.explain.samples import Samples
 from atlas.plans import Plan
 from atlas.recipe import Collection, LayoutRecipe, Recipe, Sampling
 from atlas.stages import ACTIVATIONS, ICONS, PATCHES
@@ -58,7 +58,7 @@ def chart_into(
         for shard in plan.shards:
             makers[plan.stage](store, plan, shard)
         reduce(store, plan)
-    write_door(store)
+    write_index(store)
     return planned
 
 

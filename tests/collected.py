@@ -1,6 +1,6 @@
 """Small made stores with everything that images leave behind: what collecting writes, without a network.
 
-Store -> the same store: images, statistics, examples, relations, door
+Store -> the same store: images, statistics, examples, relations, index
 
 Everything goes through the real store, the real receipts and the real relations; only answers are made up.
 """
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from atlas.catalogue import write_door
+from atlas.catalogue import write_index
 from atlas.engine.planning.images import plans
 from atlas.engine.relations import finish
 from atlas.plans import SAMPLES, Plan
@@ -46,7 +46,7 @@ def collect_into(
     for number, plan in enumerate(made):
         order[plan.stage](store, plan, np.random.default_rng(number))
     finish(store)
-    write_door(store)
+    write_index(store)
     return made
 
 
@@ -163,7 +163,7 @@ def _extremes(maxima: np.ndarray[Any, Any], numbers: np.ndarray[Any, Any]) -> tu
 
 def edges() -> np.ndarray[Any, Any]:
     """The edges of histograms, float32 [290]."""
-    from atlas.collecting.summary import EDGES
+    from atlas.dataset.summary import EDGES
 
     return EDGES
 

@@ -1,6 +1,6 @@
 """Small made stores: what a build leaves behind, without a network.
 
-    place -> Store: pictures, receipts, columns, thumbnails, door
+    place -> Store: pictures, receipts, columns, thumbnails, index
 
 Everything goes through the real store and the real reduce; only the pictures are painted instead of rendered.
 """
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from atlas.catalogue import write_door
+from atlas.catalogue import write_index
 from atlas.engine.work import reduce
 from atlas.plans import Identity, Plan, Shard
 from atlas.recipe import VARIANTS, Numerics, Recipe
@@ -60,7 +60,7 @@ def make_store(
                 make_shard(store, plan, shard)
         if columns:
             reduce(store, plan)
-    write_door(store)
+    write_index(store)
     return store
 
 

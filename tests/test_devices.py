@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from atlas.collecting import vectors
-from atlas.collecting.collect import Shown, collect
-from atlas.collecting.summary import FIELDS
-from atlas.explain import samples
+from atlas.attribution import samples
+from atlas.dataset import vectors
+from atlas.dataset.collect import Shown, collect
+from atlas.dataset.summary import FIELDS
 from atlas.models import Model, prepare
 from atlas.recipe import Numerics, Recipe, Sampling
 from atlas.rendering import answers, render_units, score_pictures

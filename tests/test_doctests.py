@@ -20,9 +20,9 @@ LIGHT = (
     "atlas.plans",
     "atlas.factories",
     "atlas.store",
-    "atlas.collecting.source",
-    "atlas.collecting.images",
-    "atlas.collecting.summary",
+    "atlas.dataset.source",
+    "atlas.dataset.images",
+    "atlas.dataset.summary",
     "atlas.catalogue",
     "atlas.server",
 )

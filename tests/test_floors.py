@@ -13,10 +13,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 NETWORKED = tuple(
-    f"atlas.collecting.{name}"
-    for name in ("crops", "shown", "watch", "measure", "classes", "collect", "seen", "vectors")
+    f"atlas.dataset.{name}" for name in ("crops", "shown", "watch", "measure", "classes", "collect", "seen", "vectors")
 )
-"""Of `atlas.collecting` what a network is needed for: it stands below the networks, the rest above them."""
+"""Of `atlas.dataset` what a network is needed for: it stands below the networks, the rest above them."""
 FLOORS = [
     "atlas.version",
     "atlas.words",
@@ -33,12 +32,12 @@ FLOORS = [
     "atlas.pipeline_file",
     "atlas.terminal",
     "atlas.store",
-    "atlas.collecting",
+    "atlas.dataset",
     "atlas.models",
     "atlas.rendering",
     *NETWORKED,
-    "atlas.layout",
-    "atlas.explain",
+    "atlas.projection",
+    "atlas.attribution",
     "atlas.catalogue",
     "atlas.server",
     "atlas.viewer",
@@ -49,7 +48,7 @@ FLOORS = [
 ]
 """From the top: a module imports from its own line and those above it."""
 WORDS = FLOORS[:12]
-DIFFERENTIATED = tuple(f"atlas.explain.{name}" for name in ("adding", "attribution", "pooling", "samples"))
+DIFFERENTIATED = tuple(f"atlas.attribution.{name}" for name in ("adding", "attribution", "pooling", "samples"))
 """Of the floor of explanations the same; what is packed is read without a network."""
 HOMES = {
     "zarr": ("atlas.store",),
@@ -58,9 +57,9 @@ HOMES = {
     "timm": ("atlas.models",),
     "duckdb": ("atlas.catalogue.tables", "atlas.catalogue.query"),
     "yaml": ("atlas.pipeline_file",),
-    "datasets": ("atlas.collecting.datasets_on_disk",),
-    "numba": ("atlas.collecting.kernels",),
-    "umap": ("atlas.layout.project",),
+    "datasets": ("atlas.dataset.datasets_on_disk",),
+    "numba": ("atlas.dataset.kernels",),
+    "umap": ("atlas.projection.project",),
     "ray": ("atlas.engine.on_ray", "atlas.engine.clusters"),
     "typer": ("atlas.cli",),
     "rich": ("atlas.terminal", "atlas.engine.progress"),
@@ -70,7 +69,7 @@ HOMES = {
 """Where a library may be imported, at once or late."""
 READING = ("atlas.store", "atlas.catalogue", "atlas.server")
 """What a reader runs: no line of it may lead to a network."""
-LATE = {"atlas.models", "atlas.rendering", "atlas.collecting", "atlas.layout", *DIFFERENTIATED}
+LATE = {"atlas.models", "atlas.rendering", "atlas.dataset", "atlas.projection", *DIFFERENTIATED}
 
 FILES = [*ROOT.glob("atlas/**/*.py")]
 MODULES = {
@@ -144,7 +143,7 @@ def test_reading_never_leads_to_a_network(module: str) -> None:
 @pytest.mark.parametrize(
     "module",
     [
-        *("atlas", "atlas.store", "atlas.collecting", "atlas.layout", "atlas.explain", "atlas.catalogue"),
+        *("atlas", "atlas.store", "atlas.dataset", "atlas.projection", "atlas.attribution", "atlas.catalogue"),
         *("atlas.server", "atlas.cli"),
     ],
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import atlas
-from atlas.collecting import open_images
+from atlas.dataset import open_images
 from atlas.errors import AtlasError, ImagesError, NotAStore
 from atlas.places import local
 from atlas.server import app_of

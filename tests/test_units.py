@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 
 from atlas.errors import UnknownName
-from atlas.store.agree import agree
+from atlas.store.consistency import agree
 from atlas.units import ImageStatus, Layer, Status, Unit, decode, encode
 from tests.strategies import LAYERS, NAMES, UNITS
 

@@ -17,7 +17,7 @@ from PIL import Image
 from atlas.catalogue import derived, show
 from atlas.errors import UnknownName
 from atlas.stages.dataset import LEVELS
-from atlas.store.lost import gone
+from atlas.store.missing import gone
 from atlas.store.schema import layer_key
 from atlas.words import quoted
 
@@ -161,7 +161,7 @@ class Answers:
 
     def neighbours(self, unit: int) -> list[tuple[UnitView, float]]:
         """The units of any layer that answer the images most alike, each with its likeness, at most 1."""
-        related = self._layer.catalogue.door.get("relations") or []
+        related = self._layer.catalogue.index.get("relations") or []
         if self._layer.name not in related:  # nobody has looked for them yet
             return show.Listed()
         names = ("neighbour_layer", "neighbour_unit", "neighbour_likeness")

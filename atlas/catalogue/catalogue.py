@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 
 from atlas.catalogue import show
-from atlas.catalogue.door import read_door
 from atlas.catalogue.find import question
 from atlas.catalogue.images import Images
+from atlas.catalogue.index import read_index
 from atlas.catalogue.layer import LayerView
 from atlas.catalogue.like import Alike, Likeness
 from atlas.catalogue.query import Result, ask
@@ -30,7 +30,7 @@ from atlas.catalogue.tables import Tables
 from atlas.catalogue.unit import UnitView
 from atlas.errors import UnknownName
 from atlas.store import Backend, Store
-from atlas.store.lost import lost
+from atlas.store.missing import lost
 from atlas.units import Unit, class_called
 from atlas.words import command, shown
 
@@ -40,18 +40,18 @@ class Catalogue:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self.door = read_door(store)
+        self.index = read_index(store)
 
     @property
     def model(self) -> dict[str, Any]:
         """The network: spec, title, input size, hash of its weights, whether they are random."""
-        model: dict[str, Any] = self.door["model"]
+        model: dict[str, Any] = self.index["model"]
         return model
 
     @cached_property
     def layers(self) -> dict[str, LayerView]:
         """The layers that have pictures, by name, in the order the network computes them."""
-        return {row["name"]: LayerView(self, row) for row in self.door["layers"]}
+        return {row["name"]: LayerView(self, row) for row in self.index["layers"]}
 
     def __getitem__(self, name: str) -> LayerView | UnitView:
         """The layer `features.11`, or the unit `features.11:300`; `layer` and `unit` say which.
@@ -150,7 +150,7 @@ class Catalogue:
 
     def related(self, number: int, where: str) -> LayerView:
         """The layer that relations call by `number`, as it is stored at `where`. Raises `StoreError` for none."""
-        names = self.door.get("relations") or []
+        names = self.index.get("relations") or []
         if number >= len(names):
             raise self.store.damaged(where, f"names layer {number}, and there are {len(names)}")
         return self.layers[names[number]]
@@ -185,13 +185,13 @@ class Catalogue:
     def _images_of_classes(self) -> np.ndarray[Any, Any]:
         """Images of the reference set that were taken for each class, int [k]; empty where there are no classes."""
         views = [view for view in self if view.answers.there]
-        if not views or not (self.door["images"] or {"classes": 0})["classes"]:
+        if not views or not (self.index["images"] or {"classes": 0})["classes"]:
             return np.zeros(0, np.int32)
         return np.asarray(np.max([view.answers.column("class_images") for view in views], axis=0))
 
     def class_number(self, class_: int | str) -> int:
         """The number of a class, by name or number. Raises `UnknownName` for one that there is none of."""
-        count = (self.door["images"] or {"classes": 0})["classes"]
+        count = (self.index["images"] or {"classes": 0})["classes"]
         if isinstance(class_, str):
             number = class_called(class_, self._labels)
             if number is None:

@@ -21,7 +21,7 @@ from atlas.errors import UnknownName
 from atlas.plans import SAMPLES
 from atlas.stages import IMAGES
 from atlas.stages.dataset import PHOTOGRAPH
-from atlas.store.lost import refuse
+from atlas.store.missing import refuse
 from atlas.store.text import texts
 from atlas.units import ImageStatus, status_name
 from atlas.words import parameter, shown
@@ -43,12 +43,12 @@ class Images:
         self.catalogue = catalogue
 
     def __len__(self) -> int:
-        return int((self.catalogue.door["images"] or {"count": 0})["count"])
+        return int((self.catalogue.index["images"] or {"count": 0})["count"])
 
     @property
     def photographs(self) -> bool:
         """Whether thumbnails and crops are stored, or numbers alone."""
-        return bool((self.catalogue.door["images"] or {}).get("photographs"))
+        return bool((self.catalogue.index["images"] or {}).get("photographs"))
 
     def __iter__(self) -> Iterator[ImageView]:
         return (ImageView(self, number) for number in range(len(self)))
@@ -101,7 +101,7 @@ class Images:
         return numbers
 
     def __repr__(self) -> str:
-        images = self.catalogue.door["images"]
+        images = self.catalogue.index["images"]
         if images is None:
             return f"<no images: build with {parameter('images')} to collect some>"
         return f"<{images['count']:,} images, {images['used']:,} used, {images['crops']} crops of each>"
@@ -172,7 +172,7 @@ class ImageView:
         Of images outside of the reference set, only the units that have them among their strongest examples.
         """
         catalogue = self.images.catalogue
-        if not catalogue.door.get("relations"):
+        if not catalogue.index.get("relations"):
             return []
         layer, unit, score = (self.images.row(f"excited_{name}", self.number) for name in ("layer", "unit", "score"))
         found = np.flatnonzero(layer >= 0)

@@ -1,6 +1,6 @@
 """One layer of a catalogue: its pictures' numbers as columns, its units, its atlases.
 
-(Catalogue, row of the door) -> LayerView -> UnitView, Atlas
+(Catalogue, row of the index) -> LayerView -> UnitView, Atlas
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from atlas.errors import UnknownName
 from atlas.plans import SHARD, Plan
 from atlas.recipe import Recipe
 from atlas.stages.features import THUMB
-from atlas.store.lost import gone
+from atlas.store.missing import gone
 from atlas.store.schema import features_key
 from atlas.units import Layer, Status
 from atlas.words import quoted, shown

@@ -70,7 +70,7 @@ class Likeness:
             raise UnknownName(f"{catalogue.store} has no statistics yet. Collect them: {build}")
         self._numbers = {view.name: number for number, view in enumerate(self._layers)}
         self._firsts = np.cumsum([0, *(view.channels for view in self._layers)])
-        reference = catalogue.door["images"]["reference"]
+        reference = catalogue.index["images"]["reference"]
         self._wanted = likeness.thinned(reference)
         # Memory is taken when rows are written: of layers that nobody compares there is none.
         self._vectors = np.empty((self._firsts[-1], len(self._wanted)), np.float32)
@@ -95,7 +95,7 @@ class Likeness:
         cosines[self._firsts[own] + unit.index] = -np.inf
         (places,), (values,) = likeness.best(cosines[None], top)
         found = [(self._view(int(at)), float(one)) for at, one in zip(places, values, strict=True) if at >= 0]
-        told = self._catalogue.door["images"]
+        told = self._catalogue.index["images"]
         basis = f"{int(images.sum()):,} of {told['count']:,} images"
         return Alike(unit, tuple(found), basis, self._wanted[images] * told["step"])
 
@@ -141,7 +141,7 @@ class Likeness:
 
         Read shard by shard; NaN where a shard of images has failed.
         """
-        images, wanted = self._catalogue.door["images"], self._wanted
+        images, wanted = self._catalogue.index["images"], self._wanted
         maxima = np.full((len(wanted), view.channels), np.nan, np.float32)
         store, path = self._catalogue.store, f"{layer_key(view.layer)}/statistics/maxima"
         rows = SAMPLES // images["step"]

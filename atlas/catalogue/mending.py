@@ -1,4 +1,4 @@
-"""Verifying and mending a store with what is derived in it: the door and the tables.
+"""Verifying and mending a store with what is derived in it: the index and the tables.
 
 Store -> Verified      Store, findings -> shards to be made again
 """
@@ -9,21 +9,21 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from atlas.catalogue.door import make_door, write_door
+from atlas.catalogue.index import make_index, write_index
 from atlas.catalogue.tables import write_tables
 from atlas.errors import StoreError
 from atlas.plans import Shard
 from atlas.store import Finding, Store, Verified, repair, verify
-from atlas.store.lost import lost
-from atlas.store.schema import DOOR, TABLE_RECEIPTS, TABLES
+from atlas.store.missing import lost
+from atlas.store.schema import INDEX, TABLE_RECEIPTS, TABLES
 from atlas.store.seals import found
 
 
 def examine(store: Store) -> Verified:
-    """Verify a store; a door without a hash of its own is held against what it is derived from."""
+    """Verify a store; an index without a hash of its own is held against what it is derived from."""
     verified = verify(store)
-    if DOOR in verified.bare and not lost(store) and not _told(make_door(store), found(store.backend.get(DOOR))):
-        torn = Finding("torn", DOOR, "it does not say what the plans and receipts say")
+    if INDEX in verified.bare and not lost(store) and not _told(make_index(store), found(store.backend.get(INDEX))):
+        torn = Finding("torn", INDEX, "it does not say what the plans and receipts say")
         verified = replace(verified, findings=(*verified.findings, torn))
     return verified
 
@@ -35,12 +35,12 @@ def mend(store: Store, findings: tuple[Finding, ...]) -> list[Shard]:
     if tables:
         with suppress(StoreError):  # what they rest on is to be made again: so are they
             write_tables(store)
-    write_door(store)
+    write_index(store)
     return shards
 
 
 def _told(ours: Any, theirs: Any) -> bool:
-    """Whether a new door tells all that an older one does: those say less, and nothing else."""
+    """Whether a new index tells all that an older one does: those say less, and nothing else."""
     if isinstance(ours, dict) and isinstance(theirs, dict):
         said = theirs.keys() - {"encoding-version", "written-by"}
         return said <= ours.keys() and all(_told(ours[name], theirs[name]) for name in said)

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from atlas.catalogue import write_door, write_tables
+from atlas.catalogue import write_index, write_tables
 from atlas.cli.reading import Place
 from atlas.errors import AtlasError
 from atlas.store import Store
-from atlas.store.lost import gone, lost, names_of
+from atlas.store.missing import gone, lost, names_of
 from atlas.store.removal import keys_of, last_written, remove, unnoticed
 from atlas.terminal import say
 from atlas.words import duration, shown
@@ -44,7 +44,7 @@ def rm(
     with unnoticed(opened.backend):
         for layer in found:
             say(f"{layer}: {remove(opened, layer):,} objects are taken out.")
-        write_door(opened)  # at once: what it names is taken to be there
+        write_index(opened)  # at once: what it names is taken to be there
         _make_again(opened)
 
 
@@ -73,11 +73,11 @@ def _agreed(found: dict[str, int], store: Store) -> bool:
 
 
 def _make_again(store: Store) -> None:
-    """What rests on all layers: neighbours, where the libraries for it are there, tables and the door."""
+    """What rests on all layers: neighbours, where the libraries for it are there, tables and the index."""
     try:
         from atlas.engine.relations import finish
     except ModuleNotFoundError:  # the reader's install: the next build finds neighbours anew
         write_tables(store)
     else:
         finish(store)
-    write_door(store)
+    write_index(store)

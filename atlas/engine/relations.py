@@ -19,7 +19,7 @@ from atlas.plans import SAMPLES, Plan, fingerprint
 from atlas.stages import IMAGES, STATISTICS
 from atlas.stages.dataset import EXCITED, NEIGHBOURS
 from atlas.store import Receipt, Store, Stored
-from atlas.store.lost import refuse
+from atlas.store.missing import refuse
 from atlas.store.prepare import consolidate
 from atlas.store.schema import RELATIONS, columns_receipt, group_key
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 
-from atlas.catalogue.door import write_door
+from atlas.catalogue.index import write_index
 from atlas.cost import Calibration
 from atlas.engine import calibration, spectra
 from atlas.engine.events import Event, LayerDone, ShardDone, ShardFailed, Task, TaskFailed
@@ -72,7 +72,7 @@ def build(
         store.put_labels(model.labels or store.labels, logits)
     if images is not None:
         images.write(store, plans)
-    write_door(store)
+    write_index(store)
     driver = _Driver(store, plans, partial=partial, workers=executor.workers)
     record = Record(store, planned=driver.planned, left=driver.pictures_left)
     job = Job(store.backend, model.source, model.weights_hash)
@@ -86,10 +86,10 @@ def build(
     finally:
         with suppress(StoreError):  # a full disk has been complained of already
             record.write()
-            door = write_door(store)
+            index = write_index(store)
             if images is not None:
-                record.report.images = door["images"]["statuses"]
-                record.report.noted = door["images"].get("noted", 0)
+                record.report.images = index["images"]["statuses"]
+                record.report.noted = index["images"].get("noted", 0)
     return record.report
 
 
@@ -158,7 +158,7 @@ class _Driver:
             case LayerDone(plan):
                 self._reducing.discard(plan.names)
                 self._follow_layer(self._plans[plan.names])
-                write_door(self._store)
+                write_index(self._store)
             case TaskFailed(task) if task.plans:
                 self._reducing.discard(task.plans[0].names)
                 self._holes.add(task.plans[0].names)

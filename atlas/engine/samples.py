@@ -18,7 +18,7 @@ from atlas.store import Store
 from atlas.store.schema import group_key
 
 if TYPE_CHECKING:
-    from atlas.layout.rows import Floats, Numbers, Rows
+    from atlas.projection.rows import Floats, Numbers, Rows
 
 CHUNK = 4096
 """Rows that are read at a time."""
@@ -62,7 +62,7 @@ class Samples:
         return self._rows("vector", rows).astype(np.float32) * scale[:, None]
 
     def _attributions(self, rows: slice, scale: Floats, start: int, stop: int) -> Floats:
-        from atlas.explain.packing import Packed
+        from atlas.attribution.packing import Packed
         from atlas.stages.atlas import LISTED
 
         count = self.plan.sampling.classes
@@ -75,7 +75,7 @@ class Samples:
 
 @dataclass(frozen=True)
 class _Read:
-    """Rows that are read anew each time: see `atlas.layout.rows.Rows`."""
+    """Rows that are read anew each time: see `atlas.projection.rows.Rows`."""
 
     samples: Samples
     scale: str

@@ -33,7 +33,7 @@ def measure(given: Sequence[str | Path], told: Callable[[int], None] = lambda _:
 
     What is no image is left out. Raises `ImagesError` where there is none.
     """
-    from atlas.collecting import Problem, decode, open_images
+    from atlas.dataset import Problem, decode, open_images
     from atlas.rendering import measured
 
     source = open_images(given, said="spectrum")

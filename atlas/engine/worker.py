@@ -16,7 +16,7 @@ from atlas.store import Backend, Store
 if TYPE_CHECKING:
     from torch import nn
 
-    from atlas.collecting import ImageSource
+    from atlas.dataset import ImageSource
     from atlas.models import Model, ModelSource, Prepared
     from atlas.recipe import Numerics
     from atlas.units import Layer

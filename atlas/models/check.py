@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from atlas.collecting import Entry, ImageSource, Problem, decode, open_images, prefetch
+from atlas.dataset import Entry, ImageSource, Problem, decode, open_images, prefetch
 from atlas.errors import ImagesError, ModelError
 from atlas.models.classes import unfitting
 from atlas.models.conventions import Counting, Trial, Verdict, judge, logits, trials, undecided
@@ -88,7 +88,7 @@ def check(
     most: int = MOST,
     counting: Counting = _silent,
 ) -> Check:
-    """What `model` sees in `images` (as `atlas.collecting.open_images` takes them), and whether it is shown them right.
+    """What `model` sees in `images` (as `atlas.dataset.open_images` takes them), and whether it is shown them right.
 
     Of more than `most` images that many are looked at, drawn by chance but the same every time. Raises `ModelError`
     where no file is an image, or where the labels are not as many as the network's classes.

@@ -124,11 +124,11 @@ class Preprocessing:
     def image(self, picture: Image.Image, *, most: int = MOST_RESIZED) -> Tensor:
         """`picture` as evaluation sees it: Tensor[3,h,w] float32 in [0,1], not yet normalised.
 
-        `picture` has eight bits a channel (`atlas.collecting.decode` makes it so). Where more than `most` pixels would
+        `picture` has eight bits a channel (`atlas.dataset.decode` makes it so). Where more than `most` pixels would
         be made of it, only what is seen is resized: the same up to rounding.
         """
         if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
-            raise ModelError(f"A picture of mode {picture.mode} is too deep; atlas.collecting.decode gives eight bits.")
+            raise ModelError(f"A picture of mode {picture.mode} is too deep; atlas.dataset.decode gives eight bits.")
         resized = self.resized(picture.size)
         seen = self._whole(picture, resized) if math.prod(resized) <= most else self._part(picture)
         return torch.from_numpy(np.array(seen)).permute(2, 0, 1).float().div(255)

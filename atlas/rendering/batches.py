@@ -14,7 +14,6 @@ from torch import Tensor
 
 from atlas.models import Prepared
 from atlas.recipe import Recipe
-from atlas.rendering.chance import Key
 from atlas.rendering.objectives import (
     Objective,
     Score,
@@ -26,10 +25,11 @@ from atlas.rendering.objectives import (
     neuron,
     responses,
 )
+from atlas.rendering.rng import Key
 
 
 @dataclass(frozen=True, eq=False)
-class Aims:
+class Directions:
     """Directions in a layer that get pictures in place of its channels, each at the centre position."""
 
     name: str
@@ -55,7 +55,7 @@ class Batch:
     units: list[int]
     weight: float = 0.0
     """Of diversity."""
-    aims: Aims | None = None
+    aims: Directions | None = None
     power: float = 0.0
     """Of the cosine of aims; see `Recipe.power`."""
 
@@ -123,7 +123,9 @@ class Batch:
         return units * variants
 
 
-def batches(layer: str, units: Sequence[int], recipe: Recipe, width: int, aims: Aims | None = None) -> Iterator[Batch]:
+def batches(
+    layer: str, units: Sequence[int], recipe: Recipe, width: int, aims: Directions | None = None
+) -> Iterator[Batch]:
     """Batches of `width` for all variants of `units`, which are channels unless there are `aims`.
 
     The diverse pictures of a unit see each other, so they stand in one batch: as many units as fit, one at least.

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from atlas.recipe import Recipe
-from atlas.rendering.chance import Key
+from atlas.rendering.rng import Key
 
 
 def crop(keys: Sequence[Key], recipe: Recipe, count: int, purpose: str) -> Tensor:

@@ -22,11 +22,11 @@ from torch import Tensor, nn
 from atlas.errors import UnknownName
 from atlas.models import Activation, Prepared
 from atlas.recipe import Numerics, Recipe
-from atlas.rendering.chance import Key
+from atlas.rendering.cuda_graph import Replayed
 from atlas.rendering.objectives import Objective
-from atlas.rendering.pace import Climber, paces
-from atlas.rendering.parameters import fourier
-from atlas.rendering.replay import Replayed
+from atlas.rendering.parameterization import fourier
+from atlas.rendering.rng import Key
+from atlas.rendering.schedule import Adam, schedule
 from atlas.rendering.transforms import draw, resample
 from atlas.units import Status
 
@@ -94,7 +94,7 @@ def ascend(
     """
     ascent = Ascent(prepared, objective, parameterization(keys, recipe), recipe, numerics)
     affines = transforms(keys, recipe, recipe.steps, "training").to(numerics.device)
-    table = paces(recipe).to(numerics.device)
+    table = schedule(recipe).to(numerics.device)
     redirected = min(recipe.redirected, recipe.steps - 1)
     for index in range(recipe.steps):
         if index in (0, redirected):
@@ -120,7 +120,7 @@ class Ascent:
         self._prepared, self._objective = prepared, objective
         self._share, self._dtype = recipe.box[0], numerics.dtype
         self._leaf, self._paint = leaf.to(numerics.device).requires_grad_(), paint.to(numerics.device)
-        self._climber = Climber(self._leaf, recipe)
+        self._climber = Adam(self._leaf, recipe)
         self._affine = torch.empty(len(leaf), 2, 3, device=numerics.device)
         self._pace = torch.empty(2, device=numerics.device)
         self.finite = torch.ones(len(leaf), dtype=torch.bool, device=numerics.device)
@@ -128,10 +128,10 @@ class Ascent:
         self.moved = torch.zeros_like(self.finite)
         """Which pictures a gradient has moved that was not redirected."""
 
-    def turn(self, affine: Tensor, pace: Tensor) -> None:
+    def turn(self, affine: Tensor, rates: Tensor) -> None:
         """Say what the next step sees the pictures under, Tensor[n,2,3], and how far it goes, Tensor[2]."""
         self._affine.copy_(affine)
-        self._pace.copy_(pace)
+        self._pace.copy_(rates)
 
     def step(self) -> None:
         """One step up. It asks the device nothing and is told nothing by the host."""

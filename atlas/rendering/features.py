@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from atlas.models import Prepared
 from atlas.recipe import Numerics, Recipe
 from atlas.rendering.agreement import agreement
-from atlas.rendering.batches import Aims, Batch, batches
-from atlas.rendering.host import computing
+from atlas.rendering.batches import Batch, Directions, batches
+from atlas.rendering.compute import computing
 from atlas.rendering.maco import made_by
+from atlas.rendering.restarts import GREY, Tried, best
 from atlas.rendering.spectrum import Spectrum
-from atlas.rendering.tries import GREY, Tried, best
 from atlas.store import as_stored
 from atlas.units import Status
 
@@ -65,7 +65,7 @@ def render_batches(
     recipe: Recipe,
     numerics: Numerics,
     spectrum: Spectrum | None = None,
-    aims: Aims | None = None,
+    aims: Directions | None = None,
 ) -> Iterator[tuple[Cell, Rendered]]:
     """The pictures of `units` of the prepared layer, in all variants of the recipe, as they are finished.
 

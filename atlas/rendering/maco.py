@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from atlas.recipe import Recipe
-from atlas.rendering.chance import Key
 from atlas.rendering.crops import crop
 from atlas.rendering.engine import Parameterization, Transforms
-from atlas.rendering.parameters import axes, fourier
+from atlas.rendering.parameterization import axes, fourier
+from atlas.rendering.rng import Key
 from atlas.rendering.spectrum import Spectrum, check, natural
 from atlas.rendering.transforms import draw
 

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from atlas.models import Prepared
 from atlas.recipe import Numerics, Recipe
-from atlas.rendering.batches import Aims, Batch, batches
+from atlas.rendering.batches import Batch, Directions, batches
+from atlas.rendering.compute import computing
 from atlas.rendering.engine import View
-from atlas.rendering.host import computing
 from atlas.rendering.objectives import at_centre
 from atlas.rendering.transforms import draw
 
@@ -30,7 +30,7 @@ def score_pictures(
     units: Sequence[int],
     recipe: Recipe,
     numerics: Numerics,
-    aims: Aims | None = None,
+    aims: Directions | None = None,
 ) -> tuple[Numbers, Numbers]:
     """`mean` and `peak` of pictures uint8 [u,v,h,w,3] as they are stored, float32 [u,v] each.
 

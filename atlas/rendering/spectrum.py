@@ -22,7 +22,7 @@ from torch import Tensor
 
 from atlas.errors import AtlasError, ImagesError
 from atlas.recipe import NATURAL, Recipe
-from atlas.rendering.parameters import CORRELATION
+from atlas.rendering.parameterization import CORRELATION
 from atlas.stages.features import SPECTRUM
 
 SIDE = 128

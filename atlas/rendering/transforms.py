@@ -17,7 +17,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from atlas.recipe import Recipe
-from atlas.rendering.chance import Key
+from atlas.rendering.rng import Key
 
 
 def draw(keys: Sequence[Key], recipe: Recipe, count: int, purpose: str) -> Tensor:

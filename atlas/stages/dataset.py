@@ -23,12 +23,12 @@ EXTREMES = ("top", "bottom")
 STRONGEST = 9
 """Images kept of each extreme of a unit."""
 BINS = 289
-"""Bins of a histogram; see `atlas.collecting.summary.EDGES`."""
+"""Bins of a histogram; see `atlas.dataset.summary.EDGES`."""
 LEVELS = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 """The quantiles that are kept of a channel."""
 QUANTILES = len(LEVELS)
 FIELDS = 9 + BINS + len(EXTREMES) * STRONGEST * 4
-"""Numbers a shard of images leaves behind of each channel; see `atlas.collecting.summary.FIELDS`."""
+"""Numbers a shard of images leaves behind of each channel; see `atlas.dataset.summary.FIELDS`."""
 GUESSES = 5
 """Classes kept of each image."""
 CLASSES = 8

@@ -19,8 +19,8 @@ from atlas.plans import STAGES, Plan, place
 from atlas.stages import IMAGES
 from atlas.store import plans as objects
 from atlas.store import schema
-from atlas.store.agree import agree
-from atlas.store.lost import lost, names_of
+from atlas.store.consistency import agree
+from atlas.store.missing import lost, names_of
 from atlas.store.seals import found
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from atlas.plans import Plan
 from atlas.stages import FEATURES
 from atlas.store import schema
 from atlas.store.backends import PARTIAL, Backend, LocalBackend
-from atlas.store.lost import lost, names_of
+from atlas.store.missing import lost, names_of
 from atlas.store.store import Store
 from atlas.units import encode
 

@@ -62,7 +62,7 @@ def cure(finding: Finding) -> str:
             "made anew from the metadata of its arrays, asking for the shards that are done; where these do not tell "
             "it, by the atlas build that made it"
         )
-    if key == schema.DOOR or finding.receipt.startswith(schema.TABLE_RECEIPTS) or key.startswith(schema.TABLES):
+    if key == schema.INDEX or finding.receipt.startswith(schema.TABLE_RECEIPTS) or key.startswith(schema.TABLES):
         return "derived, and made anew"
     if key.startswith("manifests/"):
         return "the receipts in it that are whole are kept, the shards of the others will be made again"

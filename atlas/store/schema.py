@@ -43,9 +43,9 @@ from zarr.codecs import BytesCodec, ShardingCodec, ZstdCodec
 from atlas.arrays import Array
 from atlas.plans import STAGES, Plan, known
 from atlas.store.backends import MemoryBackend
-from atlas.store.bridge import ZarrStore
 from atlas.store.codec import Gzip, Jpeg
 from atlas.store.seals import sealed
+from atlas.store.zarr_adapter import ZarrStore
 from atlas.units import Layer, encode
 from atlas.version import VERSION as PACKAGE
 
@@ -65,7 +65,7 @@ TABLE_RECEIPTS = "receipts/tables/"
 CALIBRATIONS = "calibration/"
 CLASSES = "classes.json"
 PIPELINE = "pipeline.json"
-DOOR = "catalogue.json"
+INDEX = "catalogue.json"
 LOGS = "logs/"
 
 

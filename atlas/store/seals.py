@@ -2,7 +2,7 @@
 
     {...} -> {..., digest} -> bytes -> {...}, and whether the digest fits
 
-Everything else in a store has its hash in a receipt. What no receipt names carries its own: the root, plans, the door,
+Everything else in a store has its hash in a receipt. What no receipt names carries its own: the root, plans, the index,
 names of classes, calibrations, logs. Stores of before have no such digests; `verify` says so, and a repair adds them.
 """
 

@@ -26,12 +26,12 @@ from atlas.plans import STAGES, Identity, Key, Plan, Shard, differences, fingerp
 from atlas.recipe import Recipe
 from atlas.store import schema
 from atlas.store.backends import Backend, backend_at
-from atlas.store.bridge import ZarrStore, encoded
 from atlas.store.plans import read as read_plan
 from atlas.store.plans import restored
 from atlas.store.prepare import prepare
 from atlas.store.receipts import Receipt, Stored, digest_of, fold, rows_of, unfold
 from atlas.store.seals import Seal, fits, found, seal_of, sealed, unsealed
+from atlas.store.zarr_adapter import ZarrStore, encoded
 from atlas.words import command, parameter
 
 Data = Mapping[str, np.ndarray[Any, Any]]

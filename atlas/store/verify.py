@@ -21,15 +21,15 @@ from atlas.plans import Identity, Plan, Shard
 from atlas.recipe import Recipe
 from atlas.stages import IMAGES
 from atlas.store import schema
-from atlas.store.agree import agree, newer
-from atlas.store.lost import folders_of, lost, top_of
+from atlas.store.consistency import agree, newer
+from atlas.store.missing import folders_of, lost, top_of
 from atlas.store.plans import restored
 from atlas.store.receipts import Receipt, Stored, rows_of, unfold
 from atlas.store.seals import Seal, found, seal_of, unsealed
 from atlas.store.store import Store
 
 Kind = Literal["missing", "torn", "foreign", "unfinished"]
-OWN = (schema.ROOT, schema.DOOR, schema.CLASSES, schema.PIPELINE)
+OWN = (schema.ROOT, schema.INDEX, schema.CLASSES, schema.PIPELINE)
 OWN_FOLDERS = ("plans/", schema.CALIBRATIONS, schema.LOGS)
 """Objects that carry a hash of their own."""
 BACK = "brings it back, or a repair where its arrays tell what it said"

@@ -10,9 +10,9 @@ import torch
 from atlas.models import Prepared
 from atlas.recipe import Numerics, Recipe
 from atlas.rendering import Key, channel
+from atlas.rendering.compute import computing
 from atlas.rendering.engine import View
-from atlas.rendering.host import computing
-from atlas.rendering.parameters import fourier
+from atlas.rendering.parameterization import fourier
 from atlas.rendering.transforms import draw
 
 ABREAST = 8

@@ -34,9 +34,9 @@ from atlas.engine.planning import images as collecting
 from atlas.engine.planning.images import Images
 from atlas.engine.progress import Progress
 from atlas.engine.run import build, describe
-from atlas.layout.grid import cells_of
 from atlas.models import Preprocessing, load_model
 from atlas.plans import Plan
+from atlas.projection.grid import cells_of
 from atlas.recipe import Recipe
 from atlas.stages import IMAGES
 from atlas.store import Store, verify

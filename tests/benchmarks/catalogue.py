@@ -20,7 +20,7 @@ from statistics import median
 import numpy as np
 
 import atlas
-from atlas.catalogue import Catalogue, write_door
+from atlas.catalogue import Catalogue, write_index
 from atlas.catalogue.tables import write_tables
 from atlas.engine.planning.images import plans as plans_of_images
 from atlas.plans import Plan
@@ -45,7 +45,7 @@ def make(place: Path, units: int, alike: int) -> Store:
     for layer in layers:
         _pictured(store, plan_of(layer, size=128), chance)
     _collected(store, layers[: -(-alike // CHANNELS)], chance)
-    write_door(store)
+    write_index(store)
     return store
 
 

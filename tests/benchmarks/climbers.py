@@ -1,4 +1,4 @@
-"""Other ways to climb, for the study: each takes the place of `atlas.rendering.pace.Climber`.
+"""Other ways to climb, for the study: each takes the place of `atlas.rendering.schedule.Adam`.
 
 (leaf, gradient) -> leaf, at the recipe's rates
 """
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from atlas.recipe import Recipe
-from atlas.rendering.pace import rates
+from atlas.rendering.schedule import rates
 
 
 class Other(ABC):

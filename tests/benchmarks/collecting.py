@@ -18,15 +18,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from atlas.collecting.collect import Collected, Shown, collect
-from atlas.collecting.crops import crops
-from atlas.collecting.shown import batches
-from atlas.collecting.vectors import sample
-from atlas.collecting.watch import on_device
+from atlas.dataset.collect import Collected, Shown, collect
+from atlas.dataset.crops import crops
+from atlas.dataset.shown import batches
+from atlas.dataset.vectors import sample
+from atlas.dataset.watch import on_device
 from atlas.models import Model, load_model
 from atlas.recipe import Numerics
-from atlas.rendering.host import computing
-from tests.collecting.made import photographs
+from atlas.rendering.compute import computing
+from tests.dataset.made import photographs
 
 MODELS = ["squeezenet", "efficientnet-lite0", "torchvision:resnet18@random"]
 

@@ -18,7 +18,7 @@ from PIL import Image
 
 from atlas.recipe import Numerics, Recipe
 from atlas.rendering import render_units
-from atlas.rendering.host import computing
+from atlas.rendering.compute import computing
 from atlas.store import as_stored
 from tests.benchmarks.judge import judge
 from tests.benchmarks.study import cut, network, spread

@@ -66,9 +66,9 @@ def peak() -> float:
 
 def look_at(file: Path) -> str:
     """A file through everything that a shard of images does with it."""
-    from atlas.collecting import list_images, look, open_images
-    from atlas.collecting.crops import crops
-    from atlas.engine.album import thumbnail
+    from atlas.dataset import list_images, look, open_images
+    from atlas.dataset.crops import crops
+    from atlas.engine.passes import thumbnail
     from atlas.models import Preprocessing
 
     source = open_images(file)

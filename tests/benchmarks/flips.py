@@ -38,7 +38,7 @@ from atlas.store.seals import found
 LEAST = 30
 KINDS = {
     "root": r"zarr\.json",
-    "door": r"catalogue\.json",
+    "index": r"catalogue\.json",
     "class names": r"classes\.json",
     "plans": r"plans/.*",
     "receipts": r"receipts/.*",
@@ -94,8 +94,8 @@ class Count:
 def views(store: Store) -> dict[str, View]:
     """All that a reader would show, in pieces."""
     shown: dict[str, View] = {
-        "door": lambda store: atlas.open(store.backend).door,
-        "door of the page": lambda store: found(store.backend.get("catalogue.json")),
+        "index": lambda store: atlas.open(store.backend).index,
+        "index of the page": lambda store: found(store.backend.get("catalogue.json")),
         "root": lambda store: (store.identity.to_dict(), store.model),
         "class names": lambda store: (store.labels, found(store.backend.get("classes.json"))),
         "status": status,

@@ -30,9 +30,9 @@ from atlas.models import Model, Prepared, load_model, prepare
 from atlas.recipe import Numerics, Recipe
 from atlas.rendering import Key, channel, render_units, score_pictures
 from atlas.rendering.calibration import clock, cost
+from atlas.rendering.compute import computing
 from atlas.rendering.engine import Ascent
-from atlas.rendering.host import computing
-from atlas.rendering.parameters import fourier
+from atlas.rendering.parameterization import fourier
 from atlas.rendering.transforms import draw
 from atlas.store import as_stored
 from atlas.units import Layer

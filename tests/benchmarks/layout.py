@@ -21,12 +21,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from atlas.layout.grid import Cells, cells_of, fill, sides
-from atlas.layout.project import Map, project
-from atlas.layout.pyramid import CELL, Pixels, Tile, smaller, tiles
-from atlas.layout.quality import judge
-from atlas.layout.rows import Rows
-from atlas.layout.strengths import Labels, Strongest, labels, strengths
+from atlas.projection.grid import Cells, cells_of, fill, sides
+from atlas.projection.project import Map, project
+from atlas.projection.pyramid import CELL, Pixels, Tile, smaller, tiles
+from atlas.projection.quality import judge
+from atlas.projection.rows import Rows
+from atlas.projection.strengths import Labels, Strongest, labels, strengths
 from atlas.recipe import LayoutRecipe
 
 CHUNK = 8192
@@ -39,7 +39,7 @@ CLUSTERS = 500
 
 @dataclass(frozen=True)
 class Filed:
-    """Rows of a file, or some of their columns, as `atlas.layout` reads them."""
+    """Rows of a file, or some of their columns, as `atlas.projection` reads them."""
 
     file: Path
     columns: int

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from atlas.store import LocalBackend, Store, verify
 from tests.builds import contents
-from tests.collecting.made import encoded, pixels
+from tests.dataset.made import encoded, pixels
 
 NEW = Path(__file__).parents[2]
 COMMAND = ["build", "tests.networks:tiny", "--local", "--layers", "first.1,second.1", "--crops", "1"]

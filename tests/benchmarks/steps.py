@@ -24,10 +24,10 @@ from atlas.models.pointwise import quicken
 from atlas.models.prepare import stop_at
 from atlas.recipe import Numerics, Recipe
 from atlas.rendering import Key, channel, engine
+from atlas.rendering.compute import computing
 from atlas.rendering.engine import Ascent
-from atlas.rendering.host import computing
-from atlas.rendering.pace import paces
-from atlas.rendering.parameters import fourier
+from atlas.rendering.parameterization import fourier
+from atlas.rendering.schedule import schedule
 from atlas.rendering.transforms import draw
 
 WIDTH, ROUNDS = 4, 12
@@ -82,7 +82,7 @@ def _ascent(prepared: Prepared, width: int = WIDTH) -> Ascent:
     recipe, name, units = Recipe.named("quick"), prepared.layer.name, list(range(3, 3 + width))
     keys = [Key(0, name, unit, "positive") for unit in units]
     ascent = Ascent(prepared, channel(name, units), fourier(keys, recipe), recipe, Numerics())
-    ascent.turn(draw(keys, recipe, 1, "training")[0], paces(recipe)[20])
+    ascent.turn(draw(keys, recipe, 1, "training")[0], schedule(recipe)[20])
     return ascent
 
 

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from atlas.models import Model, Prepared, load_model, prepare
 from atlas.recipe import Numerics, Recipe
 from atlas.rendering import engine, render_units
-from atlas.rendering.host import computing
+from atlas.rendering.compute import computing
 from tests.benchmarks.asleep import asleep
 from tests.benchmarks.climbers import Nesterov, OneScale, Sign
 from tests.benchmarks.judge import as_lucent_shows, judge
@@ -96,9 +96,9 @@ ROWS = [
     *several("rise", 0, 4, 12),
     *several("fall", 0.0, 0.6, 1.0),
     *several("contrast", 0.0, 1.5, 2.5),
-    Row("optimizer", "Nesterov's Adam", engine={"Climber": Nesterov}),
-    Row("optimizer", "the sign alone (Lion), rate 0.05", {"learning_rate": 0.05, "beta1": 0.9}, {"Climber": Sign}),
-    Row("optimizer", "one scale a picture", engine={"Climber": OneScale}),
+    Row("optimizer", "Nesterov's Adam", engine={"Adam": Nesterov}),
+    Row("optimizer", "the sign alone (Lion), rate 0.05", {"learning_rate": 0.05, "beta1": 0.9}, {"Adam": Sign}),
+    Row("optimizer", "one scale a picture", engine={"Adam": OneScale}),
     Row("gradient", "of the resampling, exact", engine={"resample": exact}),
 ]
 SLOW = {

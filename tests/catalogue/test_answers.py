@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import atlas
-from atlas.catalogue import Catalogue, write_door
+from atlas.catalogue import Catalogue, write_index
 from atlas.catalogue.likeness import thinned
 from atlas.errors import StoreError, UnknownName
 from atlas.store import MemoryBackend, Receipt, Store, digest_of
@@ -204,7 +204,7 @@ def test_likeness_leaves_out_images_that_a_layer_did_not_answer() -> None:
     store.forget(plan, {1})
     # What a build leaves with --partial: statistics that rest on fewer images.
     store.put_columns_receipt(plan, Receipt(digest_of(store.receipts(plan).values()), 0, (0, plan.total), ()))
-    write_door(store)
+    write_index(store)
     cat = atlas.open(store.backend)
     assert cat.like("a:2", layers=["a", "c"]).units[0][1] == before.units[0][1], (
         "layers that are whole stay as they are"

@@ -244,11 +244,11 @@ def test_an_atlas_in_the_making_shows_what_is_there(mapped: Path, tmp_path: Path
     place = tmp_path / "made.atlas"
     shutil.copytree(mapped, place)
     store = Store.open(place)
-    door = store.get_json("catalogue.json")
-    row = next(layer for layer in door["layers"] if layer.get("atlases"))["atlases"]["all"]
+    index = store.get_json("catalogue.json")
+    row = next(layer for layer in index["layers"] if layer.get("atlases"))["atlases"]["all"]
     row["grids"][1] |= {"pictured": False, "tiled": False, "patched": False}
     row["grids"][2] |= {"filled": None, "pictured": False, "tiled": False, "patched": False}
-    store.put_json("catalogue.json", door)
+    store.put_json("catalogue.json", index)
     shown = next(layer.atlas for layer in atlas.open(place) if layer.atlases)
     assert len(shown.grids) == 2
     cell = next(iter(shown.grid()))
@@ -299,9 +299,9 @@ def test_an_atlas_without_photographs_and_classes(mapped: Path, tmp_path: Path) 
     place = tmp_path / "made.atlas"
     shutil.copytree(mapped, place)
     store = Store.open(place)
-    door = store.get_json("catalogue.json")
-    door["images"] |= {"photographs": False, "classes": 0}
-    store.put_json("catalogue.json", door)
+    index = store.get_json("catalogue.json")
+    index["images"] |= {"photographs": False, "classes": 0}
+    store.put_json("catalogue.json", index)
     shown = next(layer.atlas for layer in atlas.open(place) if layer.atlases)
     cell = next(iter(shown.grid(shown.grids[0])))
     assert cell.patches == []

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import atlas
-from atlas.catalogue import Catalogue, LayerView, UnitView, write_door, write_tables
+from atlas.catalogue import Catalogue, LayerView, UnitView, write_index, write_tables
 from atlas.engine.work import reduce
 from atlas.errors import NotAStore, StoreError, StoreTooNew, UnknownName
 from atlas.store import LocalBackend, MemoryBackend, Store
@@ -275,16 +275,16 @@ def test_names_are_escaped_once() -> None:
         assert "&amp;lt;" not in html
 
 
-# -- the door ----------------------------------------------------------------------------------------------------------
+# -- the index ---------------------------------------------------------------------------------------------------------
 
 
 def test_the_door_says_how_far_a_layer_is(made_store: Callable[..., Store]) -> None:
     store = made_store(absent={"features.3": [0], STRANGE: [0, 1]}, note="Made for a test.")
-    door = store.get_json("catalogue.json")
-    assert door["encoding-version"] == VERSION
-    assert door["note"] == "Made for a test."
-    assert door["model"]["spec"] == "made:network"
-    rows = {row["name"]: row for row in door["layers"]}
+    index = store.get_json("catalogue.json")
+    assert index["encoding-version"] == VERSION
+    assert index["note"] == "Made for a test."
+    assert index["model"]["spec"] == "made:network"
+    rows = {row["name"]: row for row in index["layers"]}
     assert rows[STRANGE]["key"] == "sp%C3%A4te%20schicht%2F0%402%231%25"
     done = {name: (row["features"]["units"], row["features"]["done"]) for name, row in rows.items()}
     assert done == {"features.3": (70, 38), STRANGE: (33, 0), "classifier.1": (10, 10)}
@@ -301,17 +301,17 @@ def test_the_door_is_derived_and_reading_does_not_write_it(tmp_path: Path, junk:
     cat = atlas.open(tmp_path / "made")
     assert cat.unit("a:3").mean == 3.0
     assert LocalBackend(tmp_path / "made").get("catalogue.json") == junk
-    write_door(store)
+    write_index(store)
     assert store.backend.get("catalogue.json") == whole
 
 
 def test_a_newer_door_is_not_read() -> None:
     store = make_store(MemoryBackend(), layers={"a": 10}, size=16)
-    door = store.get_json("catalogue.json") | {"encoding-version": "2.0", "written-by": "atlas-builder 3.0.0"}
-    store.backend.put("catalogue.json", json.dumps(door).encode())
+    index = store.get_json("catalogue.json") | {"encoding-version": "2.0", "written-by": "atlas-builder 3.0.0"}
+    store.backend.put("catalogue.json", json.dumps(index).encode())
     with pytest.raises(StoreTooNew, match=r"atlas-builder>=3\.0\.0"):
         atlas.open(store.backend)
-    store.put_json("catalogue.json", door | {"encoding-version": "1.9"})
+    store.put_json("catalogue.json", index | {"encoding-version": "1.9"})
     assert len(atlas.open(store.backend)) == 1
 
 

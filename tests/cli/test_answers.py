@@ -11,7 +11,7 @@ import atlas
 from atlas.store import Store
 from tests.cli.conftest import Ran
 from tests.cli.test_building import TINY, one_line
-from tests.collecting.made import encoded, pixels
+from tests.dataset.made import encoded, pixels
 
 pytestmark = pytest.mark.builder
 

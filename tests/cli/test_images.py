@@ -15,7 +15,7 @@ from atlas.store import Store
 from atlas.words import count
 from tests.cli.conftest import Ran
 from tests.cli.test_building import HASTY, TINY, one_line
-from tests.collecting.made import encoded, pixels, write_tar
+from tests.dataset.made import encoded, pixels, write_tar
 
 pytestmark = pytest.mark.builder
 
@@ -41,9 +41,9 @@ def test_pictures_and_images_by_one_command(run: Command, folder: Path, tmp_path
     assert "Collecting took" in ran.out
     assert all(phase in ran.out for phase in ("decode", "forward", "statistics", "write"))
     assert "84 pictures" in ran.out
-    door = atlas.open(store).door
-    assert (door["images"]["count"], door["images"]["used"], door["images"]["crops"]) == (6, 5, 2)
-    assert door["relations"] == ["second.1", "head"]
+    index = atlas.open(store).index
+    assert (index["images"]["count"], index["images"]["used"], index["images"]["crops"]) == (6, 5, 2)
+    assert index["relations"] == ["second.1", "head"]
     status = run("status", store)
     assert status.code == 0
     assert "6 images: 5 used" in status.out
@@ -57,9 +57,9 @@ def test_images_come_later(run: Command, folder: Path, tmp_path: Path) -> None:
     store = tmp_path / "s.atlas"
     command = ("build", TINY, "--layers", "head", "--store", store, "--local", *HASTY)
     assert run(*command).code == 0
-    assert atlas.open(store).door["images"] is None
+    assert atlas.open(store).index["images"] is None
     assert run(*command, "--images", folder, "--no-pictures").code == 0
-    assert atlas.open(store).door["images"]["used"] == 5
+    assert atlas.open(store).index["images"]["used"] == 5
 
 
 def test_a_build_says_what_an_earlier_one_left(run: Command, folder: Path, tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_bad_input_is_one_line_and_writes_nothing(run: Command, folder: Path, tm
     one_line(run("build", TINY, *place, "--images", tmp_path / "nowhere"), "nowhere", "no such file")
     one_line(run("build", TINY, *place, "--images", empty), "No images", "empty")
     one_line(run("build", TINY, *place, "--images", notes), "No image can be used of 1 image", "a.txt")
-    one_line(run("build", TINY, *place, "--images", "tests.collecting.nothing:here"), "tests.collecting")
+    one_line(run("build", TINY, *place, "--images", "tests.dataset.nothing:here"), "tests.dataset")
     one_line(run("build", TINY, *place, "--no-pictures"), "--no-pictures", "--images")
     one_line(run("build", TINY, *place, "--crops", "3"), "--crops", "--images")
     one_line(run("build", TINY, *place, "--no-photographs"), "--no-photographs", "--images")

@@ -17,7 +17,7 @@ from atlas.store import Store
 from tests.builds import contents
 from tests.cli.conftest import Ran
 from tests.cli.test_building import HASTY, TINY, one_line
-from tests.collecting.made import encoded, pixels
+from tests.dataset.made import encoded, pixels
 
 pytestmark = pytest.mark.builder
 

@@ -10,7 +10,7 @@ import pytest
 import atlas
 from tests.cli.conftest import Ran
 from tests.cli.test_building import HASTY, TINY, one_line
-from tests.collecting.made import encoded, pixels
+from tests.dataset.made import encoded, pixels
 
 pytestmark = pytest.mark.builder
 

@@ -17,7 +17,7 @@ from atlas.errors import AtlasError, BuildFailed, ModelError, PlanMismatch
 from atlas.models import Preprocessing, load_model
 from atlas.store import Store
 from tests.builds import contents
-from tests.collecting.made import encoded, pixels
+from tests.dataset.made import encoded, pixels
 from tests.networks import tiny
 
 pytestmark = pytest.mark.builder

@@ -12,8 +12,9 @@ import pytest
 import torch
 from PIL import Image
 
-from atlas.collecting import look
-from atlas.collecting.crops import crops as crops_of
+from atlas.attribution.attribution import attribute
+from atlas.dataset import look
+from atlas.dataset.crops import crops as crops_of
 from atlas.engine.events import Event, LayerDone, ShardDone, Task
 from atlas.engine.executors import Executor, InProcess
 from atlas.engine.numerics import numerics_for
@@ -23,12 +24,11 @@ from atlas.engine.record import Report
 from atlas.engine.run import build, describe
 from atlas.engine.samples import Samples
 from atlas.engine.worker import Job, Supplies
-from atlas.explain.attribution import attribute
-from atlas.layout.grid import cells_of
-from atlas.layout.place import turn
-from atlas.layout.quality import beaten, own_ranks
 from atlas.models import Model, load_model
 from atlas.plans import STAGES
+from atlas.projection.grid import cells_of
+from atlas.projection.place import turn
+from atlas.projection.quality import beaten, own_ranks
 from atlas.recipe import LayoutRecipe
 from atlas.store import Backend, LocalBackend, MemoryBackend, Store, verify
 from atlas.store.codec import decode

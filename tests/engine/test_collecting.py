@@ -15,8 +15,8 @@ import zarr
 from PIL import Image
 
 import atlas
-from atlas.collecting import look
-from atlas.collecting.crops import crops as crops_of
+from atlas.dataset import look
+from atlas.dataset.crops import crops as crops_of
 from atlas.engine.events import Event, Task
 from atlas.engine.executors import Executor, InProcess
 from atlas.engine.numerics import numerics_for
@@ -32,11 +32,11 @@ from atlas.models import Model, load_model
 from atlas.plans import Plan
 from atlas.recipe import Collection
 from atlas.store import Backend, LocalBackend, MemoryBackend, Store, repair, verify
-from atlas.store.bridge import ZarrStore
 from atlas.store.text import texts
+from atlas.store.zarr_adapter import ZarrStore
 from atlas.units import ImageStatus
 from tests.builds import build_in, collecting_plans, contents, copied, tiny_plans
-from tests.collecting.made import bomb, encoded, pixels
+from tests.dataset.made import bomb, encoded, pixels
 from tests.faults import Fault, FaultyBackend
 
 pytestmark = pytest.mark.builder

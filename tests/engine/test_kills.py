@@ -17,7 +17,7 @@ from atlas.engine.planning.images import Images
 from atlas.models import load_model
 from atlas.store import LocalBackend, MemoryBackend, Store, verify
 from tests.builds import build_in, charting_plans, collecting_plans, contents, tiny_plans
-from tests.collecting.made import encoded, pixels
+from tests.dataset.made import encoded, pixels
 from tests.faults import Fault, FaultyBackend
 
 pytestmark = pytest.mark.builder

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from atlas.collecting import classes
-from atlas.collecting.watch import Failures, watch
+from atlas.dataset import classes
+from atlas.dataset.watch import Failures, watch
 from atlas.engine.numerics import numerics_for
 from atlas.engine.planning import atlases
 from atlas.engine.planning import images as collecting
@@ -21,7 +21,7 @@ from atlas.recipe import LayoutRecipe, Recipe
 from atlas.store import MemoryBackend
 from atlas.units import Layer
 from tests.builds import HASTY_CELLS, build_in, contents
-from tests.collecting.made import encoded, pixels
+from tests.dataset.made import encoded, pixels
 
 pytestmark = pytest.mark.builder
 

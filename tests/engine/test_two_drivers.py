@@ -18,7 +18,7 @@ from atlas.recipe import LayoutRecipe, Recipe
 from atlas.store import MemoryBackend, Store, verify
 from atlas.store.schema import columns_receipt, group_key
 from tests.builds import atlas_plans, build_in, collecting_plans, contents, tiny_plans
-from tests.collecting.made import encoded, pixels
+from tests.dataset.made import encoded, pixels
 
 pytestmark = pytest.mark.builder
 

@@ -14,9 +14,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from atlas.collecting.collect import Shown, collect
+from atlas.attribution.attribution import attribute
+from atlas.dataset.collect import Shown, collect
 from atlas.errors import AtlasError, ModelError, UnknownName
-from atlas.explain.attribution import attribute
 from atlas.models import Model, ModelSource, Preprocessing, class_layer, load_model, require_classes
 from tests.models.networks import square
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from atlas.collecting import decode
+from atlas.dataset import decode
 from atlas.errors import ModelError
 from atlas.models import Model, Preprocessing, check, load_model
 from atlas.models.conventions import FEW, TRIED, Trial, judge, trials

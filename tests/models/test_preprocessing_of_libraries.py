@@ -17,7 +17,7 @@ from timm.data.transforms_factory import create_transform
 from torchvision import models, transforms
 from torchvision.transforms._presets import ImageClassification, VideoClassification
 
-from atlas.collecting.crops import crops
+from atlas.dataset.crops import crops
 from atlas.errors import AtlasError, ModelError
 from atlas.models import Preprocessing, from_timm, from_torchvision, load_model
 

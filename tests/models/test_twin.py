@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import spectral_norm, weight_norm
 
-from atlas.collecting.watch import leaves_behind, on_device, watch
+from atlas.dataset.watch import leaves_behind, on_device, watch
 from atlas.errors import ModelError
 from atlas.models import Model, ModelSource, Prepared, load_model, prepare
 from atlas.models.twin import close

@@ -10,7 +10,7 @@ import torch
 
 from atlas.models import Prepared, load_model, prepare
 from atlas.recipe import Numerics, Recipe
-from atlas.rendering import Aims, answers, neuron, render_batches, score_pictures
+from atlas.rendering import Directions, answers, neuron, render_batches, score_pictures
 from atlas.rendering.batches import batches
 from atlas.rendering.features import Rendered
 from atlas.store import as_stored
@@ -19,7 +19,7 @@ from atlas.units import Status
 pytestmark = pytest.mark.builder
 
 RECIPE = Recipe.named("cell", size=32, steps=16, redirected=8, draws=2, jitter=2.0)
-AIMS = Aims("atlas", torch.eye(6).repeat_interleave(4, 1) + 0.05)
+AIMS = Directions("atlas", torch.eye(6).repeat_interleave(4, 1) + 0.05)
 """One for each colour of the network's."""
 
 
@@ -61,7 +61,7 @@ def test_each_picture_points_to_its_own_direction(prepared: Prepared) -> None:
 def test_a_direction_of_one_channel_is_that_channel_at_the_centre() -> None:
     """Without a cosine: the same objective as that of `neuron`."""
     layer, recipe = "map", Recipe(power=0, variants=("positive",))
-    (batch,) = batches(layer, [0, 2], recipe, 2, Aims("x", torch.eye(3)))
+    (batch,) = batches(layer, [0, 2], recipe, 2, Directions("x", torch.eye(3)))
     value = torch.arange(2 * 3 * 16).reshape(2, 3, 4, 4).float()
 
     def given(layer: str, *, before: bool = False) -> torch.Tensor:

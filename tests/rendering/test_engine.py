@@ -18,11 +18,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from atlas.models import Prepared, load_model, prepare
 from atlas.recipe import Numerics, Recipe
 from atlas.rendering import Key, Objective, channel, direction, diversity, maco, magnitude, neuron
+from atlas.rendering.compute import computing
+from atlas.rendering.cuda_graph import Replayed
 from atlas.rendering.engine import Ascent
-from atlas.rendering.host import computing
-from atlas.rendering.pace import Climber, paces, rates
-from atlas.rendering.parameters import fourier
-from atlas.rendering.replay import Replayed
+from atlas.rendering.parameterization import fourier
+from atlas.rendering.schedule import Adam, rates, schedule
 from atlas.rendering.transforms import draw
 
 pytestmark = pytest.mark.builder
@@ -46,7 +46,7 @@ def begun(prepared: Prepared, units: list[int], objective: Callable[..., Objecti
     name = prepared.layer.name
     keys = [Key(0, name, unit, "positive") for unit in units]
     ascent = Ascent(prepared, objective(name, units), fourier(keys, RECIPE), RECIPE, Numerics())
-    ascent.turn(draw(keys, RECIPE, 1, "training")[0], paces(RECIPE)[0])
+    ascent.turn(draw(keys, RECIPE, 1, "training")[0], schedule(RECIPE)[0])
     return ascent
 
 
@@ -141,7 +141,7 @@ def test_a_step_asks_its_device_nothing(name: str, redirect: bool) -> None:
     prepared.redirect = redirect
     ascent.step()
     with listening() as heard:
-        ascent.turn(torch.eye(2, 3).expand(3, 2, 3), paces(RECIPE)[1])
+        ascent.turn(torch.eye(2, 3).expand(3, 2, 3), schedule(RECIPE)[1])
         ascent.step()
     assert heard == []
 
@@ -180,8 +180,8 @@ def test_a_step_is_adams() -> None:
     chance = torch.Generator().manual_seed(0)
     leaf = torch.randn(2, 3, 5, generator=chance)
     wanted = leaf.clone().requires_grad_()
-    adam, climber = torch.optim.Adam([wanted], 0.3, (0.4, 0.9), eps=1e-20), Climber(leaf, recipe)
-    for pace in paces(recipe):
+    adam, climber = torch.optim.Adam([wanted], 0.3, (0.4, 0.9), eps=1e-20), Adam(leaf, recipe)
+    for pace in schedule(recipe):
         gradient = torch.randn(5, 3, 2, generator=chance).permute(2, 1, 0)
         wanted.grad = gradient
         adam.step()
@@ -191,8 +191,8 @@ def test_a_step_is_adams() -> None:
 
 def test_what_has_no_gradient_stays() -> None:
     leaf = torch.ones(2, 3)
-    climber = Climber(leaf, RECIPE)
-    for pace in paces(RECIPE):
+    climber = Adam(leaf, RECIPE)
+    for pace in schedule(RECIPE):
         climber.step(torch.zeros(2, 3), pace)
     assert torch.equal(leaf, torch.ones(2, 3))
 
@@ -215,7 +215,7 @@ def test_maco_steps_too() -> None:
     recipe = Recipe.named("maco", size=64)
     keys = [Key(0, "features.4", unit, "positive") for unit in (3, 5)]
     ascent = Ascent(prepared, channel("features.4", [3, 5]), maco()(keys, recipe), recipe, Numerics())
-    ascent.turn(draw(keys, recipe, 1, "training")[0], paces(recipe)[0])
+    ascent.turn(draw(keys, recipe, 1, "training")[0], schedule(recipe)[0])
     before = ascent.pictures
     ascent.step()
     assert ascent.moved.all()

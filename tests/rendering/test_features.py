@@ -18,9 +18,9 @@ from atlas.recipe import Numerics, Recipe
 from atlas.rendering import Rendered, Spectrum, ascend, diversity, render_batches, render_units, score_pictures
 from atlas.rendering.batches import batches
 from atlas.rendering.engine import View
+from atlas.rendering.restarts import GREY
 from atlas.rendering.score import Numbers
 from atlas.rendering.spectrum import SHAPE
-from atlas.rendering.tries import GREY
 from atlas.units import Status
 from tests.networks import dead, separable, tiny
 from tests.rendering.conftest import model_of

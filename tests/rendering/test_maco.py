@@ -16,7 +16,7 @@ from atlas.models import Model, prepare
 from atlas.recipe import Numerics, Recipe
 from atlas.rendering import Key, Spectrum, ascend, channel, crop, maco, measured, render, render_units, score_pictures
 from atlas.rendering.maco import Maco, phases
-from atlas.rendering.parameters import axes
+from atlas.rendering.parameterization import axes
 from atlas.rendering.spectrum import SHAPE, _unpainted, natural
 from tests.networks import tiny
 from tests.rendering.conftest import model_of

@@ -12,7 +12,7 @@ from atlas.models import Model, Prepared, class_layer, prepare
 from atlas.recipe import Numerics, Recipe
 from atlas.rendering import Key, Objective, ascend, channel, class_logit, direction, diversity, magnitude, neuron
 from atlas.rendering.engine import View
-from atlas.rendering.parameters import Fourier, start
+from atlas.rendering.parameterization import Fourier, start
 from atlas.rendering.transforms import draw
 
 pytestmark = pytest.mark.builder

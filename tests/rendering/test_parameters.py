@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atlas.rendering import Key
-from atlas.rendering.parameters import Fourier, start
+from atlas.rendering.parameterization import Fourier, start
 
 pytestmark = pytest.mark.builder
 

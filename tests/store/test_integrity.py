@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 import atlas
-from atlas.catalogue import write_door
+from atlas.catalogue import write_index
 from atlas.catalogue.mending import examine, mend
 from atlas.errors import AtlasError, NotAStore, StoreError
 from atlas.plans import Plan
 from atlas.store import LocalBackend, MemoryBackend, Store, repair, verify
-from atlas.store.agree import agree
+from atlas.store.consistency import agree
 from atlas.store.seals import Seal, fits, parsed, seal_of, sealed
 from tests.collected import collect_into
 from tests.store.make_fixture import FIXTURES
@@ -39,7 +39,7 @@ def made() -> dict[str, bytes]:
     store.put_json("calibration/cpu.json", {"machine": "a machine"})
     store.put_json("logs/20260101T000000000000Z-000000.json", {"seconds": 1.5, "events": []})
     mend(store, ())
-    write_door(store)
+    write_index(store)
     return {key: store.backend.get(key) or b"" for key in store.backend.list()}
 
 
@@ -121,19 +121,19 @@ def test_a_build_writes_metadata_anew_that_differs(store: Store) -> None:
 
 
 def shown(store: Store) -> Any:
-    return atlas.open(store.backend).door
+    return atlas.open(store.backend).index
 
 
 @pytest.mark.parametrize(
     ("key", "change"),
     [
-        ("catalogue.json", lambda door: door["layers"][0].update(channels=41)),
-        ("catalogue.json", lambda door: door["layers"][0].update(name="b")),
-        ("catalogue.json", lambda door: door["layers"][0].pop("channels")),
-        ("catalogue.json", lambda door: door.pop("layers")),
-        ("catalogue.json", lambda door: door.pop("digest")),
-        ("catalogue.json", lambda door: door.update(images={})),
-        ("catalogue.json", lambda door: door["model"].pop("spec")),
+        ("catalogue.json", lambda index: index["layers"][0].update(channels=41)),
+        ("catalogue.json", lambda index: index["layers"][0].update(name="b")),
+        ("catalogue.json", lambda index: index["layers"][0].pop("channels")),
+        ("catalogue.json", lambda index: index.pop("layers")),
+        ("catalogue.json", lambda index: index.pop("digest")),
+        ("catalogue.json", lambda index: index.update(images={})),
+        ("catalogue.json", lambda index: index["model"].pop("spec")),
     ],
 )
 def test_a_door_that_was_altered_is_found_and_made_anew_by_whoever_reads(
@@ -287,9 +287,9 @@ def test_a_plan_whose_recipe_is_of_another_stage_is_one_line(store: Store) -> No
 
 
 def test_a_door_of_more_channels_than_a_layer_has_is_made_anew(store: Store) -> None:
-    door = store.get_json("catalogue.json")
-    door["layers"][0]["channels"] = 10**12
-    store.put_json("catalogue.json", door)
+    index = store.get_json("catalogue.json")
+    index["layers"][0]["channels"] = 10**12
+    store.put_json("catalogue.json", index)
     assert atlas.open(store.backend).layer("a").channels == 40
 
 
@@ -337,7 +337,7 @@ def test_an_old_store_says_what_it_does_not_vouch_for_and_a_repair_adds_it(versi
 def test_an_altered_door_of_an_old_store_is_found(tmp_path: Path) -> None:
     shutil.copytree(FIXTURES / "1.2", tmp_path / "store")
     store = Store.open(tmp_path / "store")
-    alter(store, "catalogue.json", lambda door: door["layers"][0].update(channels=5))
+    alter(store, "catalogue.json", lambda index: index["layers"][0].update(channels=5))
     assert [finding.key for finding in examine(store).findings] == ["catalogue.json"]
     mend(store, examine(store).findings)
     assert atlas.open(tmp_path / "store").layer("stage.1#0").channels == 6

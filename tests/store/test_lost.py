@@ -9,11 +9,11 @@ from functools import cache
 import pytest
 
 import atlas
-from atlas.catalogue import write_door, write_tables
+from atlas.catalogue import write_index, write_tables
 from atlas.catalogue.mending import examine, mend
 from atlas.errors import PlanMismatch, StoreError
 from atlas.store import MemoryBackend, Store, verify
-from atlas.store.lost import lost
+from atlas.store.missing import lost
 from atlas.store.removal import remove
 from tests.collected import collect_into
 from tests.stores import STRANGE, make_store, plan_of, store_of
@@ -104,7 +104,7 @@ def test_one_that_cannot_be_told_stays_lost_and_named_until_its_build_comes(stor
         verified = examine(store)
         assert [finding.key for finding in verified.findings] == [f"plans/{plan}.json"]
         mend(store, verified.findings)
-        write_door(store)
+        write_index(store)
         assert (store.backend.get("catalogue.json"), store.backend.get(TOP)) == (made()["catalogue.json"], made()[TOP])
         with pytest.raises(StoreError, match="The atlas build that made it brings it back") as caught:
             atlas.open(store.backend).find(top=1)
@@ -117,7 +117,7 @@ def test_one_that_cannot_be_told_stays_lost_and_named_until_its_build_comes(stor
 def test_one_of_which_nothing_is_done_is_known_from_the_door() -> None:
     store = make_store(MemoryBackend(), layers={"a": 40, "b": 10}, size=16, absent={"b": [0]})
     store.backend.delete("receipts/columns/b.json")
-    write_door(store)
+    write_index(store)
     lose(store, "features/b")
     assert lost(store) == {"features/b.json": "layers/b/features/zarr.json"}
     with pytest.raises(StoreError, match=r"plans/features/b\.json is gone"):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import atlas
-from atlas.catalogue import write_door, write_tables
+from atlas.catalogue import write_index, write_tables
 from atlas.errors import PlanMismatch, UnknownName
 from atlas.plans import Plan
 from atlas.store import Backend, MemoryBackend, Store, verify
@@ -51,7 +51,7 @@ def test_a_layer_goes_whole_and_the_others_stay(made_store: Made) -> None:
     assert not of_layer(store.backend, "a")
     assert {key: store.backend.get(key) for key in of_layer(store.backend, "b")} == before
     write_tables(store)
-    write_door(store)
+    write_index(store)
     assert not verify(store).damage
     cat = atlas.open(store.backend)
     assert list(cat.layers) == ["b"]

@@ -101,8 +101,8 @@ def test_classes_have_their_names_where_the_store_has_them(
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url) if "/classes.json" in request.url else None)
     if kind in told:
-        door = json.loads((collected / "catalogue.json").read_text()) | {"named": True}
-        page.route("**/catalogue.json", lambda route: route.fulfill(json=door))
+        index = json.loads((collected / "catalogue.json").read_text()) | {"named": True}
+        page.route("**/catalogue.json", lambda route: route.fulfill(json=index))
         page.route("**/classes.json", lambda route: route.fulfill(json=told[kind]))
     label = "class {}" if kind == "none" else "ein Tier, {}"
     page.goto(f"{collected_ours}#/{SEGMENT}:7")

@@ -406,7 +406,7 @@ def test_other_maps_are_chosen_on_the_page(quiet: Page, mapped_ours: str, shown:
 def test_more_of_a_map_appears_where_one_looks(
     page: Page, built: Path, mapped: Path, tmp_path: Path, shown: Atlas
 ) -> None:
-    def half(door: dict[str, Any], row: dict[str, Any]) -> None:
+    def half(index: dict[str, Any], row: dict[str, Any]) -> None:
         row["grids"][1] |= {"tiled": False}
         row["grids"][2] |= {"tiled": False}
 
@@ -430,19 +430,19 @@ def test_more_of_a_map_appears_where_one_looks(
 
 
 def altered(mapped: Path, place: Path, change: Callable[[dict[str, Any], dict[str, Any]], None]) -> Path:
-    """A copy of the store, of which `change` altered the door and the entry of the first atlas in it."""
+    """A copy of the store, of which `change` altered the index and the entry of the first atlas in it."""
     shutil.copytree(mapped, place)
     file = place / "catalogue.json"
-    door = json.loads(file.read_text())
-    change(door, next(layer for layer in door["layers"] if layer.get("atlases"))["atlases"]["all"])
-    file.write_text(json.dumps(door))
+    index = json.loads(file.read_text())
+    change(index, next(layer for layer in index["layers"] if layer.get("atlases"))["atlases"]["all"])
+    file.write_text(json.dumps(index))
     return place
 
 
 def test_an_atlas_in_the_making_shows_what_is_there(
     quiet: Page, built: Path, mapped: Path, tmp_path: Path, shown: Atlas
 ) -> None:
-    def half(door: dict[str, Any], row: dict[str, Any]) -> None:
+    def half(index: dict[str, Any], row: dict[str, Any]) -> None:
         row["grids"][1] |= {"pictured": False, "tiled": False, "patched": False}
         row["grids"][2] |= {"filled": None, "pictured": False, "tiled": False, "patched": False}
 
@@ -461,7 +461,7 @@ def test_an_atlas_in_the_making_shows_what_is_there(
         quiet.goto(f"{here}{route(shown)}/strongest-3")
         the_map(quiet, shown.grids[0])
 
-    def nothing(door: dict[str, Any], row: dict[str, Any]) -> None:
+    def nothing(index: dict[str, Any], row: dict[str, Any]) -> None:
         for grid in row["grids"]:
             grid |= {"filled": None, "pictured": False, "tiled": False, "patched": False}
 
@@ -479,8 +479,8 @@ def test_an_atlas_in_the_making_shows_what_is_there(
 def test_an_atlas_without_photographs_shows_where_its_samples_looked(
     quiet: Page, built: Path, mapped: Path, tmp_path: Path, shown: Atlas
 ) -> None:
-    def bare(door: dict[str, Any], row: dict[str, Any]) -> None:
-        door["images"] |= {"photographs": False, "classes": 0}
+    def bare(index: dict[str, Any], row: dict[str, Any]) -> None:
+        index["images"] |= {"photographs": False, "classes": 0}
 
     store = altered(mapped, tmp_path / "made.atlas", bare)
     side, group = shown.grids[0], store / "layers" / shown.layer.layer.key
@@ -511,9 +511,9 @@ def test_an_atlas_without_photographs_shows_where_its_samples_looked(
 def test_a_layer_of_which_nothing_but_an_atlas_was_built(
     quiet: Page, built: Path, mapped: Path, tmp_path: Path, shown: Atlas
 ) -> None:
-    def alone(door: dict[str, Any], row: dict[str, Any]) -> None:
+    def alone(index: dict[str, Any], row: dict[str, Any]) -> None:
         for stage in ("features", "statistics", "examples"):
-            del next(layer for layer in door["layers"] if layer["name"] == shown.layer.name)[stage]
+            del next(layer for layer in index["layers"] if layer["name"] == shown.layer.name)[stage]
 
     cell = full(shown.grid(shown.grids[0]))
     with atlas_host(app_of(altered(mapped, tmp_path / "made.atlas", alone), built)) as here:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from atlas.catalogue import write_door
+from atlas.catalogue import write_index
 from atlas.server import app_of
 from atlas.store import Store
 from tests.collected import collect_into
@@ -232,35 +232,35 @@ def test_metadata_that_does_not_say_what_it_must_is_damage(page: Page, built: Pa
             told(page)
 
 
-DOORS: dict[str, Callable[[dict[str, Any]], None]] = {
+INDEXES: dict[str, Callable[[dict[str, Any]], None]] = {
     "model": without("model"),
-    "model.title": lambda door: door["model"].update(title=7),
-    "layers": lambda door: door.update(layers={}),
-    "layers[0].channels": lambda door: door["layers"][0].update(channels=10**9),
-    "layers[0].key": lambda door: door["layers"][0].update(key=".."),
-    "layers[0].features.variants": lambda door: door["layers"][0]["features"].update(variants="positive"),
-    "layers[0].statistics.done": lambda door: door["layers"][0]["statistics"].pop("done"),
-    "images.count": lambda door: door["images"].update(count=-1),
+    "model.title": lambda index: index["model"].update(title=7),
+    "layers": lambda index: index.update(layers={}),
+    "layers[0].channels": lambda index: index["layers"][0].update(channels=10**9),
+    "layers[0].key": lambda index: index["layers"][0].update(key=".."),
+    "layers[0].features.variants": lambda index: index["layers"][0]["features"].update(variants="positive"),
+    "layers[0].statistics.done": lambda index: index["layers"][0]["statistics"].pop("done"),
+    "images.count": lambda index: index["images"].update(count=-1),
     "encoding-version": without("encoding-version"),
-    "layers, in which two are called the same": lambda door: door["layers"].append(door["layers"][0]),
+    "layers, in which two are called the same": lambda index: index["layers"].append(index["layers"][0]),
 }
 
 
 def test_a_catalogue_that_parses_and_is_damaged_is_one_line(page: Page, built: Path, store: Path) -> None:
     whole = (store / "catalogue.json").read_text()
     with shown(store, built) as address:
-        for where, change in DOORS.items():
-            door = json.loads(whole)
-            change(door)
-            (store / "catalogue.json").write_text(json.dumps(door))
+        for where, change in INDEXES.items():
+            index = json.loads(whole)
+            change(index)
+            (store / "catalogue.json").write_text(json.dumps(index))
             go(page, address, "#/")
             expect(told(page)).to_contain_text(f"catalogue.json is not what it must be at {where}")
-        door = json.loads(whole)
-        door["layers"][0]["features"]["variants"] = ["positive"]
-        (store / "catalogue.json").write_text(json.dumps(door))
+        index = json.loads(whole)
+        index["layers"][0]["features"]["variants"] = ["positive"]
+        (store / "catalogue.json").write_text(json.dumps(index))
         go(page, address, "#/features.3")
         expect(told(page)).to_contain_text("does not hold 1 pictures of 40 units")
-        write_door(Store.open(store))
+        write_index(Store.open(store))
         page.get_by_role("button", name="Try again").click()
         loaded(page.locator("[data-unit='0'] img"), 64)
 
@@ -279,9 +279,9 @@ def test_a_host_that_answers_otherwise_than_asked_is_named(
 
 
 def test_neighbours_to_come_are_told_from_none(page: Page, built: Path, store: Path) -> None:
-    door = json.loads((store / "catalogue.json").read_text())
-    door["relations"] = ["another layer"]
-    (store / "catalogue.json").write_text(json.dumps(door))
+    index = json.loads((store / "catalogue.json").read_text())
+    index["relations"] = ["another layer"]
+    (store / "catalogue.json").write_text(json.dumps(index))
     with shown(store, built) as address:
         go(page, address, "#/features.3:7")
         region = page.get_by_role("region", name="Units that answer alike")

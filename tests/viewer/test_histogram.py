@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from atlas.collecting.summary import BINS, FIELDS, bins, nothing, statistics
+from atlas.dataset.summary import BINS, FIELDS, bins, nothing, statistics
 from atlas.server import app_of
 from tests.collected import collect_into
 from tests.hosts import atlas_host

@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from atlas.catalogue import open as open_catalogue
-from atlas.catalogue import write_door
+from atlas.catalogue import write_index
 from atlas.server import app_of
 from atlas.units import Unit
 from tests.collected import collect_into
@@ -54,7 +54,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = make_store(place, layers=LAYERS, size=16, identity=identity, title=title, note=MARKUP + TURNED, labels=10)
     made.put_labels(LABELS)
     collect_into(made, images=12)
-    write_door(made)
+    write_index(made)
     return place
 
 

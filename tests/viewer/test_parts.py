@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from atlas.catalogue import write_door
+from atlas.catalogue import write_index
 from atlas.engine.planning.images import plans
 from atlas.recipe import Collection
 from atlas.server import app_of
@@ -41,10 +41,10 @@ def test_a_store_of_version_1_0_looks_as_it_always_did(page: Page, built: Path, 
     make_store(place, layers=LAYERS, size=48)
     for file in place.rglob("*.json"):
         file.write_text(file.read_text().replace('"encoding-version": "1.1"', '"encoding-version": "1.0"'))
-    door = json.loads((place / "catalogue.json").read_text())
+    index = json.loads((place / "catalogue.json").read_text())
     for name in ("images", "relations"):
-        del door[name]
-    (place / "catalogue.json").write_text(json.dumps(door))
+        del index[name]
+    (place / "catalogue.json").write_text(json.dumps(index))
     with served(place, built) as address:
         page.goto(address)
         expect(page.locator("article h2")).to_have_text(list(LAYERS))
@@ -133,7 +133,7 @@ def test_what_is_asked_for_and_not_there_yet_is_said(page: Page, built: Path, tm
     collection = Collection("ab" * 32, 20, 10, 4)
     layers = made_layers({"features.3": 40, "features.8": 12})
     store.prepare(plans(store.identity, layers, collection, NUMERICS, {}))
-    write_door(store)
+    write_index(store)
     with served(place, built) as address:
         page.goto(address)
         expect(page.locator(".rests")).to_have_text("20 images, 4 crops of each: 0 used, 20 not looked at yet")
@@ -155,11 +155,11 @@ def test_what_is_asked_for_and_not_there_yet_is_said(page: Page, built: Path, tm
 def test_statistics_without_examples_and_relations_are_shown(page: Page, built: Path, tmp_path: Path) -> None:
     place = tmp_path / "made.atlas"
     without_pictures(place)
-    door = json.loads((place / "catalogue.json").read_text())
-    door["relations"] = None
-    for layer in door["layers"]:
+    index = json.loads((place / "catalogue.json").read_text())
+    index["relations"] = None
+    for layer in index["layers"]:
         layer["examples"] |= {"done": 0, "written": False}
-    (place / "catalogue.json").write_text(json.dumps(door))
+    (place / "catalogue.json").write_text(json.dumps(index))
     with served(place, built) as address:
         page.goto(f"{address}#/features.3:7")
         tiles = page.locator('[data-extreme="top"] a[data-rank]')
@@ -181,10 +181,10 @@ def test_the_image_that_drives_it_most_stands_for_a_unit_that_has_no_picture(
 ) -> None:
     place = tmp_path / "made.atlas"
     without_pictures(place)
-    door = json.loads((place / "catalogue.json").read_text())
-    for layer in door["layers"]:
+    index = json.loads((place / "catalogue.json").read_text())
+    for layer in index["layers"]:
         layer["examples"] |= {"done": 0, "written": False}
-    (place / "catalogue.json").write_text(json.dumps(door))
+    (place / "catalogue.json").write_text(json.dumps(index))
     with served(place, built) as address:
         page.goto(f"{address}#/features.3:7")
         region = page.get_by_role("region", name="Units that answer alike")
@@ -201,7 +201,7 @@ def test_images_that_come_while_one_looks_appear(page: Page, built: Path, tmp_pa
     store.prepare(
         plans(store.identity, made_layers({"features.3": 40}), Collection("ab" * 32, 20, 10, 3), NUMERICS, {})
     )
-    write_door(store)
+    write_index(store)
     page.clock.install()
     with served(place, built) as address:
         page.goto(f"{address}#/images/")

@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from atlas.catalogue import open as open_catalogue
-from atlas.catalogue import write_door
+from atlas.catalogue import write_index
 from atlas.engine.work import reduce
 from atlas.server import app_of
 from atlas.store import Store
@@ -87,14 +87,14 @@ def test_what_is_rendered_meanwhile_appears_by_itself(page: Page, built: Path, t
         expect(page.locator("article")).to_contain_text("64 of 96 rendered so far")
         plan = store.plans()[0]
         make_shard(store, plan, plan.shard(1))
-        write_door(store)
+        write_index(store)
         page.clock.fast_forward(20_000)
         expect(page.locator("article")).to_contain_text("all 96 rendered, numbers to come")
 
         page.goto(f"{address}#/features.3")
         loaded(page.locator('[data-unit="40"] img'), 48)
         reduce(store, plan)
-        write_door(store)
+        write_index(store)
         page.clock.fast_forward(20_000)
         # Nothing moves under the reader's eyes: the page only says that there is more.
         expect(page.get_by_text("More of this layer was rendered.")).to_be_visible()

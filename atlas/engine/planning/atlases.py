@@ -105,7 +105,7 @@ def _check_nested(sides: Iterable[int]) -> None:
 
 def _levels_below(grids: Sequence[int], known: Sequence[Plan]) -> dict[int, int]:
     """How many levels of tiles lie below each grid: below the first one all down to a single tile."""
-    from atlas.layout.pyramid import levels_below
+    from atlas.projection.pyramid import levels_below
 
     there = {plan.side: plan.charting.below for plan in known}
     first = min([*grids, *there])
@@ -114,7 +114,7 @@ def _levels_below(grids: Sequence[int], known: Sequence[Plan]) -> dict[int, int]
 
 def check(layers: Sequence[Layer], sampling: Sampling, recipe: Recipe, grids: Sequence[int]) -> None:
     """Raise `AtlasError` for what no atlas can be made of."""
-    from atlas.collecting.vectors import inner_positions
+    from atlas.dataset.vectors import inner_positions
 
     if not grids:
         raise AtlasError(f"{parameter('grids')} names no grid: give their sides, as 20,40.")

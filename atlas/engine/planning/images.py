@@ -22,7 +22,7 @@ from atlas.units import Layer
 from atlas.words import parameter
 
 if TYPE_CHECKING:
-    from atlas.collecting import ImageList, ImageSource
+    from atlas.dataset import ImageList, ImageSource
     from atlas.models import Model
 
 NAMED = 3
@@ -60,7 +60,7 @@ class Images:
 
         Raises `ImagesError` where there are none, or none that can be used.
         """
-        from atlas.collecting import list_images, open_images, require_one
+        from atlas.dataset import list_images, open_images, require_one
 
         source = open_images(given)
         listed = list_images(source, told=told)

@@ -211,8 +211,8 @@ def _numerics(pipeline: Pipeline, store: Store | None, stage: str) -> Numerics:
 
 def _images(pipeline: Pipeline, *, counted: bool) -> tuple[Images | None, Collection | None, int]:
     """The images, what is shown of them, and how many files among them are none."""
-    from atlas.collecting import counted as count
-    from atlas.collecting import open_images
+    from atlas.dataset import counted as count
+    from atlas.dataset import open_images
 
     if not pipeline.images:
         return None, None, 0

@@ -11,32 +11,32 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from atlas.engine import album
-from atlas.engine.album import Album
+from atlas.engine import passes
 from atlas.engine.making import Made, Making, Piece
+from atlas.engine.passes import ShardImages
 from atlas.plans import Plan, Shard
 from atlas.store import Data
 from atlas.units import SampleStatus, Status
 
 if TYPE_CHECKING:
-    from atlas.explain.samples import Collected, Samples
+    from atlas.attribution.samples import Collected, Samples
 
 
 def make(piece: Piece) -> Making:
     """Sample one shard of images."""
-    from atlas.explain.samples import collect
+    from atlas.attribution.samples import collect
 
     plan, model = piece.plan, piece.worker.model
     layers, first = [each.on for each in piece.plans], piece.shard.start
 
-    def sampled(images: Album, width: int) -> Collected:
+    def sampled(images: ShardImages, width: int) -> Collected:
         how: dict[str, Any] = {"first": first, "width": width, "device": plan.numerics.device}
         return collect(model, layers, images.shown(), plan.sampling, **how)
 
-    def kept(plan: Plan, images: Album, collected: Collected) -> Made:
+    def kept(plan: Plan, images: ShardImages, collected: Collected) -> Made:
         return Made(columns(plan, images.shard, collected.samples[plan.layer_name]))
 
-    return album.make(piece, sampled, kept)
+    return passes.make(piece, sampled, kept)
 
 
 def columns(plan: Plan, shard: Shard, found: Samples) -> Data:

@@ -21,15 +21,15 @@ from atlas.store import Store
 from atlas.store.schema import group_key
 
 if TYPE_CHECKING:
-    from atlas.layout.grid import Cells
-    from atlas.layout.rows import Floats, Integers, Rows
+    from atlas.projection.grid import Cells
+    from atlas.projection.rows import Floats, Integers, Rows
 
 Columns = dict[str, np.ndarray[Any, Any]]
 
 
 def reduce(store: Store, plan: Plan, _: Receipts) -> Reduced:
     """The cells of `plan`."""
-    from atlas.layout.grid import cells_of, fill
+    from atlas.projection.grid import cells_of, fill
 
     charted = required(store, plan)
     xy = store.read(f"{group_key(charted)}/xy")
@@ -65,8 +65,8 @@ def _aims(vectors: Rows, fitted: np.ndarray[Any, Any], cells: Cells, plan: Plan)
 
     What they have in common is asked of the samples that the layout was fitted on.
     """
-    from atlas.layout.rows import blocks
-    from atlas.layout.whiten import Moment
+    from atlas.projection.rows import blocks
+    from atlas.projection.whiten import Moment
 
     power = plan.charting.whitening
     if not power:
@@ -81,7 +81,7 @@ def _strengths(
     samples: Samples, cell: Integers, cells: Cells, plan: Plan
 ) -> tuple[Iterator[np.ndarray[Any, Any]] | None, Columns]:
     """Strengths [k,cells] in blocks of classes, None where there are no classes; and the labels of the cells."""
-    from atlas.layout.strengths import Strongest, labels, strengths
+    from atlas.projection.strengths import Strongest, labels, strengths
 
     classes, shape = plan.sampling.classes, (len(cells), LABELS)
     if not classes:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from atlas.engine import desk
-from atlas.engine.desk import Example, Round
+from atlas.engine import extracting
+from atlas.engine.extracting import Example, Round
 from atlas.engine.making import Making, Piece
 from atlas.plans import Plan, Shard
 from atlas.stages import STATISTICS
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
     from atlas.models import Prepared
 
-reduce = desk.reduce
+reduce = extracting.reduce
 
 
 def make(piece: Piece) -> Making:
     """Measure and cut out the examples of one shard of units."""
-    return desk.make(piece, _rounds)
+    return extracting.make(piece, _rounds)
 
 
 def _rounds(store: Store, plan: Plan, prepared: Prepared, shard: Shard) -> Iterator[Round]:
@@ -47,7 +47,7 @@ def _measured(
     prepared: Prepared, first: int, crops: Tensor, examples: Sequence[Example], *, before: bool
 ) -> np.ndarray[Any, Any]:
     """What units, numbered from `first` on, saw of their crops."""
-    from atlas.collecting.seen import seen
+    from atlas.dataset.seen import seen
 
     units = [first + example.place[0] for example in examples]
     return seen(prepared, crops, units, [example.position for example in examples], before=before)

@@ -26,7 +26,7 @@ from atlas.units import Status
 
 if TYPE_CHECKING:
     from atlas.models import Prepared
-    from atlas.rendering import Aims, Rendered, Spectrum
+    from atlas.rendering import Directions, Rendered, Spectrum
 
 
 def make(piece: Piece) -> Making:
@@ -47,7 +47,7 @@ def make(piece: Piece) -> Making:
 
 
 def rendered(
-    piece: Piece, prepared: Prepared, units: range, spectrum: Spectrum | None = None, aims: Aims | None = None
+    piece: Piece, prepared: Prepared, units: range, spectrum: Spectrum | None = None, aims: Directions | None = None
 ) -> Generator[Event, None, Rendered]:
     """The pictures of the `units` of a shard; see `Piece.narrowed`."""
     from atlas.rendering import Rendered, render_batches

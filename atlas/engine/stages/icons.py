@@ -23,7 +23,7 @@ from atlas.units import Status
 
 if TYPE_CHECKING:
     from atlas.models import Prepared
-    from atlas.rendering import Aims, Rendered
+    from atlas.rendering import Directions, Rendered
 
 
 def make(piece: Piece) -> Making:
@@ -38,18 +38,18 @@ def make(piece: Piece) -> Making:
     return [(plan, Made({"image": found.pictures, "answer": _rows(answer, len(shard))}, numbers, len(units)))]
 
 
-def _aims(store: Store, cells: Plan, shard: Shard) -> Aims:
+def _aims(store: Store, cells: Plan, shard: Shard) -> Directions:
     """What the pictures of a shard look for; their chance is keyed by the map, the grid and the shard."""
     import torch
 
-    from atlas.rendering import Aims
+    from atlas.rendering import Directions
 
     aim = store.read(f"{group_key(cells)}/aim", slice(shard.start, shard.stop))
-    return Aims("/".join(["atlas", *shard.part, str(shard.index)]), torch.from_numpy(aim))
+    return Directions("/".join(["atlas", *shard.part, str(shard.index)]), torch.from_numpy(aim))
 
 
 def _measured(
-    prepared: Prepared, plan: Plan, found: Rendered, units: range, aims: Aims, numerics: Numerics
+    prepared: Prepared, plan: Plan, found: Rendered, units: range, aims: Directions, numerics: Numerics
 ) -> tuple[dict[str, np.ndarray[Any, Any]], np.ndarray[Any, Any]]:
     """The numbers of a shard's pictures as stored, and what the layer answers to them [n,c]."""
     from atlas.rendering import answers, score_pictures
@@ -84,7 +84,7 @@ def _standing(
     store: Store, plan: Plan, receipts: Receipts, data: dict[str, np.ndarray[Any, Any]]
 ) -> dict[str, np.ndarray[Any, Any]]:
     """How each picture stands among those of its grid: `rank` and `above`. A picture that failed ranks last."""
-    from atlas.layout.quality import beaten, own_ranks
+    from atlas.projection.quality import beaten, own_ranks
 
     made = np.flatnonzero(data["status"][:, 0] != Status.ABSENT)
     answer = np.full((len(made), plan.on.channels), np.nan, np.float32)

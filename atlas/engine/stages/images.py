@@ -12,32 +12,32 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from atlas.engine import album
-from atlas.engine.album import Album
+from atlas.engine import passes
 from atlas.engine.making import Made, Making, Piece
+from atlas.engine.passes import ShardImages
 from atlas.plans import Plan
 from atlas.stages import IMAGES
 from atlas.units import ImageStatus
 
 if TYPE_CHECKING:
-    from atlas.collecting.collect import Collected
+    from atlas.dataset.collect import Collected
 
 
 def make(piece: Piece) -> Making:
     """Show one shard of images, for the stages `images` and `statistics` alike."""
-    from atlas.collecting.collect import collect
+    from atlas.dataset.collect import collect
 
     collection, model, device = piece.plan.collection, piece.worker.model, piece.plan.numerics.device
     layers = [each.layer for each in piece.plans if each.layer is not None]
 
-    def measured(images: Album, width: int) -> Collected:
+    def measured(images: ShardImages, width: int) -> Collected:
         how: dict[str, Any] = {"width": width, "classes": collection.classes > 0, "reference": collection.step}
         return collect(model, layers, images.shown(), device=device, **how)
 
-    return album.make(piece, measured, _kept)
+    return passes.make(piece, measured, _kept)
 
 
-def _kept(plan: Plan, images: Album, collected: Collected) -> Made:
+def _kept(plan: Plan, images: ShardImages, collected: Collected) -> Made:
     """What one plan keeps of a pass."""
     if plan.stage == IMAGES.name:
         data = images.columns(collected)

@@ -22,8 +22,8 @@ from atlas.store.schema import group_key
 from atlas.units import SampleStatus
 
 if TYPE_CHECKING:
-    from atlas.layout.project import Map
-    from atlas.layout.rows import Numbers
+    from atlas.projection.project import Map
+    from atlas.projection.rows import Numbers
 
 
 def reduce(store: Store, plan: Plan, _: Receipts) -> Reduced:
@@ -34,7 +34,7 @@ def reduce(store: Store, plan: Plan, _: Receipts) -> Reduced:
 
 def laid_out(samples: Samples, plan: Plan) -> Data:
     """The columns of a map: a row for every sample of the layer, those of the map placed."""
-    from atlas.layout.quality import trusted
+    from atlas.projection.quality import trusted
 
     recipe = plan.charting.layout
     numbers = members(samples, plan.part[0])
@@ -55,7 +55,7 @@ def laid_out(samples: Samples, plan: Plan) -> Data:
 
 def members(samples: Samples, name: str) -> Numbers:
     """The rising numbers of the samples that are on the map `name`."""
-    from atlas.layout.classes import strongest, winners
+    from atlas.projection.classes import strongest, winners
 
     classes = samples.plan.sampling.classes
     collected = np.flatnonzero(samples.column("status") != SampleStatus.ABSENT)
@@ -72,7 +72,7 @@ def classes_of(name: str) -> list[int]:
 
 
 def _map(vectors: Any, plan: Plan, facing: Any) -> Map:
-    from atlas.layout.project import project
+    from atlas.projection.project import project
 
     return project(vectors, plan.charting.layout, facing=facing)
 
@@ -94,7 +94,7 @@ def _faced(store: Store, plan: Plan, numbers: Numbers) -> Any:
 
 
 def _pair(samples: Samples, vectors: Any, classes: list[int], plan: Plan) -> Map:
-    from atlas.layout.classes import pair
+    from atlas.projection.classes import pair
 
     towards, against = (
         np.concatenate([block[:, 0] for block in samples.attributions(label, label + 1)]) for label in classes

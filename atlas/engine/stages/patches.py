@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from atlas.engine import desk
-from atlas.engine.desk import Example, Round
+from atlas.engine import extracting
+from atlas.engine.extracting import Example, Round
 from atlas.engine.making import Making, Piece
 from atlas.engine.reducing import required
 from atlas.plans import Plan, Shard
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
     from atlas.models import Prepared
 
-reduce = desk.reduce
+reduce = extracting.reduce
 
 
 def make(piece: Piece) -> Making:
     """Measure and cut out what the samples of one shard of cells saw."""
-    return desk.make(piece, _rounds)
+    return extracting.make(piece, _rounds)
 
 
 def _rounds(store: Store, plan: Plan, prepared: Prepared, shard: Shard) -> Iterator[Round]:
@@ -61,7 +61,7 @@ def _examples(store: Store, plan: Plan, sample: np.ndarray[Any, Any]) -> list[Ex
 def _measured(
     prepared: Prepared, directions: Tensor, crops: Tensor, examples: Sequence[Example]
 ) -> np.ndarray[Any, Any]:
-    from atlas.collecting.seen import seen
+    from atlas.dataset.seen import seen
 
     along = directions[[example.place[0] for example in examples]]
     return seen(prepared, crops, along, [example.position for example in examples], before=False)

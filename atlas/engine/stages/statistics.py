@@ -29,7 +29,7 @@ def reduce(store: Store, plan: Plan, receipts: Receipts) -> Reduced:
 
 
 def _columns(store: Store, plan: Plan, shards: list[int]) -> dict[str, np.ndarray[Any, Any]]:
-    from atlas.collecting.summary import EDGES, FIELDS, merge, statistics
+    from atlas.dataset.summary import EDGES, FIELDS, merge, statistics
 
     parts = (store.read_shard(plan, plan.shard(index), "partial")[0] for index in shards)
     fields = merge(parts)

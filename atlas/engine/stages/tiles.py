@@ -21,12 +21,12 @@ from atlas.store.schema import group_key
 from atlas.units import Status
 
 if TYPE_CHECKING:
-    from atlas.layout.pyramid import Pixels, Tile
+    from atlas.projection.pyramid import Pixels, Tile
 
 
 def reduce(store: Store, plan: Plan, _: Receipts) -> Reduced:
     """The tiles of `plan`."""
-    from atlas.layout.pyramid import smaller, tiles
+    from atlas.projection.pyramid import smaller, tiles
 
     icons = required(store, plan)
     pictures = _Pictures(store, icons, store.read(f"{group_key(required(store, icons))}/cell"))

@@ -1,0 +1,202 @@
+"""The index of a store: `catalogue.json`, small and derived, which the page and Python open first.
+
+    Store -> {model, layers and how much of each is there}
+
+Delete it, write it again: the same.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from atlas.plans import SAMPLES, STAGES, Plan
+from atlas.stages import CELLS, FEATURES, IMAGES, LAYOUT
+from atlas.stages.atlas import LISTED
+from atlas.store import Receipt, Store, check_version
+from atlas.store.missing import lost, refuse
+from atlas.store.plans import CHANNELS, SHARDS
+from atlas.store.schema import CATALOGUE, INDEX, RELATIONS, VERSION, WRITER, columns_receipt
+from atlas.store.seals import Seal, fits, found, seal_of, unsealed
+from atlas.units import ImageStatus, status_name
+
+STAGE = ({"done": int, "asked": int, "written": bool}, None)
+GRID = {"side": int, "filled": (int, None), "patched": bool, "pictured": bool, "tiled": bool}
+MAP = {"samples": int, "placed": (int, None), "grids": [GRID]}
+LAYER = {
+    "name": str,
+    "key": str,
+    "kind": str,
+    "channels": int,
+    "size": [int],
+    "stride": (int, float),
+    "flops": int,
+    "features": ({"variants": [str], "done": int, "pictured": bool}, None),
+    "statistics": STAGE,
+    "examples": STAGE,
+    "activations": STAGE,
+    "atlases": ({str: MAP}, None),
+}
+IMAGES_SHOWN = {
+    "count": int,
+    "used": int,
+    "crops": int,
+    "reference": int,
+    "step": int,
+    "classes": int,
+    "photographs": bool,
+    "statuses": {str: int},
+}
+SHAPE = {
+    "encoding-type": str,
+    "model": {"spec": str, "weights": str},
+    "note": (str, None),
+    "layers": [LAYER],
+    "images": (IMAGES_SHOWN, None),
+    "relations": ([str], None),
+}
+"""What readers take for granted of the index."""
+
+
+def read_index(store: Store) -> dict[str, Any]:
+    """The index as written; made up, and not written, where there is none or it is damaged.
+
+    Raises `StoreTooNew`; `StoreError` where it would be made up of plans of which some are gone.
+    """
+    index = found(store.backend.get(INDEX))
+    if not isinstance(index, dict) or index.get("encoding-type") != CATALOGUE:
+        return _made_up(store)
+    if seal_of(index) is not Seal.BROKEN:
+        check_version(index, where=f"{store}/{INDEX}")
+    if not store.vouched(index) or not fits(index, SHAPE) or not _plausible(index):
+        return _made_up(store)
+    return {"images": None, "relations": None} | unsealed(index)
+
+
+def _made_up(store: Store) -> dict[str, Any]:
+    refuse(store)
+    return make_index(store)
+
+
+def _plausible(index: dict[str, Any]) -> bool:
+    """Whether an index is of no more than plans can be of: no reader is to make room for it in vain."""
+    shown = index.get("images") or {"count": 0}
+    layers = all(0 <= layer["channels"] <= CHANNELS for layer in index["layers"])
+    return layers and 0 <= shown["count"] <= SHARDS * SAMPLES
+
+
+def write_index(store: Store) -> dict[str, Any]:
+    """Write the index anew; give it back. Of two that write it at a time, the later tells of what both have done.
+
+    Where a plan is gone the index that is there stays: it knows that there was one.
+    """
+    index: dict[str, Any] = {}
+    if lost(store):
+        return make_index(store)
+
+    def made(_: bytes | None) -> bytes:
+        index.update(make_index(store))
+        return store.as_json(index)
+
+    store.backend.update(INDEX, made)
+    return index
+
+
+def make_index(store: Store) -> dict[str, Any]:
+    """The index, from the plans and receipts that are there."""
+    plans = store.plans()
+    layers: dict[str, list[Plan]] = {}
+    for plan in sorted(plans, key=store.place_of):
+        if plan.layer is not None:
+            layers.setdefault(plan.layer.name, []).append(plan)
+    relations = store.reduced(RELATIONS)
+    return {
+        "encoding-type": CATALOGUE,
+        "encoding-version": VERSION,
+        "written-by": WRITER,
+        "model": {"spec": store.identity.model, "weights": store.identity.weights, **_told(store.model)},
+        "note": store.model.get("note"),
+        "images": next((_images(store, plan) for plan in plans if plan.stage == IMAGES.name), None),
+        "relations": None if relations is None else relations.record.get("layers"),
+        "named": store.labels is not None,
+        "layers": [_layer(store, some) for some in layers.values()],
+    }
+
+
+def _told(model: dict[str, Any]) -> dict[str, Any]:
+    """What readers are told of the network: its layers have an order here, and need no list of all there are."""
+    return {name: value for name, value in model.items() if name != "layers"}
+
+
+def _images(store: Store, plan: Plan) -> dict[str, Any]:
+    """What was shown to the network."""
+    receipts, collection = store.receipts(plan), plan.collection
+    told = (row[0] for receipt in receipts.values() for row in receipt.numbers["status"])
+    codes = Counter(int(code) for code in told if code is not None)
+    noted = sum(int(row[0] or 0) for receipt in receipts.values() for row in receipt.numbers.get("noted", ()))
+    return {
+        "count": collection.count,
+        "done": codes.total(),
+        "used": codes[ImageStatus.OK],
+        "statuses": {status_name(ImageStatus, code): count for code, count in sorted(codes.items())},
+        "crops": collection.crops,
+        "reference": collection.reference,
+        "step": collection.step,
+        "classes": collection.classes,
+        "photographs": collection.photographs,
+    } | ({"noted": noted} if noted else {})
+
+
+def _layer(store: Store, plans: list[Plan]) -> dict[str, Any]:
+    """A layer, and how much of each stage is there."""
+    layer = next(plan.layer for plan in plans if plan.layer is not None)
+    shape = {"channels": layer.channels, "size": list(layer.size), "stride": layer.stride, "flops": layer.flops}
+    stages = {plan.stage: _stage(store, plan) for plan in plans if not plan.part}
+    maps = {plan.part[0]: _atlas(store, plan, plans) for plan in plans if plan.stage == LAYOUT.name}
+    atlases = {"atlases": maps} if maps else {}
+    return {"name": layer.name, "key": layer.key, "kind": layer.kind, **shape, **stages, **atlases}
+
+
+def _stage(store: Store, plan: Plan) -> dict[str, Any]:
+    receipts = store.receipts(plan)
+    done = sum(receipt.units[1] - receipt.units[0] for receipt in receipts.values())
+    asked = sum(map(len, plan.shards))
+    if plan.stage != FEATURES.name:
+        return {"asked": asked, "done": done, "written": store.columns_done(plan)}
+    recipe = plan.rendering
+    made = {"variants": list(recipe.variants), "size": recipe.size, "recipe": recipe.name, "steps": recipe.steps}
+    return made | {"units": asked, "done": done, "pictured": store.columns_done(plan)}
+
+
+def _atlas(store: Store, laid: Plan, plans: list[Plan]) -> dict[str, Any]:
+    """One map of a layer, laid out as `laid`, and how much of it and of its grids is there."""
+    sampling, receipt = laid.sampling, _reduced(store, laid)
+    grids: dict[int, dict[str, Plan]] = {}
+    for plan in plans:
+        if plan.part[:1] == laid.part and plan.part != laid.part:
+            grids.setdefault(plan.side, {})[plan.stage] = plan
+    how = {"crops": sampling.crops, "positions": sampling.positions, "relaxed": sampling.relaxed}
+    return {
+        "samples": sampling.samples,
+        "placed": None if receipt is None else receipt.units[1],
+        "written": receipt is not None,
+        "layout": laid.charting.name,
+        "approximate": sampling.classes > LISTED,
+        **how,
+        "grids": [_grid(store, side, grids[side]) for side in sorted(grids)],
+    }
+
+
+def _grid(store: Store, side: int, stages: dict[str, Plan]) -> dict[str, Any]:
+    """One grid of a map, and how much of it is there."""
+    there = {STAGES[name].told: _reduced(store, plan) for name, plan in stages.items()}
+    words = {stage.told: there.get(stage.told) is not None for stage in STAGES.values() if stage.told}
+    cells = there.get(CELLS.told)
+    return {"side": side, **words, CELLS.told: None if cells is None else cells.units[1]}
+
+
+def _reduced(store: Store, plan: Plan | None) -> Receipt | None:
+    """The receipt of what was written whole; None where that is not there, or rests on what is there no longer."""
+    if plan is None or not store.columns_done(plan):
+        return None
+    return store.reduced(columns_receipt(plan))

@@ -1,0 +1,25 @@
+"""Images that are shown to a network: where they come from, what of them can be shown, and what of each is.
+
+what the user names -> ImageSource -> ImageList -> uint8 [h,w,3] -> crops -> what a network answers
+"""
+
+from atlas.dataset.decoding import decode
+from atlas.dataset.images import counted, open_images
+from atlas.dataset.listing import ImageList, Looked, list_images, look, require_one
+from atlas.dataset.prefetch import prefetch
+from atlas.dataset.source import Entry, ImageSource, Problem
+
+__all__ = [
+    "Entry",
+    "ImageList",
+    "ImageSource",
+    "Looked",
+    "Problem",
+    "counted",
+    "decode",
+    "list_images",
+    "look",
+    "open_images",
+    "prefetch",
+    "require_one",
+]

@@ -1,0 +1,94 @@
+"""What a user names as images.
+
+"photos", ["a", "b"], "shard-{000..007}.tar", "saved/", "package.module:factory" -> ImageSource
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from glob import glob
+from mimetypes import MimeTypes
+from pathlib import Path
+
+from atlas.dataset.datasets_on_disk import is_saved
+from atlas.dataset.decoding import is_image
+from atlas.dataset.files import Files, called, find_files
+from atlas.dataset.from_dataset import Dataset
+from atlas.dataset.source import Entry, ImageSource
+from atlas.errors import ImagesError
+from atlas.places import local
+
+KINDS = MimeTypes()
+"""What suffixes mean, whatever the machine's own tables say."""
+FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+
+def open_images(given: str | Path | Iterable[str | Path], said: str = "images") -> ImageSource:
+    """The images that were `given`: folders, image files and tar shards in any mixture, or one data set.
+
+    Shards may be written `shard-{000..007}.tar` or with `*`. Raises `ImagesError` where something is not there,
+    cannot be opened, or holds nothing, and calls it by `said`, the parameter that gave it, if there is one.
+    """
+    several = [given] if isinstance(given, str | Path) else given
+    paths = [path for one in several for path in _expanded(_here(str(one)))]
+    data_sets = [path for path in paths if _is_data_set(path)]
+    if data_sets and len(paths) > 1:
+        raise ImagesError(
+            f"{called(data_sets[0], said)} is a data set: give it alone, without {len(paths) - 1} others."
+        )
+    source: ImageSource = _data_set(data_sets[0]) if data_sets else find_files(paths, said)
+    if not len(source.entries):
+        raise ImagesError(f"No images: nothing lies in {', '.join(paths[:3]) or 'an empty list'}.")
+    return source
+
+
+def _here(given: str) -> str:
+    """What was given; of an address `file:///x` its path. Raises `ImagesError` for an address of elsewhere."""
+    return str(local(given, ImagesError)) if ":/" in given else given
+
+
+def counted(source: ImageSource) -> tuple[int, int]:
+    """How many entries of `source` may be images, and how many files are plainly none: nothing is decoded.
+
+    By the suffix where it is a known one, else by the first bytes.
+    """
+    others = sum(not _may_be(source, entry) for entry in source.entries) if isinstance(source, Files) else 0
+    return len(source.entries) - others, others
+
+
+def _may_be(source: Files, entry: Entry) -> bool:
+    kind, packed = KINDS.guess_type(entry.name)
+    if kind or packed:
+        return not packed and str(kind).startswith("image/")
+    return is_image(source.head(entry))
+
+
+def _expanded(path: str) -> list[str]:
+    """`path` with webdataset's braces and the shell's `*` written out, where no file has that very name.
+
+    >>> _expanded("shard-{08..10}.tar")
+    ['shard-08.tar', 'shard-09.tar', 'shard-10.tar']
+    """
+    if _exists(path):
+        return [path]
+    if braces := re.fullmatch(r"(.*)\{(\d+)\.\.(\d+)\}(.*)", path):
+        before, first, last, after = braces.groups()
+        numbers = range(int(first), int(last) + 1)
+        return [one for number in numbers for one in _expanded(f"{before}{number:0{len(first)}d}{after}")]
+    return sorted(glob(path)) or [path]  # noqa: PTH207  # absolute patterns too
+
+
+def _is_data_set(path: str) -> bool:
+    return is_saved(Path(path)) or (not _exists(path) and FACTORY.fullmatch(path) is not None)
+
+
+def _data_set(path: str) -> Dataset:
+    return Dataset("saved" if _exists(path) else "factory", path)
+
+
+def _exists(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except OSError:  # it may not be looked at
+        return True

@@ -1,0 +1,199 @@
+"""Where what a unit saw of a photograph is measured and cut out.
+
+    (images, shard, [Example], measure) -> boxes on the photographs, pictures of them
+
+Examples of any kind: those that drive a channel, and those that lie nearest to a cell of an atlas.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from atlas.engine.events import Advanced, Event
+from atlas.engine.making import Made, Making, Piece
+from atlas.engine.reducing import Receipts, Reduced, gathered
+from atlas.plans import Plan, Shard
+from atlas.stages.dataset import EXAMPLE
+from atlas.store import Store
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from atlas.dataset import Looked
+    from atlas.dataset.crops import Crop
+    from atlas.dataset.decoding import Pixels
+    from atlas.engine.worker import Worker
+    from atlas.models import Prepared
+
+GREY = 128
+"""What is stored where there is no example."""
+HELD = 2**28
+"""Bytes of photographs that are rather held than decoded again, once what was seen of them is known."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One place in the tables of a shard: a unit's, or a cell's, example of some rank."""
+
+    place: tuple[int, ...]
+    """Row in the shard, and where in that row."""
+    image: int
+    crop: int
+    position: int
+
+
+Measure = Callable[["Tensor", Sequence[Example]], np.ndarray[Any, Any]]
+"""(crops [n,3,h,w], n examples) -> boxes [n,4] on the crops."""
+Round = tuple[Sequence[Example], Measure]
+"""Examples that are measured in one way."""
+Rounds = Callable[[Store, Plan, "Prepared", Shard], Iterable[Round]]
+
+
+def make(piece: Piece, rounds: Rounds) -> Making:
+    """Measure and cut out what a shard shows, in `rounds`."""
+    desk = yield from _filled(piece, rounds)
+    piece.clock.lap(piece.plan.stage)
+    return [(piece.plan, Made(desk.pictures, {"box": desk.boxes.reshape(len(piece.shard), -1)}))]
+
+
+def _filled(piece: Piece, rounds: Rounds) -> Generator[Event, None, Desk]:
+    """The desk with all examples of a shard on it."""
+    from atlas.rendering.compute import computing
+
+    plan, prepared = piece.plan, piece.worker.prepared(piece.plan.on, piece.plan.numerics)
+    given = list(rounds(piece.store, plan, prepared, piece.shard))
+    shape = (len(piece.shard), *plan.arrays["box"].shape[1:-1])
+
+    def attempt() -> Generator[Event, None, Desk]:
+        desk = Desk(piece.worker, plan, prepared, shape, piece.width)
+        with computing(plan.numerics):
+            for examples, measure in given:
+                for done in desk.fill(examples, measure):
+                    yield Advanced(plan.stage, plan.layer_name, done)
+        return desk
+
+    return (yield from piece.narrowed(attempt))
+
+
+def reduce(_: Store, plan: Plan, receipts: Receipts) -> Reduced:
+    """The boxes of `plan`."""
+    return Reduced(gathered(plan, receipts))
+
+
+class Desk:
+    """Where the examples of a shard are measured side by side and cut out."""
+
+    def __init__(self, worker: Worker, plan: Plan, prepared: Prepared, shape: tuple[int, ...], width: int) -> None:
+        self._worker, self._plan, self._prepared = worker, plan, prepared
+        self.width = width
+        """Examples measured side by side."""
+        self.boxes = np.full((*shape, 4), np.nan, np.float32)
+        """In pixels of the photograph: left, top, right, bottom; NaN where there is none."""
+        self.pictures: dict[str, Pixels] = {}
+        if plan.collection.photographs:
+            self.pictures["picture"] = np.full((*shape, EXAMPLE, EXAMPLE, 3), GREY, np.uint8)
+        self._held: dict[int, Looked] = {}
+
+    def fill(self, examples: Sequence[Example], measure: Measure) -> Iterator[int]:
+        """Measure and cut out `examples`, which are sorted by image; yields how many were done, now and then."""
+        batch: list[tuple[Example, Crop]] = []
+        for example, crop in self._opened(examples):
+            batch.append((example, crop))
+            if len(batch) == self.width:
+                self._measure(batch, measure)
+                yield len(batch)
+                batch = []
+        if batch:
+            self._measure(batch, measure)
+            yield len(batch)
+
+    def _opened(self, examples: Sequence[Example]) -> Iterator[tuple[Example, Crop]]:
+        """Each example with its crop; those whose image has gone or changed are left out."""
+        from atlas.dataset.crops import crop
+
+        seed, how = self._plan.collection.seed, self._prepared.preprocessing
+        number, sha256 = -1, b""
+        cut: dict[int, Crop] = {}
+        for example in examples:
+            if example.image != number:
+                number, sha256, cut = example.image, self._sha256(example.image), {}
+            looked = self._looked(number)
+            if looked.picture is not None:
+                if example.crop not in cut:
+                    size, at = looked.size, example.crop
+                    cut[at] = crop(looked.picture, how, at, seed=seed, sha256=sha256, size=size)
+                yield example, cut[example.crop]
+
+    def _looked(self, number: int) -> Looked:
+        """An image, opened again unless it is among the last that were: a batch of large ones would fill the memory."""
+        from atlas.dataset import look
+
+        if number not in self._held:
+            source = self._worker.images
+            self._held[number] = look(source, source.entries[number], self._sha256(number))
+            while len(self._held) > 1 and sum(map(_bytes, self._held.values())) > HELD:
+                del self._held[next(iter(self._held))]
+        return self._held[number]
+
+    def _sha256(self, number: int) -> bytes:
+        return self._worker.store.read("images/sha256", slice(number, number + 1)).tobytes()
+
+    def _measure(self, batch: list[tuple[Example, Crop]], measure: Measure) -> None:
+        padded = batch + [batch[-1]] * (self.width - len(batch))
+        boxes = measure(self._stacked(padded), [example for example, _ in padded])
+        inside = self._prepared.preprocessing.size
+        for (example, crop), box in zip(batch, boxes, strict=False):
+            looked = self._looked(example.image)
+            if looked.picture is None:
+                continue  # it has gone in between
+            wide, high = looked.size
+            found = on_photograph(box, crop, inside).clip(0, (wide, high, wide, high))  # a margin is no part of it
+            self.boxes[example.place] = found
+            if self.pictures:
+                seen = cut_out(looked.picture, found, mirrored=crop.cut.mirrored, size=looked.size)
+                self.pictures["picture"][example.place] = seen
+
+    def _stacked(self, batch: list[tuple[Example, Crop]]) -> Tensor:
+        import torch
+
+        return torch.stack([crop.x for _, crop in batch]).to(self._plan.numerics.device)
+
+
+def on_photograph(box: np.ndarray[Any, Any], crop: Crop, size: tuple[int, int]) -> np.ndarray[Any, Any]:
+    """A box in pixels of a crop of `size` (height, width), in pixels of the photograph it was taken from."""
+    height, width = size
+    left, top, right, bottom = (float(side) for side in box)
+    if crop.cut.mirrored:
+        left, right = width - right, width - left
+    x0, y0, x1, y1 = crop.cut.box
+    across, down = (x1 - x0) / width, (y1 - y0) / height
+    return np.array([x0 + left * across, y0 + top * down, x0 + right * across, y0 + bottom * down], np.float32)
+
+
+def _bytes(looked: Looked) -> int:
+    return 0 if looked.picture is None else looked.picture.nbytes
+
+
+def cut_out(
+    picture: Pixels, box: np.ndarray[Any, Any], *, mirrored: bool, size: tuple[int, int] | None = None
+) -> Pixels:
+    """The square of `picture` around `box`, as the unit saw it, uint8 [96,96,3].
+
+    `size` is that of the image itself, where `picture` is smaller; the box is in its pixels.
+    """
+    from atlas.dataset.crops import on_picture
+
+    height, width, _ = picture.shape
+    left, top, right, bottom = on_picture(box.tolist(), (width, height), size or (width, height))
+    side = min(max(right - left, bottom - top, 1.0), float(min(width, height)))
+    x = min(max((left + right - side) / 2, 0.0), width - side)
+    y = min(max((top + bottom - side) / 2, 0.0), height - side)
+    square = Image.fromarray(picture).resize(
+        (EXAMPLE, EXAMPLE), Image.Resampling.BICUBIC, box=(x, y, x + side, y + side), reducing_gap=2.0
+    )
+    return np.asarray(square)[:, ::-1] if mirrored else np.asarray(square)
