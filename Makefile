@@ -5,7 +5,7 @@ WORKERS ?= auto
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
-APP := $(wildcard atlas/viewer/src/* atlas/viewer/*.json atlas/viewer/*.ts atlas/viewer/index.html)
+APP := $(shell find atlas/viewer/src) $(wildcard atlas/viewer/*.json atlas/viewer/*.ts atlas/viewer/index.html)
 # A file's tests share what they made: they stay in one process. Four processes are enough for any machine's memory.
 PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist loadfile
 MARKS := not slow and not full$(if $(filter 0,$(BROWSER)), and not browser)

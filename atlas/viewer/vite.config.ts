@@ -6,6 +6,6 @@ export default defineConfig({
   base: "./",
   plugins: [svelte({ configFile: false })],
   // Compressors that no array of a store uses: 1.4 MB that nobody would load.
-  resolve: { alias: [{ find: /^numcodecs\/(blosc|lz4|zstd)$/, replacement: `${import.meta.dirname}/src/absent-codec.ts` }] },
+  resolve: { alias: [{ find: /^numcodecs\/(blosc|lz4|zstd)$/, replacement: `${import.meta.dirname}/src/data/absent-codec.ts` }] },
   build: { outDir: "dist", emptyOutDir: true, target: "es2022", modulePreload: { polyfill: false } },
 });
