@@ -3,67 +3,10 @@
  *
  *     unit -> statistics, histogram, examples, classes, neighbours
  */
+import { boxAt, EXTREMES, isSigned, isSilent, scored, type Beside, type Example, type Extreme, type Histogram, type Overview, type Scored, type Statistics } from "../logic/statistics";
 import type { Columns } from "./columns";
 import { Gallery } from "./gallery";
 import { damaged } from "./problems";
-
-export const EXTREMES = ["top", "bottom"] as const;
-/** Place of an extreme in the store. */
-export type Extreme = 0 | 1;
-/** Shares of the positions that lie below each of a unit's quantiles. */
-export const QUANTILES = [0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99];
-
-/** An image that drives a unit far up or down. */
-export interface Example {
-  rank: number;
-  image: number;
-  /** Which crop of the image; 0 is the one that the network is evaluated on. */
-  crop: number;
-  value: number;
-  /** What the unit saw of it: left, top, right, bottom in pixels of the image; null where it is not measured. */
-  box: number[] | null;
-}
-
-export interface Statistics {
-  mean: number;
-  std: number;
-  least: number;
-  largest: number;
-  /** Shares above zero of the positions, and of the images. */
-  activePositions: number;
-  activeImages: number;
-  quantiles: number[];
-  /** Positions whose value is no number. */
-  nan: number;
-}
-
-export interface Histogram {
-  counts: number[];
-  /** One more than counts, rising. */
-  edges: number[];
-}
-
-/** A number of something: a class and how much a unit does for it, a unit and how much it is alike. */
-export interface Scored {
-  index: number;
-  value: number;
-}
-
-export interface Beside {
-  top: number;
-  bottom: number;
-  silent: boolean;
-}
-
-/** What a wall needs of every unit of a layer. */
-export interface Overview {
-  mean: Float32Array;
-  activeImages: Float32Array;
-  /** Of the best and of the worst example, NaN where there is none. */
-  top: Float32Array;
-  bottom: Float32Array;
-  silent: Uint8Array;
-}
 
 export class Answers {
   /** Pictures of examples, `(unit, rank)`; what is not there is null. */
@@ -89,14 +32,7 @@ export class Answers {
     for (let rank = 0; rank < count; rank++) {
       const at = extreme * count + rank;
       if (image![at]! < 0) break;
-      const sides = box ? [...box.subarray(4 * at, 4 * at + 4)] : [];
-      found.push({
-        rank,
-        image: image![at]!,
-        crop: crop![at]!,
-        value: value![at]!,
-        box: sides.length && sides.every(Number.isFinite) ? sides : null,
-      });
+      found.push({ rank, image: image![at]!, crop: crop![at]!, value: value![at]!, box: boxAt(box, at) });
     }
     return found;
   }
@@ -163,24 +99,4 @@ export class Answers {
     const silent = Uint8Array.from({ length: units }, (_, unit) => Number(isSilent(top[unit]!, signed, least![unit] === largest![unit])));
     return { mean: mean!, activeImages: activeImages!, top, bottom, silent };
   }
-}
-
-/** Whether a layer has values on both sides of zero. */
-function isSigned(least: ArrayLike<number>): boolean {
-  return Array.from(least).some((value) => value < 0);
-}
-
-/** Whether a unit never fired: no crop drove it above zero. In a `signed` layer a value below zero says as much as one above. */
-function isSilent(top: number, signed: boolean, constant: boolean): boolean {
-  return top <= 0 && (constant || !signed);
-}
-
-/** How far a picture drives a unit beside its best example; NaN where that is none, zero or of the other sign. */
-export function ratioOf(peak: number, example: number, negative: boolean): number {
-  return (negative ? -example : example) > 0 ? peak / example : NaN;
-}
-
-/** `indices` with their `values`; a place that stays empty is -1. */
-export function scored(indices: ArrayLike<number>, values: ArrayLike<number>): Scored[] {
-  return Array.from(indices, (index, at) => ({ index, value: values[at]! })).filter(({ index }) => index >= 0);
 }

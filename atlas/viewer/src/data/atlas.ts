@@ -7,79 +7,27 @@
  * Of a grid what is drawn is read whole, a few numbers a cell; anything else for the one cell that is asked for.
  */
 import * as zarr from "zarrita";
-import { scored, type Scored } from "./answers";
-import type { AtlasEntry, GridEntry, LayerEntry } from "./catalogue";
+import { Cells } from "../logic/cells";
+import type { AtlasEntry, GridEntry, LayerEntry } from "../logic/entries";
+import { boxAt, scored, type Scored } from "../logic/statistics";
 import { Columns, openGroup, type Ranged } from "./columns";
-import { Gallery } from "./gallery";
+import { Gallery, openPictures } from "./gallery";
+import { once } from "./once";
 import { isDamage, Problem, sound } from "./problems";
 import type { Folder } from "./store";
 import { Tiles } from "./tiles";
-import { Status } from "../logic/words";
 
 /** Real patches beside a cell. */
 export const PATCHES = 4;
 /** Units that a cell's direction is told by. */
 const UNITS = 8;
-/** As of the pictures of layers: what lies this near is read together, and so many at a time. */
-const GAP = 17 * 1024;
+/** Pictures in one round. */
 const PICTURES = 16;
 /** Tiles are ten times as large: so many stay below half a megabyte together. */
 const TILES = 6;
-/** A picture that more than this share of its grid's pictures outdo says little of its cell. */
-const TOP = 0.02;
-
-/** Where a cell is: a grid, a column from the left and a row from the top. */
-export interface Place {
-  side: number;
-  column: number;
-  row: number;
-}
-
-/** What is drawn of all cells of a grid. */
-export class Cells {
-  /** The entry of a cell in the columns; -1 for one that is not filled. */
-  readonly entry: Int32Array;
-
-  constructor(
-    readonly side: number,
-    /** Samples in every cell, row by row from the top left. */
-    readonly count: Int32Array,
-    /** The filled cells, rising. */
-    readonly filled: Int32Array,
-    /** Of each filled cell's picture; null as long as there are none. */
-    readonly status: Uint8Array | null,
-    /** How many other pictures point no less near to each cell's direction than its own. */
-    readonly rank: Int32Array | null,
-  ) {
-    this.entry = new Int32Array(side * side).fill(-1);
-    filled.forEach((cell, entry) => (this.entry[cell] = entry));
-  }
-
-  cellAt(column: number, row: number): number {
-    return column < 0 || row < 0 || column >= this.side || row >= this.side ? -1 : row * this.side + column;
-  }
-
-  entryAt({ column, row }: { column: number; row: number }): number {
-    return this.entry[this.cellAt(column, row)] ?? -1;
-  }
-
-  placeOf(cell: number): Place {
-    return { side: this.side, column: cell % this.side, row: Math.floor(cell / this.side) };
-  }
-
-  /** Why a picture should not be relied on; null where it may. */
-  doubt(entry: number): "absent" | "failed" | "rank" | null {
-    const status = this.status?.[entry] ?? Status.ABSENT;
-    if (status === Status.ABSENT) return "absent";
-    if (status !== Status.OK) return "failed";
-    return this.rank && this.rank[entry]! >= this.bar ? "rank" : null;
-  }
-
-  /** Ranks below this one are within the top 2%. */
-  get bar(): number {
-    return Math.max(1, Math.floor(TOP * this.filled.length));
-  }
-}
+/** Labels of fewer samples are not relied on, nor those that hold in fewer draws. */
+const SAMPLES = 5;
+const HOLDS = 0.8;
 
 export interface Label extends Scored {
   /** How often it stays as high as it is shown when the cell's samples are drawn again, 0 to 1. */
@@ -87,9 +35,6 @@ export interface Label extends Scored {
   /** Whether it can be relied on; `atlas.catalogue.derived.sure` is the same rule. */
   sure: boolean;
 }
-
-const SAMPLES = 5;
-const HOLDS = 0.8;
 
 export interface Sample {
   image: number;
@@ -168,10 +113,7 @@ export class Grid {
     ]);
     const there = [...sample].filter((number) => number >= 0);
     const images = await Promise.all(there.map((number) => this.samples.row("image", number)));
-    return there.map((_, rank) => {
-      const sides = box && rank < PATCHES ? [...box.subarray(4 * rank, 4 * rank + 4)] : [];
-      return { image: images[rank]![0]!, cosine: cosine[rank]!, box: sides.length && sides.every(Number.isFinite) ? sides : null };
-    });
+    return there.map((_, rank) => ({ image: images[rank]![0]!, cosine: cosine[rank]!, box: rank < PATCHES ? boxAt(box, rank) : null }));
   }
 
   /** The channels that the cell's direction is largest in. */
@@ -208,14 +150,9 @@ const opened = new WeakMap<AtlasEntry, Promise<Atlas>>();
 /** The open atlas of a layer's map; asked for once, and again after it failed. */
 export function openAtlas(store: Folder, layer: LayerEntry, map: string): Promise<Atlas> {
   const entry = layer.atlases?.[map];
-  if (!entry) throw new Problem("unknown", `${layer.name} has no map ${map}`, "Its maps are chosen when it is built.");
-  const known = opened.get(entry);
-  if (known) return known;
+  if (!entry) return Promise.reject(new Problem("unknown", `${layer.name} has no map ${map}`, "Its maps are chosen when it is built."));
   const folder = store.folder("layers", layer.key).owing(() => true);
-  const atlas = sound(`The atlas of ${layer.name}`, () => open(folder, layer, map, entry));
-  opened.set(entry, atlas);
-  atlas.catch(() => opened.delete(entry));
-  return atlas;
+  return once(opened, entry, () => sound(`The atlas of ${layer.name}`, () => open(folder, layer, map, entry)));
 }
 
 /** Read the layer's atlases anew when they are asked for next. */
@@ -226,7 +163,7 @@ export function forgetAtlases(layer: LayerEntry): void {
 async function open(folder: Folder, layer: LayerEntry, map: string, entry: AtlasEntry): Promise<Atlas> {
   const known = entry.grids.filter(({ filled }) => filled !== null);
   if (known.length === 0) throw notYet(layer, map);
-  const root = await openGroup(folder, GAP);
+  const root = await openGroup(folder);
   const place = root.resolve(`atlas/${map}`);
   const samples = new Columns(root.store, root.resolve("activations"));
   const grids = await Promise.all(known.map((grid, nth) => openGrid(root, place.resolve(String(grid.side)), grid, nth === 0, samples)));
@@ -240,9 +177,9 @@ async function open(folder: Folder, layer: LayerEntry, map: string, entry: Atlas
 async function openGrid(root: zarr.Location<Ranged>, place: zarr.Location<Ranged>, entry: GridEntry, first: boolean, samples: Columns): Promise<Grid> {
   const [patches, icons, tiles] = ["patches", "icons", "tiles"].map((name) => place.resolve(name)) as [typeof place, typeof place, typeof place];
   const [patch, picture, ...levels] = await Promise.all([
-    entry.patched && (await hasPhotographs(patches)) ? pictures(patches, "picture") : null,
-    entry.pictured ? pictures(icons, "image") : null,
-    ...levelNames(first ? entry.side : 0).map((name) => (entry.tiled ? pictures(tiles, name) : null)),
+    entry.patched && (await hasPhotographs(patches)) ? openPictures(patches, "picture") : null,
+    entry.pictured ? openPictures(icons, "image") : null,
+    ...levelNames(first ? entry.side : 0).map((name) => (entry.tiled ? openPictures(tiles, name) : null)),
   ]);
   return new Grid(
     entry,
@@ -261,10 +198,6 @@ function levelNames(side: number): string[] {
   const names = ["tile"];
   for (let halvings = 1; side * 80 > 400 << (halvings - 1); halvings++) names.push(`below-${halvings}`);
   return names;
-}
-
-function pictures(group: zarr.Location<Ranged>, name: string): Promise<zarr.Array<"uint8">> {
-  return zarr.open.v3(group.resolve(name), { kind: "array" }) as Promise<zarr.Array<"uint8">>;
 }
 
 /** Whether what the samples saw was cut out, or its place alone is known. */

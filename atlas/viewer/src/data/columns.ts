@@ -8,6 +8,7 @@
  */
 import * as zarr from "zarrita";
 import type { AsyncReadable } from "zarrita";
+import { once } from "./once";
 import { damaged, sound } from "./problems";
 import type { Folder } from "./store";
 
@@ -15,6 +16,11 @@ import type { Folder } from "./store";
 const BLOCK = 16 * 1024;
 /** Most bytes of one request. */
 const MOST = 512 * 1024;
+/**
+ * Pictures this near in a file are read with one request, bytes. Zarr writes the pictures of a shard as unit 0 and 1
+ * positive, then 0 and 1 negative, and so on: between two of a sign lie up to two of the other, 5 KB each and at most 8.3.
+ */
+const GAP = 17 * 1024;
 
 /** Counts are stored as int64 and stay exact as float64. */
 export type Numbers = Float32Array | Float64Array | Int32Array | Uint8Array;
@@ -25,10 +31,10 @@ type Stored = InstanceType<(typeof STORED)[keyof typeof STORED]>;
 /** What of a group's store is used: ranges are always there, and lengths of what was read are known. */
 export type Ranged = AsyncReadable & Required<Pick<AsyncReadable, "getRange">> & Pick<Folder, "lengthOf" | "nameOf">;
 
-/** The folder of a group and the metadata below it, read at once. Ranges `gap` bytes or less apart are asked for together. */
-export async function openGroup(folder: Folder, gap: number): Promise<zarr.Location<Ranged>> {
+/** The folder of a group and the metadata below it, read at once. Ranges that lie near are asked for together. */
+export async function openGroup(folder: Folder): Promise<zarr.Location<Ranged>> {
   const store = await zarr.withMaybeConsolidatedMetadata(folder, { format: "v3" });
-  return zarr.root(zarr.withRangeCoalescing(store, { coalesceSize: gap }) as unknown as Ranged);
+  return zarr.root(zarr.withRangeCoalescing(store, { coalesceSize: GAP }) as unknown as Ranged);
 }
 
 interface Column {
@@ -60,7 +66,7 @@ export class Columns {
     const chunk = Math.floor(row / perChunk);
     const block = Math.floor((row - chunk * perChunk) / perBlock);
     const start = block * perBlock;
-    const numbers = await this.#remembered(`${name}/${chunk}/${start}`, () => this.#read(column, chunk, start, Math.min(start + perBlock, perChunk)));
+    const numbers = await once(this.#blocks, `${name}/${chunk}/${start}`, () => this.#read(column, chunk, start, Math.min(start + perBlock, perChunk)));
     const at = (row - chunk * perChunk - start) * width;
     return numbers.subarray(at, at + width);
   }
@@ -68,7 +74,7 @@ export class Columns {
   /** All numbers of a chunk of rows. */
   async chunk(name: string, chunk: number): Promise<Numbers> {
     const column = await this.#column(name);
-    const parts = await this.#remembered(`${name}/${chunk}`, () => this.#whole(column, chunk));
+    const parts = await once(this.#blocks, `${name}/${chunk}`, () => this.#whole(column, chunk));
     return parts.subarray(0, Math.min(column.perChunk, column.rows - chunk * column.perChunk) * column.width);
   }
 
@@ -106,22 +112,8 @@ export class Columns {
     return told(new stored((stop - start) * width).fill(array.fillValue as never));
   }
 
-  #remembered(key: string, read: () => Promise<Numbers>): Promise<Numbers> {
-    const known = this.#blocks.get(key);
-    if (known) return known;
-    const numbers = read();
-    this.#blocks.set(key, numbers);
-    numbers.catch(() => this.#blocks.delete(key));
-    return numbers;
-  }
-
   #column(name: string): Promise<Column> {
-    const known = this.#columns.get(name);
-    if (known) return known;
-    const column = this.#open(name);
-    this.#columns.set(name, column);
-    column.catch(() => this.#columns.delete(name));
-    return column;
+    return once(this.#columns, name, () => this.#open(name));
   }
 
   async #open(name: string): Promise<Column> {

@@ -8,9 +8,9 @@
  * Wishes of the same moment go out together, so that neighbours in the file share a request; the latest wishes
  * go first, for they are what the reader looks at now.
  */
-import type * as zarr from "zarrita";
+import * as zarr from "zarrita";
 import { isNothing, isPicture } from "./codec";
-import { damaged, sound } from "./problems";
+import { damaged, isDamage, sound } from "./problems";
 
 /** Rounds of requests on their way at a time. */
 const ROUNDS = 3;
@@ -26,6 +26,11 @@ function keep(address: string, drop: () => void): void {
     URL.revokeObjectURL(oldest);
     forget();
   }
+}
+
+/** The array of a group's pictures. */
+export function openPictures(group: zarr.Location<zarr.Readable>, name: string): Promise<zarr.Array<"uint8">> {
+  return zarr.open.v3(group.resolve(name), { kind: "array" }) as Promise<zarr.Array<"uint8">>;
 }
 
 interface Wish {
@@ -69,6 +74,14 @@ export class Gallery {
     return new Promise((grant, refuse) => {
       this.#wishes.push({ row, column, signal, grant, refuse });
       this.#schedule();
+    });
+  }
+
+  /** The same; null also for a picture that is damaged. */
+  intact(row: number, column: number, signal?: AbortSignal): Promise<string | null> {
+    return this.picture(row, column, signal).catch((error) => {
+      if (isDamage(error)) return null;
+      throw error;
     });
   }
 

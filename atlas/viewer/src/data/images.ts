@@ -6,19 +6,19 @@
  * Everything lies in chunks of 1024 images, and only those of the images asked for are read: there may be a million.
  */
 import * as zarr from "zarrita";
-import { scored, type Scored } from "./answers";
-import type { Images as Entry } from "./catalogue";
+import type { ImagesEntry } from "../logic/entries";
+import { scored, type Scored } from "../logic/statistics";
+import { visible } from "../logic/text";
 import { Columns, openGroup, type Numbers } from "./columns";
-import { Gallery } from "./gallery";
+import { Gallery, openPictures } from "./gallery";
+import { once } from "./once";
 import { damaged, sound } from "./problems";
 import { placeOf, Receipts } from "./receipts";
 import type { Folder } from "./store";
-import { visible } from "../logic/text";
 
 /** Images a chunk of every column. */
 export const CHUNK = 1024;
-/** As of the pictures of layers: what lies this near is read together, and so many at a time. */
-const GAP = 17 * 1024;
+/** Pictures in one round. */
 const THUMBS = 32;
 
 export interface Excited {
@@ -31,7 +31,7 @@ export interface Excited {
 
 export class Images {
   constructor(
-    readonly entry: Entry,
+    readonly entry: ImagesEntry,
     readonly thumb: Gallery,
     /** What the codes of a status are called. */
     readonly statuses: Map<number, string>,
@@ -84,20 +84,15 @@ export class Images {
   }
 }
 
-const opened = new WeakMap<Entry, Promise<Images>>();
+const opened = new WeakMap<ImagesEntry, Promise<Images>>();
 
 /** The open images of `entry`; asked for once, and again after it failed. */
-export function openImages(store: Folder, entry: Entry): Promise<Images> {
-  const known = opened.get(entry);
-  if (known) return known;
-  const images = open(store, entry);
-  opened.set(entry, images);
-  images.catch(() => opened.delete(entry));
-  return images;
+export function openImages(store: Folder, entry: ImagesEntry): Promise<Images> {
+  return once(opened, entry, () => open(store, entry));
 }
 
 /** Read the images anew when they are asked for next. */
-export function forgetImages(entry: Entry): void {
+export function forgetImages(entry: ImagesEntry): void {
   opened.delete(entry);
 }
 
@@ -106,7 +101,7 @@ const OF_SHARDS = ["status", "reason", "size", "class", "probability", "thumb"];
 /** What is written with their list, which has a receipt of its own. */
 const OF_LIST = ["path", "sha256", "same_as"];
 
-async function open(store: Folder, entry: Entry): Promise<Images> {
+async function open(store: Folder, entry: ImagesEntry): Promise<Images> {
   const shown = new Receipts(store, ["images"]);
   const folder = store.folder("images").owing((key) => {
     const place = placeOf(key);
@@ -115,8 +110,8 @@ async function open(store: Folder, entry: Entry): Promise<Images> {
     return store.folder("receipts").has("relations.json"); // what images excite is written last of all
   });
   return sound("The metadata of images", async () => {
-    const group = await zarr.open.v3(await openGroup(folder, GAP), { kind: "group" });
-    const thumb = entry.photographs ? ((await zarr.open.v3(group.resolve("thumb"), { kind: "array" })) as zarr.Array<"uint8">) : null;
+    const group = await zarr.open.v3(await openGroup(folder), { kind: "group" });
+    const thumb = entry.photographs ? await openPictures(group, "thumb") : null;
     const statuses = Object.entries(group.attrs.statuses as Record<string, number>).map(([name, code]) => [code, visible(name)] as const);
     if (statuses.length === 0) throw damaged("images/zarr.json", "does not say what its statuses mean");
     return new Images(entry, new Gallery(thumb, THUMBS, (image) => [image]), new Map(statuses), new Columns(group.store, group));

@@ -1,6 +1,6 @@
 /** The names of the classes, where the store has them: `classes.json` holds a list of them, or an object with their `names`. */
-import type { Folder } from "./store";
 import { visible } from "../logic/text";
+import type { Folder } from "./store";
 
 let asked: { store: Folder; names: Promise<string[]> } | undefined;
 
@@ -31,8 +31,4 @@ async function read(store: Folder): Promise<string[]> {
   } catch {
     return [];
   }
-}
-
-export function labelOf(names: string[], number: number): string {
-  return names[number] || `class ${number}`;
 }

@@ -8,31 +8,25 @@
  * and examples may each be there or not.
  */
 import * as zarr from "zarrita";
-import { Answers, EXTREMES } from "./answers";
-import type { LayerEntry } from "./catalogue";
-import { Columns, openGroup, type Ranged } from "./columns";
-import { Gallery } from "./gallery";
-import { damaged, Problem, sound } from "./problems";
-import { placeOf, Receipts } from "./receipts";
+import type { Face, PictureNumbers } from "../logic/arrange";
+import type { LayerEntry } from "../logic/entries";
 import { toAtlas } from "../logic/routes";
-import type { Folder, Owed } from "./store";
+import { EXTREMES } from "../logic/statistics";
 import { quoted } from "../logic/text";
 import { Status } from "../logic/words";
+import { Answers } from "./answers";
+import { Columns, openGroup, type Ranged } from "./columns";
+import { Gallery, openPictures } from "./gallery";
+import { once } from "./once";
+import { damaged, Problem, sound } from "./problems";
+import { placeOf, Receipts } from "./receipts";
+import type { Folder, Owed } from "./store";
 
-/**
- * Pictures this near in a file are read with one request, bytes. Zarr writes the pictures of a shard as unit 0 and 1
- * positive, then 0 and 1 negative, and so on: between two of a sign lie up to two of the other, 5 KB each and at most 8.3.
- */
-const GAP = 17 * 1024;
 /** Pictures in one round: with a gap between any two of them, no request grows past a megabyte. */
 const THUMBS = 40;
 const IMAGES = 16;
 
-export interface Numbers {
-  mean: Float32Array;
-  peak: Float32Array;
-  /** How alike a second seed's picture is to the network; null where nobody asked. */
-  agreement: Float32Array | null;
+interface Numbers extends PictureNumbers {
   /** Which of several tries was kept; null where there was one. */
   attempt: Uint8Array | null;
 }
@@ -66,11 +60,8 @@ const NOTHING: Rendered = {
   read: () => Promise.resolve(NO_NUMBERS),
 };
 
-/** What a wall can show of every unit: a picture that was made, or the image that drives it most. */
-export interface Face {
-  name: string;
-  /** Place among the variants; null for an image. */
-  variant: number | null;
+/** Where the pictures of a face are. */
+export interface PicturedFace extends Face {
   gallery: Gallery;
   column: number;
 }
@@ -79,15 +70,15 @@ export class Layer {
   /** Read by `measured`; empty until then. */
   numbers: Numbers = NO_NUMBERS;
   /** The faces that there are, the one to begin with first. */
-  readonly faces: Face[];
+  readonly faces: PicturedFace[];
 
   constructor(
     readonly entry: LayerEntry,
     readonly made: Rendered,
     readonly answers: Answers | null,
   ) {
-    const pictures = made.variants.map((name, variant): Face => ({ name, variant, gallery: this.wall, column: variant }));
-    const best: Face[] = answers ? [{ name: EXAMPLE, variant: null, gallery: answers.pictures[0], column: 0 }] : [];
+    const pictures = made.variants.map((name, variant): PicturedFace => ({ name, variant, gallery: this.wall, column: variant }));
+    const best: PicturedFace[] = answers ? [{ name: EXAMPLE, variant: null, gallery: answers.pictures[0], column: 0 }] : [];
     this.faces = entry.features?.done ? [...pictures, ...best] : [...best, ...pictures];
   }
 
@@ -131,7 +122,7 @@ export class Layer {
   }
 
   /** The face that stands for a unit among those of other layers. */
-  faceOf(unit: number): Face | undefined {
+  faceOf(unit: number): PicturedFace | undefined {
     const there = this.faces.find((face) => this.shown(unit, face) !== Status.ABSENT);
     return there ?? this.faces[0];
   }
@@ -166,25 +157,16 @@ const opened = new Map<string, Promise<Layer>>();
 
 /** The open layer of `entry`, without its numbers; asked for once, and again after it failed or was forgotten. */
 export function openLayer(store: Folder, entry: LayerEntry): Promise<Layer> {
-  return once(entry.key, () => open(store, entry));
+  return once(opened, entry.key, () => open(store, entry));
 }
 
 /** The open layer of `entry` with its numbers. */
 export function measured(store: Folder, entry: LayerEntry): Promise<Layer> {
-  return once(`${entry.key}/numbers`, async () => {
+  return once(opened, `${entry.key}/numbers`, async () => {
     const layer = await openLayer(store, entry);
     layer.numbers = await layer.made.read();
     return layer;
   });
-}
-
-function once(key: string, make: () => Promise<Layer>): Promise<Layer> {
-  const known = opened.get(key);
-  if (known) return known;
-  const layer = make();
-  opened.set(key, layer);
-  layer.catch(() => opened.delete(key));
-  return layer;
 }
 
 /** Read the layer anew when it is asked for next. */
@@ -198,7 +180,7 @@ async function open(store: Folder, entry: LayerEntry): Promise<Layer> {
   if (!features?.done && !statistics?.written) throw notYet(entry);
   const folder = store.folder("layers", entry.key).owing(owedOf(store, entry));
   return sound(`The metadata of ${entry.name}`, async () => {
-    const root = await openGroup(folder, GAP);
+    const root = await openGroup(folder);
     const answers = statistics?.written ? await openAnswers(root, entry) : null;
     return new Layer(entry, features ? await openRendered(root, entry, features.variants) : NOTHING, answers);
   });
@@ -218,7 +200,7 @@ function owedOf(store: Folder, { key: layer, features }: LayerEntry): Owed {
 async function openRendered(root: zarr.Location<Ranged>, entry: LayerEntry, variants: string[]): Promise<Rendered> {
   const group = await zarr.open.v3(root.resolve("features"), { kind: "group" });
   const columns = new Columns(root.store, group);
-  const [image, thumb, status] = await Promise.all([pictures(group, "image"), pictures(group, "thumb"), columns.whole("status")]);
+  const [image, thumb, status] = await Promise.all([openPictures(group, "image"), openPictures(group, "thumb"), columns.whole("status")]);
   if (status.length !== entry.channels * variants.length) throw damaged(root.store.nameOf(group.path), `does not hold ${variants.length} pictures of ${entry.channels} units`);
   const { tries = 1, agreement = false } = (group.attrs.recipe ?? {}) as Asked;
   const read = async () => {
@@ -235,13 +217,9 @@ async function openAnswers(root: zarr.Location<Ranged>, entry: LayerEntry): Prom
   if (!entry.examples?.done) return new Answers(statistics, null, [new Gallery(null), new Gallery(null)]);
   const group = await zarr.open.v3(root.resolve("examples"), { kind: "group" });
   const { photographs } = (group.attrs.recipe ?? {}) as { photographs?: boolean };
-  const picture = photographs === false ? null : await pictures(group, "picture");
+  const picture = photographs === false ? null : await openPictures(group, "picture");
   const [top, bottom] = EXTREMES.map((_, extreme) => new Gallery(picture, THUMBS, (unit, rank) => [unit, extreme, rank]));
   return new Answers(statistics, entry.examples.written ? new Columns(root.store, group) : null, [top!, bottom!]);
-}
-
-function pictures(group: zarr.Location<Ranged>, name: string): Promise<zarr.Array<"uint8">> {
-  return zarr.open.v3(group.resolve(name), { kind: "array" }) as Promise<zarr.Array<"uint8">>;
 }
 
 function notYet(entry: LayerEntry): Problem {

@@ -6,6 +6,7 @@
  * reduce is done. The catalogue says so of reduces, receipts and manifests of shards; they are asked for only where something
  * is gone.
  */
+import { once } from "./once";
 import type { Folder } from "./store";
 
 /** The shards of a stage that are done. */
@@ -21,10 +22,7 @@ export class Receipts {
 
   /** Whether a shard is done, asked for once: a receipt of its own says so, or the manifest that all were folded into. */
   done(shard: number): Promise<boolean> {
-    const known = this.#known.get(shard) ?? this.#look(shard);
-    this.#known.set(shard, known);
-    known.catch(() => this.#known.delete(shard));
-    return known;
+    return once(this.#known, shard, () => this.#look(shard));
   }
 
   async #look(shard: number): Promise<boolean> {

@@ -8,8 +8,11 @@ import { CHUNK, type Images } from "./images";
 /** Chunks of statuses, a kilobyte each, that are on their way together. */
 const TOGETHER = 8;
 
+/** What of the images is read. */
+type Searched = Pick<Images, "count" | "entry" | "statusName"> & { columns: Pick<Images["columns"], "chunk"> };
+
 /** Look through all statuses in order; `tell` hears what has been found and how many images have been looked at. */
-export async function search(images: Images, status: string, signal: AbortSignal, tell: (found: number[], looked: number) => void): Promise<void> {
+export async function search(images: Searched, status: string, signal: AbortSignal, tell: (found: number[], looked: number) => void): Promise<void> {
   const chunks = Math.ceil(images.count / CHUNK);
   const known = images.entry.statuses ? (images.entry.statuses[status.replaceAll(" ", "_")] ?? 0) : Infinity;
   let found: number[] = [];

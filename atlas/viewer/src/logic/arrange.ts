@@ -1,10 +1,10 @@
 /**
  * Which units a wall shows, and in which order.
  *
- *     (layer, view) -> unit indices
+ *     (layer, arrangement) -> unit indices
  */
-import { ratioOf, type Overview } from "../data/answers";
-import type { Face, Layer } from "../data/layer";
+import type { LayerEntry } from "./entries";
+import { ratioOf, type Overview } from "./statistics";
 import { Status, statusName } from "./words";
 
 export const SORTS = ["index", "peak", "mean", "ratio", "agreement", "activation", "images", "example"] as const;
@@ -14,26 +14,64 @@ export const OF_PICTURES: Partial<Record<Sort, string>> = { peak: "peak", mean: 
 export const OF_IMAGES: Partial<Record<Sort, string>> = { activation: "mean activation", images: "share of images", example: "best example" };
 export const SILENT = "silent";
 
-export interface View {
-  face: Face;
+/** What a wall can show of every unit: a picture that was made, or the image that drives it most. */
+export interface Face {
+  name: string;
+  /** Place among the variants; null for an image. */
+  variant: number | null;
+}
+
+/** The numbers of all pictures of a layer, as `at` counts them. */
+export interface PictureNumbers {
+  mean: Float32Array;
+  peak: Float32Array;
+  /** How alike a second seed's picture is to the network; null where nobody asked. */
+  agreement: Float32Array | null;
+}
+
+/** What of a layer decides which units a wall shows, and where. */
+export interface Arrangeable<F extends Face = Face> {
+  entry: Pick<LayerEntry, "channels" | "features">;
+  variants: string[];
+  /** The one to begin with first. */
+  faces: F[];
+  numbers: PictureNumbers;
+  /** Where unit and variant stand in the columns. */
+  at(unit: number, variant: number): number;
+  status(unit: number, variant: number): Status;
+  /** Whether the columns say that this unit was rendered. */
+  rendered(unit: number): boolean;
+}
+
+export interface Arrangement<F extends Face = Face> {
+  face: F;
   sort: Sort;
   /** A status by its name, `rendered` for every one but absent, `silent`, or `all`. */
   status: string;
 }
 
-/** The view that an address asks for; what it does not say, or says wrongly, is as usual. */
-export function viewOf(query: URLSearchParams, layer: Layer): View {
+/** The arrangement that an address asks for; what it does not say, or says wrongly, is as usual. */
+export function readArrangement<F extends Face>(query: URLSearchParams, layer: Arrangeable<F>): Arrangement<F> {
   const sort = SORTS.find((name) => name === query.get("sort")) ?? "index";
   const face = layer.faces.find(({ name }) => name === query.get("variant")) ?? layer.faces[0]!;
   return { face, sort, status: query.get("status") ?? usual(layer, face) };
 }
 
 /** What is shown of a face unless said otherwise: whatever has a picture, as soon as it is written which units have one. */
-export function usual(layer: Layer, face: Face): string {
+export function usual(layer: Arrangeable, face: Face): string {
   return face.variant === null || !layer.entry.features?.pictured ? "all" : "rendered";
 }
 
-export function arrange(layer: Layer, overview: Overview | null, { face, sort, status }: View): number[] {
+/** The query of the address that asks for an arrangement. */
+export function writtenArrangement({ face, sort, status }: Arrangement, layer: Arrangeable): URLSearchParams {
+  const query = new URLSearchParams();
+  if (face !== layer.faces[0]) query.set("variant", face.name);
+  if (sort !== "index") query.set("sort", sort);
+  if (status !== usual(layer, face)) query.set("status", status);
+  return query;
+}
+
+export function arrange(layer: Arrangeable, overview: Overview | null, { face, sort, status }: Arrangement): number[] {
   const all = Array.from({ length: layer.entry.channels }, (_, unit) => unit);
   const shown = all.filter((unit) => fits(layer, overview, unit, face, status));
   if (sort === "index") return shown;
@@ -45,7 +83,7 @@ export function arrange(layer: Layer, overview: Overview | null, { face, sort, s
 }
 
 /** The number that units are sorted by; NaN where there is none. */
-export function valueOf(layer: Layer, overview: Overview | null, face: Face, sort: Sort): (unit: number) => number {
+export function valueOf(layer: Arrangeable, overview: Overview | null, face: Face, sort: Sort): (unit: number) => number {
   // Where a wall shows images, a picture's numbers are those of the first variant.
   const variant = face.variant ?? 0;
   const negative = layer.variants[variant] === "negative";
@@ -70,7 +108,7 @@ export function valueOf(layer: Layer, overview: Overview | null, face: Face, sor
   }
 }
 
-function fits(layer: Layer, overview: Overview | null, unit: number, face: Face, status: string): boolean {
+function fits(layer: Arrangeable, overview: Overview | null, unit: number, face: Face, status: string): boolean {
   if (status === "all") return true;
   if (status === SILENT) return Boolean(overview?.silent[unit]);
   if (face.variant === null) return status === "rendered" && layer.rendered(unit);
@@ -80,7 +118,7 @@ function fits(layer: Layer, overview: Overview | null, unit: number, face: Face,
 }
 
 /** How many units of a face came to each status, `[name, count]`. */
-export function outcomes(layer: Layer, overview: Overview | null, face: Face): [string, number][] {
+export function outcomes(layer: Arrangeable, overview: Overview | null, face: Face): [string, number][] {
   const counts = new Map<Status, number>();
   for (let unit = 0; unit < layer.entry.channels && face.variant !== null; unit++) {
     const status = layer.status(unit, face.variant);

@@ -3,7 +3,7 @@
  *
  *     view (centre, zoom), room -> camera -> place on the page | cell below a point
  */
-import type { Place } from "../data/atlas";
+import type { Place } from "./cells";
 
 /** What an address says: the point in the middle, in sides of the map, and how many times larger than all of it at once. */
 export interface View {

@@ -3,7 +3,7 @@
  *
  *     cells, strength for a class, what is switched on -> opacity and scale of every filled cell
  */
-import type { Cells } from "../data/atlas";
+import type { Cells } from "./cells";
 
 /** Of a class: what speaks for it, or against. */
 export type Sign = 1 | -1;
@@ -48,28 +48,4 @@ export function lookOf(cells: Cells, { strength, sign, sized, faint }: Wish): Lo
 /** What a share of the values lie below; 0 for no values. */
 function quantile(values: Float32Array, share: number): number {
   return values.length ? values.sort()[Math.min(values.length - 1, Math.floor(share * values.length))]! : 0;
-}
-
-/** The filled cell that lies next from `from` towards (right, down): the nearest, and rather straight ahead. */
-export function neighbour(cells: Cells, from: { column: number; row: number }, right: number, down: number): number {
-  let best = -1;
-  let least = Infinity;
-  for (const cell of cells.filled) {
-    const [x, y] = [(cell % cells.side) - from.column, Math.floor(cell / cells.side) - from.row];
-    const ahead = x * right + y * down;
-    const aside = Math.abs(x * down) + Math.abs(y * right);
-    if (ahead > 0 && aside <= ahead && ahead + 2 * aside < least) [best, least] = [cell, ahead + 2 * aside];
-  }
-  return best;
-}
-
-/** The filled cell nearest to a point of the map, in sides of it; -1 where there is none. */
-export function nearestTo(cells: Cells, x: number, y: number): number {
-  let best = -1;
-  let least = Infinity;
-  for (const cell of cells.filled) {
-    const far = Math.hypot(((cell % cells.side) + 0.5) / cells.side - x, (Math.floor(cell / cells.side) + 0.5) / cells.side - y);
-    if (far < least) [best, least] = [cell, far];
-  }
-  return best;
 }

@@ -13,7 +13,7 @@
  *
  * Heights are logarithmic: next to the zeros of a rectified unit, or to a narrow peak, nothing else would be seen.
  */
-import type { Histogram, Statistics } from "../data/answers";
+import type { Histogram, Statistics } from "./statistics";
 import { number } from "./words";
 
 export interface Bar {
@@ -64,7 +64,7 @@ const POINT = 20;
 /** Pixels between two ticks of the heights. */
 const ASIDE = 20;
 
-export function draw(histogram: Histogram, statistics: Statistics, width: number, height: number): Drawing {
+export function drawHistogram(histogram: Histogram, statistics: Statistics, width: number, height: number): Drawing {
   const middle = histogram.edges.findLastIndex((edge) => edge < 0);
   const signed = histogram.counts.some((count, bin) => count > 0 && bin < middle);
   return signed ? drawDensity(histogram, statistics, middle, width, height) : drawRectified(histogram, middle, width, height);

@@ -1,5 +1,5 @@
 /** The words and numbers of the pages. */
-import type { Images, LayerEntry } from "../data/catalogue";
+import type { ImagesEntry, LayerEntry } from "./entries";
 
 export const Status = { OK: 0, UNSTARTED: 1, NAN: 2, RECTIFIED: 3, ABSENT: 255, COMING: -1 } as const;
 export type Status = number;
@@ -96,7 +96,7 @@ export function ordinal(value: number): string {
 }
 
 /** The images that everything rests on, in words: `20 images, 64 crops of each: 18 used, 2 skipped`. */
-export function restsOn({ count: all, done, used, crops }: Images): string {
+export function restsOn({ count: all, done, used, crops }: ImagesEntry): string {
   const told = `${plural(all, "image")}, ${plural(crops, "crop")} of each: ${count(used)} used`;
   const rest = [
     [done - used, "skipped"],
@@ -113,4 +113,14 @@ export function progress(layer: LayerEntry): string {
   if (done < units) return `${count(done)} of ${count(units)} rendered so far`;
   const all = units >= layer.channels ? `all ${count(units)} rendered` : `${count(units)} of ${count(layer.channels)} rendered`;
   return pictured ? all : `${all}, numbers to come`;
+}
+
+/** A class by its name, or by its number where the store does not name it. */
+export function labelOf(names: string[] | null, number: number): string {
+  return names?.[number] || `class ${number}`;
+}
+
+/** The first of several names of a class: `tabby, tabby cat` -> `tabby`. */
+export function firstName(label: string): string {
+  return label.split(",", 1)[0]!;
 }

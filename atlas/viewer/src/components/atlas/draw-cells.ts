@@ -5,10 +5,11 @@
  *
  * Cells are drawn one by one out of their tiles, so that each can fade or shrink by itself.
  */
-import type { Cells, Grid } from "../../data/atlas";
+import type { Grid } from "../../data/atlas";
+import type { Tiles } from "../../data/tiles";
 import type { Camera } from "../../logic/camera";
 import type { Look } from "../../logic/cell-style";
-import type { Tiles } from "../../data/tiles";
+import type { Cells } from "../../logic/cells";
 
 /** Share of a cell's side that is left free around its picture, where a cell is large enough to leave any. */
 const GAP = 0.035;

@@ -1,0 +1,25 @@
+/** What a component reads of the store, for as long as the component needs it. */
+import { asProblem, type Problem } from "../data/problems";
+
+/** Runs `read` as an effect. What arrives after it ran again, or after the component is gone, is dropped. */
+export function load<T>(read: (signal: AbortSignal) => Promise<T> | null | undefined, found: (value: T) => void, failed?: (problem: Problem) => void): void {
+  $effect(() => {
+    const leaving = new AbortController();
+    read(leaving.signal)?.then(
+      (value) => leaving.signal.aborted || found(value),
+      (error) => leaving.signal.aborted || failed?.(asProblem(error)),
+    );
+    return () => leaving.abort();
+  });
+}
+
+/** The same, as a value that is null until it is here. */
+export function loaded<T>(read: (signal: AbortSignal) => Promise<T> | null | undefined, failed?: (problem: Problem) => void): { readonly value: T | null } {
+  let value = $state.raw<T | null>(null);
+  load(read, (found) => (value = found), failed);
+  return {
+    get value() {
+      return value;
+    },
+  };
+}
