@@ -13,10 +13,14 @@ export function load<T>(read: (signal: AbortSignal) => Promise<T> | null | undef
   });
 }
 
-/** The same, as a value that is null until it is here. */
-export function loaded<T>(read: (signal: AbortSignal) => Promise<T> | null | undefined, failed?: (problem: Problem) => void): { readonly value: T | null } {
+/** The same, as a value: null until it is here, and where it is `fresh`, again whenever `read` runs again. */
+export function loaded<T>(read: (signal: AbortSignal) => Promise<T> | null | undefined, failed?: (problem: Problem) => void, fresh = false): { readonly value: T | null } {
   let value = $state.raw<T | null>(null);
-  load(read, (found) => (value = found), failed);
+  const begun = (signal: AbortSignal) => {
+    if (fresh) value = null;
+    return read(signal);
+  };
+  load(begun, (found) => (value = found), failed);
   return {
     get value() {
       return value;

@@ -1,6 +1,6 @@
 /** What a store holds, in one small file that is read first. */
 import type { Catalogue, Features, GridEntry, LayerEntry } from "../logic/entries";
-import { fields, flag, list, maybe, real, table, text, upTo, words, type Shape } from "../logic/shape";
+import { fields, flag, list, maybe, parsed, real, table, text, upTo, words, type Shape } from "../logic/shape";
 import { visible } from "../logic/text";
 import { damaged, Problem } from "./problems";
 import type { Folder } from "./store";
@@ -17,7 +17,7 @@ export async function readCatalogue(store: Folder): Promise<Catalogue> {
       { label: "atlas serve STORE" },
     ]);
   }
-  const value = parsed(bytes);
+  const value = parsed(bytes) as Record<string, unknown> | null;
   if (value?.["encoding-type"] !== "atlas-catalogue") {
     throw new Problem("unreadable", "This is no atlas store", `What lies at ${where}catalogue.json is no catalogue, or is damaged: atlas verify STORE --repair makes it anew.`);
   }
@@ -28,14 +28,6 @@ export async function readCatalogue(store: Folder): Promise<Catalogue> {
   const wrong = CATALOGUE(value, "");
   if (wrong !== null) throw damaged("catalogue.json", `is not what it must be at ${wrong || "its top"}`);
   return shown(value as unknown as Catalogue);
-}
-
-function parsed(bytes: Uint8Array): Record<string, unknown> | null {
-  try {
-    return JSON.parse(new TextDecoder().decode(bytes)) as Record<string, unknown> | null;
-  } catch {
-    return null;
-  }
 }
 
 /** Most rows of anything, and most cells along an edge of a grid: more are a damaged number, and would take all memory. */

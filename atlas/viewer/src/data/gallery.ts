@@ -121,3 +121,5 @@ export class Gallery {
     }
   }
 }
+
+export const NO_PICTURES = new Gallery(null);

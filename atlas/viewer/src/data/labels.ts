@@ -1,8 +1,10 @@
 /** The names of the classes, where the store has them: `classes.json` holds a list of them, or an object with their `names`. */
+import { parsed } from "../logic/shape";
 import { visible } from "../logic/text";
+import { once } from "./once";
 import type { Folder } from "./store";
 
-let asked: { store: Folder; names: Promise<string[]> } | undefined;
+const asked = new Map<Folder, Promise<string[]>>();
 
 /** Whether the store names classes; not known of older ones. */
 let named = true;
@@ -13,22 +15,11 @@ export function expectLabels(there: boolean | undefined): void {
 
 /** The name of every class by its number; empty where the store does not say. */
 export function readLabels(store: Folder): Promise<string[]> {
-  if (!named) return Promise.resolve([]);
-  if (asked?.store === store) return asked.names;
-  const names = read(store);
-  asked = { store, names };
-  names.catch(() => (asked = undefined));
-  return names;
+  return named ? once(asked, store, () => read(store)) : Promise.resolve([]);
 }
 
 async function read(store: Folder): Promise<string[]> {
-  const bytes = await store.get("classes.json");
-  if (!bytes) return [];
-  try {
-    const value: unknown = JSON.parse(new TextDecoder().decode(bytes));
-    const names: unknown = Array.isArray(value) ? value : (value as { names?: unknown }).names;
-    return Array.isArray(names) ? names.map((name) => visible(String(name))) : [];
-  } catch {
-    return [];
-  }
+  const value = parsed(await store.get("classes.json")) as { names?: unknown } | null;
+  const names = Array.isArray(value) ? value : value?.names;
+  return Array.isArray(names) ? names.map((name) => visible(String(name))) : [];
 }

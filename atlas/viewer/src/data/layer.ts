@@ -16,7 +16,7 @@ import { quoted } from "../logic/text";
 import { Status } from "../logic/words";
 import { Answers } from "./answers";
 import { Columns, openGroup, type Ranged } from "./columns";
-import { Gallery, openPictures } from "./gallery";
+import { Gallery, NO_PICTURES, openPictures } from "./gallery";
 import { once } from "./once";
 import { damaged, Problem, sound } from "./problems";
 import { placeOf, Receipts } from "./receipts";
@@ -51,14 +51,7 @@ interface Rendered {
   read: () => Promise<Numbers>;
 }
 
-const NOTHING: Rendered = {
-  variants: [],
-  attributes: {},
-  image: new Gallery(null),
-  thumb: new Gallery(null),
-  statuses: new Uint8Array(),
-  read: () => Promise.resolve(NO_NUMBERS),
-};
+const NOTHING: Rendered = { variants: [], attributes: {}, image: NO_PICTURES, thumb: NO_PICTURES, statuses: new Uint8Array(), read: () => Promise.resolve(NO_NUMBERS) };
 
 /** Where the pictures of a face are. */
 export interface PicturedFace extends Face {
@@ -214,7 +207,7 @@ async function openRendered(root: zarr.Location<Ranged>, entry: LayerEntry, vari
 
 async function openAnswers(root: zarr.Location<Ranged>, entry: LayerEntry): Promise<Answers> {
   const statistics = new Columns(root.store, root.resolve("statistics"));
-  if (!entry.examples?.done) return new Answers(statistics, null, [new Gallery(null), new Gallery(null)]);
+  if (!entry.examples?.done) return new Answers(statistics, null, [NO_PICTURES, NO_PICTURES]);
   const group = await zarr.open.v3(root.resolve("examples"), { kind: "group" });
   const { photographs } = (group.attrs.recipe ?? {}) as { photographs?: boolean };
   const picture = photographs === false ? null : await openPictures(group, "picture");
