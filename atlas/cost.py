@@ -13,8 +13,8 @@ from atlas.plans import Plan
 from atlas.recipe import Collection, Numerics, Recipe
 
 FREE = (
-    *("name", "steps", "redirected", "rise", "fall", "tries", "agreement", "seed"),
-    *("learning_rate", "beta1", "beta2", "decay", "deviation", "jitter", "turn", "level", "contrast"),
+    *("name", "steps", "relu_redirect_steps", "lr_warmup_steps", "lr_decay_fraction", "restarts", "agreement", "seed"),
+    *("learning_rate", "beta1", "beta2", "decay_power", "init_std", "jitter", "rotation", "jpeg_quality", "contrast"),
 )
 """Knobs of a recipe that do not change what a step costs."""
 
@@ -39,8 +39,8 @@ class Cost:
 
     def of(self, recipe: Recipe) -> float:
         """Seconds a picture by `recipe`."""
-        first = min(recipe.redirected, recipe.steps - 1)
-        ascents = recipe.tries * (2 if recipe.agreement else 1)
+        first = min(recipe.relu_redirect_steps, recipe.steps - 1)
+        ascents = recipe.restarts * (2 if recipe.agreement else 1)
         return ascents * (first * self.redirected + (recipe.steps - first) * self.step) + self.fixed
 
 

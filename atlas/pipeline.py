@@ -240,8 +240,8 @@ class Pipeline:
         Settings,
         Option(
             ATLASES,
-            "Change a knob of the projection: neighbours=20, distance=0.1, metric=euclidean, pca=none, whiten=yes, "
-            "seed=1; facing=LAYER turns a map to face another layer's.",
+            "Change a knob of the projection: n_neighbors=20, min_dist=0.1, metric=euclidean, pca=none, whiten=yes, "
+            "seed=1; align_to=LAYER turns a map to face another layer's.",
             metavar="KNOB=VALUE",
             also=("projection_set", "layout_set"),
             needs=OF_LAYERS,

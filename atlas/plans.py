@@ -374,7 +374,7 @@ class Plan:
         height, width = self.identity.preprocessing["size"]
         recipe = self.rendering
         scale = recipe.size**2 / (height * width)
-        ascents = self.pictures * recipe.tries * (2 if recipe.agreement else 1)
+        ascents = self.pictures * recipe.restarts * (2 if recipe.agreement else 1)
         return int(ascents * recipe.steps * 3 * self.on.flops * scale)
 
     @property

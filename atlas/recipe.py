@@ -4,7 +4,7 @@
     Collection what is shown to the network: which images, how many crops of each
     Sampling   a Collection of which activations are kept, at how many positions of each crop
     AtlasRecipe    how these are laid out, and cut into cells
-    LayoutRecipe   every knob that changes where an activation lies on a map
+    ProjectionRecipe   every knob that changes where an activation lies on a map
     Numerics   what moves bits without changing meaning: widths, threads, dtype, device kind
 
 >>> Recipe.named("quick").steps
@@ -35,11 +35,19 @@ NATURAL = "natural"
 """The spectrum that is assumed where none was measured: see `atlas.rendering.spectrum`."""
 
 
-LEAST = {"size": 16, "steps": 1, "draws": 1, "level": 1, "redirected": 0, "rise": 0, "tries": 1}
+LEAST = {
+    "size": 16,
+    "steps": 1,
+    "eval_draws": 1,
+    "jpeg_quality": 1,
+    "relu_redirect_steps": 0,
+    "lr_warmup_steps": 0,
+    "restarts": 1,
+}
 """The least that a knob of a recipe may be."""
 NOT_NEGATIVE = (
-    *("learning_rate", "beta1", "beta2", "decay", "deviation", "jitter", "turn"),
-    *("diversity", "power", "contrast"),
+    *("learning_rate", "beta1", "beta2", "decay_power", "init_std", "jitter", "rotation"),
+    *("diversity", "cosine_power", "contrast"),
 )
 """Knobs that are numbers from 0 up."""
 
@@ -64,40 +72,40 @@ class Recipe:
     beta1: float = 0.3
     beta2: float = 0.99
     """Adam's; the short memory of the gradient is worth as much as a higher rate."""
-    rise: int = 0
+    lr_warmup_steps: int = 0
     """First steps over which the rate rises to `learning_rate`; at most a quarter of all."""
-    fall: float = 0.0
+    lr_decay_fraction: float = 0.0
     """Last share of the steps over which it falls to zero."""
-    decay: float = 1.1
+    decay_power: float = 1.1
     """Power of 1/frequency by which the spectrum is preconditioned."""
-    deviation: float = 0.05
+    init_std: float = 0.05
     """Standard deviation of the initial spectrum."""
     jitter: float = 12.0
     """Largest shift of the picture under the transforms, in pixels."""
-    zoom: tuple[float, float] = (0.95, 1.05)
+    scale: tuple[float, float] = (0.95, 1.05)
     """Smallest and largest scale under the transforms."""
-    turn: float = 5.0
+    rotation: float = 5.0
     """Largest rotation under the transforms, in degrees."""
-    redirected: int = 16
+    relu_redirect_steps: int = 16
     """First steps in which a rectifier that blocks every gradient lets it pass (Lucid's redirected ReLU)."""
-    draws: int = 8
+    eval_draws: int = 8
     """Held-out transform draws behind each number of a picture."""
-    level: int = 90
+    jpeg_quality: int = 90
     """JPEG quality of the stored picture."""
     seed: int = 0
     parameterization: str = "fourier"
     """What is moved: a whole spectrum (`fourier`), or its phases alone under magnitudes that stay (`maco`)."""
     spectrum: str = ""
     """Of `maco`: the magnitudes, as the hash of those that were measured on images, or `natural`."""
-    box: tuple[float, float] = (1.0, 1.0)
+    crop_scale: tuple[float, float] = (1.0, 1.0)
     """Of `maco`: smallest and largest side of the crops through which the picture is seen, as shares of its own."""
     diversity: float = 1.0
     """Of `diverse` pictures: the share of a unit's value that counts for nothing where they are alike."""
-    tries: int = 1
+    restarts: int = 1
     """Starts a picture is made from, at most 255; the one that scores best on held-out draws is kept."""
     agreement: bool = False
     """Whether each picture is made with the next seed too, to see how alike the two are to the network."""
-    power: float = 0.0
+    cosine_power: float = 0.0
     """Of pictures of directions: the power of the cosine by which their product with the layer's value is weighted."""
     contrast: float = 0.0
     """Of `fourier`: the largest root mean square of a picture before its sigmoid, where 0 is grey; 0 for no limit."""
@@ -107,8 +115,8 @@ class Recipe:
             # 1 and 1.0 are the same knob: a recipe's fingerprint must not tell them apart.
             if field.type == "float":
                 object.__setattr__(self, field.name, float(getattr(self, field.name)))
-        object.__setattr__(self, "zoom", tuple(map(float, self.zoom)))
-        object.__setattr__(self, "box", tuple(map(float, self.box)))
+        object.__setattr__(self, "scale", tuple(map(float, self.scale)))
+        object.__setattr__(self, "crop_scale", tuple(map(float, self.crop_scale)))
         object.__setattr__(self, "variants", tuple(self.variants))
         if self.parameterization == "maco":
             object.__setattr__(self, "spectrum", self.spectrum or NATURAL)
@@ -123,14 +131,18 @@ class Recipe:
         for name, least in LEAST.items():
             if getattr(self, name) < least:
                 raise AtlasError(f"recipe: {name} must be at least {least}, not {getattr(self, name)}.")
-        if self.tries > 255:
-            raise AtlasError(f"recipe: tries are at most 255, not {self.tries}.")
-        if not 0 <= self.fall <= 1:
-            raise AtlasError(f"recipe: fall is a share of the steps, from 0 to 1, not {self.fall}.")
-        if self.level > 100:
-            raise AtlasError(f"recipe: level is a JPEG quality from 1 to 100, not {self.level}.")
-        if not (len(self.zoom) == 2 and 0 < self.zoom[0] <= self.zoom[1] < math.inf):
-            raise AtlasError(f"recipe: zoom must be two rising numbers above 0, not {', '.join(map(str, self.zoom))}.")
+        if self.restarts > 255:
+            raise AtlasError(f"recipe: restarts are at most 255, not {self.restarts}.")
+        if not 0 <= self.lr_decay_fraction <= 1:
+            raise AtlasError(
+                f"recipe: lr_decay_fraction is a share of the steps, from 0 to 1, not {self.lr_decay_fraction}."
+            )
+        if self.jpeg_quality > 100:
+            raise AtlasError(f"recipe: jpeg_quality is a JPEG quality from 1 to 100, not {self.jpeg_quality}.")
+        if not (len(self.scale) == 2 and 0 < self.scale[0] <= self.scale[1] < math.inf):
+            raise AtlasError(
+                f"recipe: scale must be two rising numbers above 0, not {', '.join(map(str, self.scale))}."
+            )
 
     def _check_variants(self) -> None:
         given = ", ".join(self.variants) or "none"
@@ -145,15 +157,15 @@ class Recipe:
         kind = self.parameterization
         if kind not in PARAMETERIZATIONS:
             raise UnknownName.among("parameterization", kind, PARAMETERIZATIONS, hint="There are: fourier, maco.")
-        if kind != "maco" and (self.spectrum or self.box != (1.0, 1.0)):
-            raise AtlasError("recipe: spectrum and box are knobs of maco alone; set parameterization=maco too.")
+        if kind != "maco" and (self.spectrum or self.crop_scale != (1.0, 1.0)):
+            raise AtlasError("recipe: spectrum and crop_scale are knobs of maco alone; set parameterization=maco too.")
         if kind == "maco" and self.contrast:
             raise AtlasError("recipe: contrast is a knob of fourier alone: take the recipe maco, or set contrast=0.")
         if self.spectrum and self.spectrum != NATURAL and not re.fullmatch(r"[0-9a-f]{64}", self.spectrum):
             raise AtlasError(f"recipe: spectrum is {NATURAL} or the hash of a measured one, not {self.spectrum}.")
-        if not (len(self.box) == 2 and 0 < self.box[0] <= self.box[1] <= 1):
-            given = ", ".join(map(str, self.box))
-            raise AtlasError(f"recipe: box must be two rising numbers above 0 and up to 1, not {given}.")
+        if not (len(self.crop_scale) == 2 and 0 < self.crop_scale[0] <= self.crop_scale[1] <= 1):
+            given = ", ".join(map(str, self.crop_scale))
+            raise AtlasError(f"recipe: crop_scale must be two rising numbers above 0 and up to 1, not {given}.")
 
     @property
     def measured(self) -> bool:
@@ -170,6 +182,7 @@ class Recipe:
         """The preset `name`, with `changes` to its knobs. Raises `UnknownName` for either's unknown names."""
         if name not in PRESETS:
             raise UnknownName.among("recipe", name, PRESETS, hint=f"There are: {', '.join(PRESETS)}.")
+        changes = _called(changes)
         known = [field.name for field in fields(cls)]
         for knob in changes:
             if knob not in known:
@@ -178,7 +191,7 @@ class Recipe:
 
     @classmethod
     def parse(cls, name: str, settings: typing.Iterable[str], said: str = "settings") -> Recipe:
-        """The preset `name` changed by texts such as `steps=96`, `zoom=0.8,1.2`, `variants=positive`.
+        """The preset `name` changed by texts such as `steps=96`, `scale=0.8,1.2`, `variants=positive`.
 
         `said` is the parameter that gave them. Raises `AtlasError` where a setting cannot be read, `UnknownName` for
         an unknown knob.
@@ -186,11 +199,13 @@ class Recipe:
         return cls.named(name, **_changes(cls, said, settings, "steps=96"))
 
     def to_dict(self) -> dict[str, Any]:
-        """Every knob as JSON, but those that came later where they are as if they were not there."""
+        """Every knob as JSON by its stored name, but those that came later where they are as if they were not there."""
         knobs = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
         unsaid = {field.name: field.default for field in fields(self) if field.name in LATER}
         return {
-            name: value for name, value in knobs.items() if name not in unsaid or getattr(self, name) != unsaid[name]
+            STORED.get(name, name): value
+            for name, value in knobs.items()
+            if name not in unsaid or getattr(self, name) != unsaid[name]
         }
 
     @classmethod
@@ -198,10 +213,50 @@ class Recipe:
         knobs: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in data.items()
         }
-        return cls(**knobs)
+        return cls(**_called(knobs))
 
 
-LATER = ("rise", "fall", "parameterization", "spectrum", "box", "diversity", "tries", "agreement", "power", "contrast")
+STORED = {
+    "lr_warmup_steps": "rise",
+    "lr_decay_fraction": "fall",
+    "decay_power": "decay",
+    "init_std": "deviation",
+    "scale": "zoom",
+    "rotation": "turn",
+    "relu_redirect_steps": "redirected",
+    "eval_draws": "draws",
+    "jpeg_quality": "level",
+    "crop_scale": "box",
+    "restarts": "tries",
+    "cosine_power": "power",
+    "n_neighbors": "neighbours",
+    "min_dist": "distance",
+    "max_samples": "most",
+    "clip_percent": "clip",
+    "align_to": "facing",
+}
+"""What stores call knobs, by the names they have now: ids of plans hash the stored names, which stay for ever. Whoever
+says a stored name is understood."""
+
+
+def _called(knobs: typing.Mapping[str, Any]) -> dict[str, Any]:
+    """Knobs by the names they have now, whichever of their names was said."""
+    now = {old: name for name, old in STORED.items()}
+    return {now.get(name, name): value for name, value in knobs.items()}
+
+
+LATER = (
+    "lr_warmup_steps",
+    "lr_decay_fraction",
+    "parameterization",
+    "spectrum",
+    "crop_scale",
+    "diversity",
+    "restarts",
+    "agreement",
+    "cosine_power",
+    "contrast",
+)
 """Knobs that came after the first stores. At their default they are not written, so that older plans keep their ids:
 their defaults stay for ever."""
 VARIANT = r"positive|negative|neuron|diverse-[1-9][0-9]*"
@@ -224,7 +279,8 @@ def _changes(recipe: type[Any], said: str, settings: typing.Iterable[str], like:
 def _read(recipe: type[Any], said: str, knob: str, text: str) -> Any:
     """The value that `text` means for `knob`, by the type of the knob."""
     kinds = {field.name: field.type for field in fields(recipe)}
-    kind = str(kinds.get(knob, "str"))
+    (name,) = _called({knob: text})
+    kind = str(kinds.get(name, "str"))
     if kind.endswith(" | None"):
         if text == "none":
             return None
@@ -244,7 +300,7 @@ def _read(recipe: type[Any], said: str, knob: str, text: str) -> Any:
         raise AtlasError(f"{parameter(said, f'{knob}={text}')}: {knob} is {form}.") from None
 
 
-STANDARD = Recipe(rise=8, fall=0.3, contrast=1.5)
+STANDARD = Recipe(lr_warmup_steps=8, lr_decay_fraction=0.3, contrast=1.5)
 PRESETS = {
     "quick": replace(STANDARD, name="quick", size=128, steps=48, contrast=2.0),
     "standard": STANDARD,
@@ -255,15 +311,23 @@ PRESETS = {
         steps=256,
         learning_rate=0.1,
         beta1=0.5,
-        fall=0.3,
-        redirected=32,
+        lr_decay_fraction=0.3,
+        relu_redirect_steps=32,
         parameterization="maco",
-        box=(0.5, 0.95),
+        crop_scale=(0.5, 0.95),
     ),
 }
 
 PRESETS["cell"] = replace(
-    PRESETS["quick"], name="cell", size=96, steps=48, variants=("positive",), tries=2, draws=4, power=4.0, jitter=8.0
+    PRESETS["quick"],
+    name="cell",
+    size=96,
+    steps=48,
+    variants=("positive",),
+    restarts=2,
+    eval_draws=4,
+    cosine_power=4.0,
+    jitter=8.0,
 )
 """For the cells of an atlas: small pictures, and the best of a few tries at each."""
 
@@ -354,14 +418,14 @@ METRICS = ("cosine", "euclidean")
 
 
 @dataclass(frozen=True)
-class LayoutRecipe:
+class ProjectionRecipe:
     """How activations are laid out. Defaults are those of the preset `standard`, after the Activation Atlas."""
 
     name: str = "standard"
     """For people, as that of a `Recipe`."""
-    neighbours: int = 50
+    n_neighbors: int = 50
     """Samples that are to stay together with each; fewer show finer structure and less of the whole."""
-    distance: float = 0.05
+    min_dist: float = 0.05
     """UMAP's `min_dist`: how close samples may come that are alike."""
     metric: str = "cosine"
     """`cosine`: vectors are alike that point one way, however long. `euclidean`: also in length."""
@@ -369,64 +433,66 @@ class LayoutRecipe:
     """Make vectors as wide in every direction before they are compared."""
     pca: int | None = 64
     """Principal components that are compared instead of all channels; None for all."""
-    most: int = 100_000
+    max_samples: int = 100_000
     """Samples that are embedded at most; of more, a seeded choice, among which the others are placed."""
-    clip: float = 1.0
+    clip_percent: float = 1.0
     """Percent of the samples that may lie beyond either end of an axis."""
     margin: float = 0.1
     """What is shown beyond these ends, as a part of what lies between them."""
     seed: int = 0
-    facing: str = ""
+    align_to: str = ""
     """Layer whose map of all activations this one is turned to face; by its own data unless said."""
 
     def __post_init__(self) -> None:
-        for name in ("distance", "clip", "margin"):
+        for name in ("min_dist", "clip_percent", "margin"):
             object.__setattr__(self, name, float(getattr(self, name)))
         if self.metric not in METRICS:
             raise UnknownName.among(
                 "metric of a layout", self.metric, METRICS, hint=f"There are: {', '.join(METRICS)}."
             )
-        for name, least in {"neighbours": 2, "most": 2}.items():
+        for name, least in {"n_neighbors": 2, "max_samples": 2}.items():
             if getattr(self, name) < least:
                 raise AtlasError(f"layout: {name} must be at least {least}, not {getattr(self, name)}.")
         if self.pca is not None and self.pca < 2:
             raise AtlasError(f"layout: pca must be at least 2, or none for all channels; not {self.pca}.")
-        for name, most in {"distance": 1, "clip": 49, "margin": 10}.items():
+        for name, most in {"min_dist": 1, "clip_percent": 49, "margin": 10}.items():
             if not 0 <= getattr(self, name) <= most:
                 raise AtlasError(f"layout: {name} must be a number from 0 to {most}, not {getattr(self, name)}.")
 
     @classmethod
-    def named(cls, name: str, **changes: Any) -> LayoutRecipe:
+    def named(cls, name: str, **changes: Any) -> ProjectionRecipe:
         """The preset `name`, with `changes` to its knobs. Raises `UnknownName` for either's unknown names."""
         if name not in LAYOUTS:
             raise UnknownName.among("layout", name, LAYOUTS, hint=f"There are: {', '.join(LAYOUTS)}.")
+        changes = _called(changes)
         known = [field.name for field in fields(cls)]
         for knob in changes:
             if knob not in known:
-                raise UnknownName.among("knob of a layout", knob, known)
+                raise UnknownName.among("knob of a projection", knob, known)
         return replace(LAYOUTS[name], **changes)
 
     @classmethod
-    def parse(cls, name: str, settings: typing.Iterable[str]) -> LayoutRecipe:
-        """The preset `name` changed by texts such as `neighbours=20`, `pca=none`. Raises as `Recipe.parse`."""
-        return cls.named(name, **_changes(cls, "projection_settings", settings, "neighbours=20"))
+    def parse(cls, name: str, settings: typing.Iterable[str]) -> ProjectionRecipe:
+        """The preset `name` changed by texts such as `n_neighbors=20`, `pca=none`. Raises as `Recipe.parse`."""
+        return cls.named(name, **_changes(cls, "projection_settings", settings, "n_neighbors=20"))
 
-    def plain(self) -> LayoutRecipe:
+    def plain(self) -> ProjectionRecipe:
         """The same without whitening and principal components."""
         return replace(self, whiten=False, pca=None)
 
     def to_dict(self) -> dict[str, Any]:
-        """Every knob as JSON; `facing`, which came later, where it says something."""
-        return {name: value for name, value in asdict(self).items() if (name, value) != ("facing", "")}
+        """Every knob as JSON by its stored name; `align_to`, which came later, where it says something."""
+        knobs = {name: value for name, value in asdict(self).items() if (name, value) != ("align_to", "")}
+        return {STORED.get(name, name): value for name, value in knobs.items()}
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> LayoutRecipe:
-        return cls(**data)
+    def from_dict(cls, data: dict[str, Any]) -> ProjectionRecipe:
+        return cls(**_called(data))
 
 
 LAYOUTS = {
-    "standard": LayoutRecipe(),
-    "class": LayoutRecipe(name="class", neighbours=20, distance=0.02),
+    "standard": ProjectionRecipe(),
+    "class": ProjectionRecipe(name="class", n_neighbors=20, min_dist=0.02),
 }
 """The second for the samples of a class: there are fewer of them, and what parts them is finer."""
 
@@ -439,7 +505,7 @@ class AtlasRecipe:
     """How a layer's activations are laid out, and cut into cells."""
 
     sampling: Sampling
-    layout: LayoutRecipe
+    layout: ProjectionRecipe
     side: int = 0
     """Cells along each edge of the grid; 0 for the layout, which knows of no grid."""
     below: int = 0
@@ -467,7 +533,7 @@ class AtlasRecipe:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> AtlasRecipe:
-        sampling, layout = Sampling.from_dict(data["sampling"]), LayoutRecipe.from_dict(data["layout"])
+        sampling, layout = Sampling.from_dict(data["sampling"]), ProjectionRecipe.from_dict(data["layout"])
         return cls(**(data | {"sampling": sampling, "layout": layout}))
 
 

@@ -14,7 +14,7 @@ from atlas.engine.planning.images import Images
 from atlas.engine.run import build, describe
 from atlas.models import load_model
 from atlas.plans import Plan
-from atlas.recipe import LayoutRecipe, Recipe
+from atlas.recipe import ProjectionRecipe, Recipe
 from atlas.store import Store
 from tests.builds import HASTY, collecting_plans, tiny_plans
 from tests.dataset.made import encoded, pixels
@@ -26,7 +26,7 @@ IMAGES, CROPS, POSITIONS = 16, 1, 40
 LABELS = [f"{name}, a kind of thing" for name in ("ash", "birch", "cedar", "elm", "fir", "hazel", "larch", "oak")]
 ICONS = Recipe.named("cell", size=40, steps=6, tries=1, redirected=1, draws=2, jitter=2.0)
 """Real rendering, as little of it as makes most cells' pictures their own."""
-LAYOUT = LayoutRecipe.named("standard", neighbours=10)
+LAYOUT = ProjectionRecipe.named("standard", neighbours=10)
 
 
 def atlas_store(place: Path, folder: Path, *, photographs: bool = True, maps: bool = True) -> Store:

@@ -11,7 +11,7 @@ from atlas.engine.planning import images as collecting
 from atlas.engine.record import Report
 from atlas.engine.run import build, describe
 from atlas.plans import Plan
-from atlas.recipe import LayoutRecipe, Recipe
+from atlas.recipe import ProjectionRecipe, Recipe
 from atlas.store import Backend, MemoryBackend, Store
 from atlas.store.receipts import unfold
 
@@ -62,7 +62,7 @@ def atlas_plans(
 
 def charting_plans(model: Model, images: Images) -> list[Plan]:
     """Plans for two maps of the tiny network, of which one grid has more cells than a shard."""
-    layout = LayoutRecipe(neighbours=15)
+    layout = ProjectionRecipe(n_neighbors=15)
     return atlas_plans(
         model, images, "second.1", crops=1, maps=("all", "strongest-3"), grids=(5, 10), layout=lambda _: layout
     )

@@ -22,7 +22,7 @@ from atlas.engine.reducing import filled
 from atlas.engine.stages import activations
 from atlas.engine.work import reduce
 from atlas.plans import Plan
-from atlas.recipe import Collection, LayoutRecipe, Recipe, Sampling
+from atlas.recipe import Collection, ProjectionRecipe, Recipe, Sampling
 from atlas.stages import ACTIVATIONS, ICONS, PATCHES
 from atlas.store import Receipt, Store
 from atlas.units import Layer, Status
@@ -44,7 +44,7 @@ def chart_into(
     """Give `store` an atlas of `layer`, of activations of the images of `collection`; the plans of it."""
     sampling = atlases.sampled(collection, positions)
     recipe = Recipe.named("cell", size=size)
-    layout = LayoutRecipe(neighbours=8)
+    layout = ProjectionRecipe(n_neighbors=8)
     planned = atlases.plans(
         store.identity, [layer], sampling, recipe, NUMERICS, width=4, maps=maps, grids=grids, layout=lambda _: layout
     )

@@ -51,7 +51,7 @@ def make_store(
     """
     described = {"title": "A made network", "random": False, "input": [64, 64], "labels": None} | model
     store = Store.create(place, identity, described)
-    knobs: dict[str, Any] = {"size": size, "variants": variants, "tries": tries, "agreement": agreement}
+    knobs: dict[str, Any] = {"size": size, "variants": variants, "restarts": tries, "agreement": agreement}
     plans = [plan_of(layer, identity=identity, **knobs) for layer in made_layers(layers)]
     for plan in store.prepare(plans):
         left_out = set((absent or {}).get(plan.layer_name, ()))
@@ -146,8 +146,8 @@ def numbers_of(plan: Plan, shard: Shard) -> dict[str, list[list[float | int | No
     ]
     peak: list[list[float | int | None]] = [[None if value is None else 2 * value for value in row] for row in mean]
     numbers: dict[str, list[list[float | int | None]]] = {"mean": mean, "peak": peak, "status": status.tolist()}
-    if plan.rendering.tries > 1:
-        numbers["attempt"] = [[int(abs(value or 0)) % plan.rendering.tries for value in row] for row in mean]
+    if plan.rendering.restarts > 1:
+        numbers["attempt"] = [[int(abs(value or 0)) % plan.rendering.restarts for value in row] for row in mean]
     if plan.rendering.agreement:
         numbers["agreement"] = [[None if value is None else 1 / (1 + abs(value)) for value in row] for row in mean]
     return numbers
@@ -155,7 +155,7 @@ def numbers_of(plan: Plan, shard: Shard) -> dict[str, list[list[float | int | No
 
 def seen(plan: Plan, shard: Shard) -> np.ndarray[Any, Any]:
     """The painted pictures of a shard as a reader of the store sees them."""
-    return as_stored(paint(plan, shard), plan.rendering.level)
+    return as_stored(paint(plan, shard), plan.rendering.jpeg_quality)
 
 
 def broken(place: Path, key: str, how: str) -> bytes:

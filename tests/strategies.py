@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from atlas.plans import SHARD, STAGES, Identity, Made, Plan
-from atlas.recipe import DTYPES, METRICS, VARIANTS, AtlasRecipe, LayoutRecipe, Numerics, Recipe, Sampling
+from atlas.recipe import DTYPES, METRICS, VARIANTS, AtlasRecipe, Numerics, ProjectionRecipe, Recipe, Sampling
 from atlas.stages import ACTIVATIONS
 from atlas.units import Layer, Unit
 
@@ -37,28 +37,28 @@ RECIPES = st.builds(
     ),
     learning_rate=st.floats(0, 10),
     jitter=st.one_of(st.integers(0, 32), st.floats(0, 32)),
-    zoom=st.tuples(st.floats(0.1, 1), st.one_of(st.just(1), st.floats(1, 4))),
-    level=st.integers(1, 100),
+    scale=st.tuples(st.floats(0.1, 1), st.one_of(st.just(1), st.floats(1, 4))),
+    jpeg_quality=st.integers(1, 100),
     seed=st.integers(-(2**40), 2**40),
-    tries=st.integers(1, 255),
+    restarts=st.integers(1, 255),
     agreement=st.booleans(),
     diversity=st.floats(0, 10),
-    rise=st.integers(0, 100),
-    fall=st.floats(0, 1),
-    power=st.one_of(st.just(0.0), st.integers(0, 8), st.floats(0, 8)),
+    lr_warmup_steps=st.integers(0, 100),
+    lr_decay_fraction=st.floats(0, 1),
+    cosine_power=st.one_of(st.just(0.0), st.integers(0, 8), st.floats(0, 8)),
     contrast=st.one_of(st.just(0.0), st.integers(0, 8), st.floats(0, 8)),
 )
 
 LAYOUTS = st.builds(
-    LayoutRecipe,
+    ProjectionRecipe,
     name=st.text(max_size=10),
-    neighbours=st.integers(2, 500),
-    distance=st.one_of(st.integers(0, 1), st.floats(0, 1)),
+    n_neighbors=st.integers(2, 500),
+    min_dist=st.one_of(st.integers(0, 1), st.floats(0, 1)),
     metric=st.sampled_from(METRICS),
     whiten=st.booleans(),
     pca=st.one_of(st.none(), st.integers(2, 4096)),
-    most=st.integers(2, 10**6),
-    clip=st.floats(0, 49),
+    max_samples=st.integers(2, 10**6),
+    clip_percent=st.floats(0, 49),
     margin=st.floats(0, 10),
     seed=st.integers(-(2**40), 2**40),
 )

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from atlas.errors import UnknownName
 from atlas.plans import SHARD, Identity, Plan, differences, key_of
-from atlas.recipe import AtlasRecipe, LayoutRecipe, Numerics, Recipe, Sampling
+from atlas.recipe import AtlasRecipe, Numerics, ProjectionRecipe, Recipe, Sampling
 from atlas.units import Layer
 from tests.strategies import atlas_plans, plans
 
@@ -27,11 +27,11 @@ FIRST = Recipe(
     steps=64,
     learning_rate=0.12,
     beta1=0.5,
-    decay=1.0,
-    deviation=0.01,
-    zoom=(0.9, 1.1),
-    turn=10.0,
-    redirected=16,
+    decay_power=1.0,
+    init_std=0.01,
+    scale=(0.9, 1.1),
+    rotation=10.0,
+    relu_redirect_steps=16,
 )
 """The recipe `quick` of the first stores."""
 
@@ -74,7 +74,7 @@ def test_the_id_of_an_atlas_leaves_out_names_and_holds_the_part(plan: Plan, name
 
 
 def test_a_stage_rests_on_the_same_part_as_far_as_that_has_one() -> None:
-    numerics, atlas = Numerics(), AtlasRecipe(Sampling("0", 7), LayoutRecipe(), side=20)
+    numerics, atlas = Numerics(), AtlasRecipe(Sampling("0", 7), ProjectionRecipe(), side=20)
     tiles = Plan.of("tiles", IDENTITY, LAYER, atlas, numerics, part=("all", "20"))
     chain = [tiles]
     while (before := chain[-1].before) is not None:

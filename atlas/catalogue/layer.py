@@ -110,7 +110,7 @@ class LayerView:
     @cached_property
     def attempt(self) -> np.ndarray[Any, Any]:
         """Which of the recipe's tries each picture is of, from 0, uint8 [channels,variants]."""
-        return self._column("attempt") if self.recipe.tries > 1 else np.zeros(self.status.shape, np.uint8)
+        return self._column("attempt") if self.recipe.restarts > 1 else np.zeros(self.status.shape, np.uint8)
 
     @cached_property
     def agreement(self) -> np.ndarray[Any, Any]:

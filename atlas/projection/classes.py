@@ -17,7 +17,7 @@ from atlas.errors import AtlasError
 from atlas.projection.project import Map, project
 from atlas.projection.rows import Floats, Numbers, Rows, blocks
 from atlas.projection.strengths import Columns
-from atlas.recipe import LayoutRecipe
+from atlas.recipe import ProjectionRecipe
 
 MOST = 2000
 """Samples that speak most for a class, as many as the article's."""
@@ -44,7 +44,7 @@ def strongest(read: Columns, classes: int, label: int, count: int = MOST) -> Num
     return np.sort(order[np.nan_to_num(attribution[order]) > 0])
 
 
-def pair(vectors: Rows, towards: Floats, against: Floats, recipe: LayoutRecipe) -> Map:
+def pair(vectors: Rows, towards: Floats, against: Floats, recipe: ProjectionRecipe) -> Map:
     """The map of the samples of a pair of classes.
 
     Along x by `towards` less `against`, their attributions [s] to the two classes: one class at the left, the other at

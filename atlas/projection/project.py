@@ -1,6 +1,6 @@
 """Vectors laid out in the plane, so that what the network treats alike lies together.
 
-    vectors [m,c], LayoutRecipe -> Map: positions [m,2] in [0,1]
+    vectors [m,c], ProjectionRecipe -> Map: positions [m,2] in [0,1]
 
 UMAP lays out a sample; every other vector is placed among its nearest neighbours in that sample, at the median of their
 positions weighted by nearness. So a layout of any size costs one embedding of bounded size and one search, and where a
@@ -30,7 +30,7 @@ from atlas.projection.place import framed, turn
 from atlas.projection.rng import drawn, some, uniform
 from atlas.projection.rows import Floats, Numbers, Rows, Wide, blocks, gathered
 from atlas.projection.space import Plane, Space
-from atlas.recipe import LayoutRecipe
+from atlas.recipe import ProjectionRecipe
 from atlas.units import SampleStatus
 
 FEW = 10
@@ -91,7 +91,7 @@ def _medians(positions: Wide, share: Wide) -> Wide:
     return found
 
 
-def project(vectors: Rows, recipe: LayoutRecipe, *, facing: Floats | None = None, dims: int = 2) -> Map:
+def project(vectors: Rows, recipe: ProjectionRecipe, *, facing: Floats | None = None, dims: int = 2) -> Map:
     """The map of all vectors, in `dims` dimensions, 1 or 2.
 
     With `facing` [m,2], the map of another layer's vectors at the same samples, it is turned to face as that does.
@@ -105,7 +105,7 @@ def project(vectors: Rows, recipe: LayoutRecipe, *, facing: Floats | None = None
         raise AtlasError(
             f"The map to align with has {len(facing)} samples, this layer has {len(status)}: collect both at once."
         )
-    chosen = some(recipe.seed, "sample", placeable, recipe.most)
+    chosen = some(recipe.seed, "sample", placeable, recipe.max_samples)
     plane = Plane.of(gathered(vectors, some(0, "plane", placeable, PLANE)), recipe)
     target = None if facing is None else facing[chosen]
     fitted = fit(gathered(vectors, chosen), recipe, plane=plane, facing=target, dims=dims)
@@ -115,10 +115,10 @@ def project(vectors: Rows, recipe: LayoutRecipe, *, facing: Floats | None = None
         rows = others[np.searchsorted(others, first) : np.searchsorted(others, first + len(block))]
         raw[rows] = fitted.place(block[rows - first])
     raw[chosen] = fitted.raw[fitted.anchor]
-    return Map(framed(raw, clip=recipe.clip, margin=recipe.margin), status, chosen)
+    return Map(framed(raw, clip=recipe.clip_percent, margin=recipe.margin), status, chosen)
 
 
-def statuses(vectors: Rows, recipe: LayoutRecipe) -> NDArray[np.uint8]:
+def statuses(vectors: Rows, recipe: ProjectionRecipe) -> NDArray[np.uint8]:
     """What can become of each vector, [m]: under `cosine` zeros cannot be placed, as they point nowhere."""
     found = [np.zeros(0, np.uint8)]
     for _, block in blocks(vectors):
@@ -139,7 +139,7 @@ def _counted(status: NDArray[np.uint8]) -> str:
 
 
 def fit(
-    sample: Floats, recipe: LayoutRecipe, *, plane: Plane | None = None, facing: Floats | None = None, dims: int = 2
+    sample: Floats, recipe: ProjectionRecipe, *, plane: Plane | None = None, facing: Floats | None = None, dims: int = 2
 ) -> Fitted:
     """A sample of finite vectors [s,c] laid out in `dims` dimensions, 1 or 2.
 
@@ -167,11 +167,11 @@ def _distinct(points: Floats) -> tuple[Numbers, Numbers]:
     return first[order], np.argsort(order)[group]
 
 
-def _embedded(points: Floats, start: Wide, recipe: LayoutRecipe) -> Wide:
+def _embedded(points: Floats, start: Wide, recipe: ProjectionRecipe) -> Wide:
     """Distinct points [a,d] by UMAP in as many dimensions as `start` [a,1 or 2] has, about their middle."""
     from umap import UMAP
 
-    count = min(recipe.neighbours, len(points) - 1)
+    count = min(recipe.n_neighbors, len(points) - 1)
     index, distance = nearest(points, points, count)
     # Of points at length one, the cosine distance is half the squared one.
     apart = distance**2 / 2 if recipe.metric == "cosine" else distance
@@ -182,7 +182,7 @@ def _embedded(points: Floats, start: Wide, recipe: LayoutRecipe) -> Wide:
         reducer = UMAP(
             n_neighbors=count,
             n_components=start.shape[1],
-            min_dist=recipe.distance,
+            min_dist=recipe.min_dist,
             init=_apart(start, recipe),
             random_state=int(drawn(recipe.seed, "umap", np.zeros(1))[0] >> np.uint64(32)),
             precomputed_knn=(index, apart),
@@ -194,7 +194,7 @@ def _embedded(points: Floats, start: Wide, recipe: LayoutRecipe) -> Wide:
     return found
 
 
-def _apart(start: Wide, recipe: LayoutRecipe) -> Floats:
+def _apart(start: Wide, recipe: ProjectionRecipe) -> Floats:
     """Starting positions, moved a little so that no two coincide and no axis is empty."""
     shifts = uniform(recipe.seed, "start", np.arange(start.size)).reshape(start.shape) - 0.5
     width = np.ptp(start, axis=0)

@@ -22,7 +22,7 @@ from atlas.projection.rng import drawn, some
 from atlas.projection.rows import Floats, Integers, Rows, gathered
 from atlas.projection.space import Space, unit
 from atlas.projection.strengths import Labels
-from atlas.recipe import LayoutRecipe
+from atlas.recipe import ProjectionRecipe
 from atlas.units import SampleStatus
 
 JUDGED = 10_000
@@ -93,7 +93,7 @@ class Quality:
     """Of each grid: how often a filled cell's first label stays first when its samples are drawn again; a mean."""
 
 
-def trusted(vectors: Rows, found: Map, recipe: LayoutRecipe, *, dims: int = 2) -> tuple[float, float]:
+def trusted(vectors: Rows, found: Map, recipe: ProjectionRecipe, *, dims: int = 2) -> tuple[float, float]:
     """The trustworthiness of a map that was laid out in `dims` dimensions, and the agreement of two seeds."""
     chosen = some(recipe.seed, "judged", np.flatnonzero(found.status == SampleStatus.OK), JUDGED)
     sample = gathered(vectors, chosen)
@@ -103,7 +103,7 @@ def trusted(vectors: Rows, found: Map, recipe: LayoutRecipe, *, dims: int = 2) -
     return trustworthiness(points, found.xy[chosen]), agreement(one.raw[one.anchor], other.raw[other.anchor])
 
 
-def judge(vectors: Rows, found: Map, recipe: LayoutRecipe, grids: Sequence[tuple[Cells, Labels]]) -> Quality:
+def judge(vectors: Rows, found: Map, recipe: ProjectionRecipe, grids: Sequence[tuple[Cells, Labels]]) -> Quality:
     """The figures of a map and of its grids."""
     trustworthy, agreeing = trusted(vectors, found, recipe)
     return Quality(

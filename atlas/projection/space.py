@@ -1,6 +1,6 @@
 """The space in which samples are neighbours.
 
-    a sample of vectors [s,c], LayoutRecipe -> Space : vectors [n,c] -> points [n,d]
+    a sample of vectors [s,c], ProjectionRecipe -> Space : vectors [n,c] -> points [n,d]
                                             -> Plane : vectors [n,c] -> positions [n,2]
 
 Under `cosine` points have length one, so that their distance is a matter of their angle alone; under `euclidean` they
@@ -16,7 +16,7 @@ import numpy as np
 
 from atlas.projection.rows import BLOCK, Floats, Wide
 from atlas.projection.whiten import Moment
-from atlas.recipe import LayoutRecipe
+from atlas.recipe import ProjectionRecipe
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +32,7 @@ class Space:
     cosine: bool
 
     @classmethod
-    def of(cls, sample: Floats, recipe: LayoutRecipe) -> Space:
+    def of(cls, sample: Floats, recipe: ProjectionRecipe) -> Space:
         """The space that the finite rows of `sample` [s,c] span, by `recipe`."""
         space = cls._plain(sample, recipe.metric == "cosine")
         if recipe.whiten:
@@ -99,7 +99,7 @@ class Plane:
     """[c,2], or [c,1] of a single channel."""
 
     @classmethod
-    def of(cls, sample: Floats, recipe: LayoutRecipe) -> Plane:
+    def of(cls, sample: Floats, recipe: ProjectionRecipe) -> Plane:
         """That of the finite rows of `sample` [s,c]."""
         space = Space.of(sample, recipe.plain())
         points = space(sample)

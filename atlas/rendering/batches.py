@@ -137,7 +137,7 @@ def batches(
             chosen = list(units[first : first + abreast])
             padding = [chosen[-1]] * (abreast - len(chosen))
             rows = slice(first, first + len(chosen))
-            yield Batch(layer, variants, places, rows, chosen + padding, recipe.diversity, aims, recipe.power)
+            yield Batch(layer, variants, places, rows, chosen + padding, recipe.diversity, aims, recipe.cosine_power)
 
 
 def _together(recipe: Recipe) -> Iterator[tuple[str, ...]]:

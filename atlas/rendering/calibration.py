@@ -35,11 +35,11 @@ def cost(prepared: Prepared, recipe: Recipe, numerics: Numerics, spectrum: Spect
     """What a picture of the prepared layer costs, in batches as wide as `numerics` says."""
     units = [unit % prepared.layer.channels for unit in range(numerics.batch)]
     pictures = len(units) * len(recipe.variants)
-    plain = replace(recipe, tries=1, agreement=False)
+    plain = replace(recipe, restarts=1, agreement=False)
     runs = {
-        "short": replace(plain, steps=SHORT, redirected=0),
-        "long": replace(plain, steps=LONG, redirected=0),
-        "watched": replace(plain, steps=LONG, redirected=LONG - 1),
+        "short": replace(plain, steps=SHORT, relu_redirect_steps=0),
+        "long": replace(plain, steps=LONG, relu_redirect_steps=0),
+        "watched": replace(plain, steps=LONG, relu_redirect_steps=LONG - 1),
     }
     render_units(prepared, units, runs["short"], numerics, spectrum)
     best = dict.fromkeys((*runs, "score"), float("inf"))

@@ -24,7 +24,7 @@ def crop(keys: Sequence[Key], recipe: Recipe, count: int, purpose: str) -> Tenso
     A crop is a square within the picture whose side is a share of the picture's, between the two of `recipe.box`.
     """
     uniform = torch.stack([torch.rand(count, 3, generator=key.generator(purpose)) for key in keys], 1)
-    low, high = recipe.box
+    low, high = recipe.crop_scale
     side = low + (high - low) * uniform[..., 0]
     across, down = ((uniform[..., 1:] * 2 - 1) * (1 - side)[..., None]).unbind(-1)
     nought = torch.zeros_like(side)

@@ -95,7 +95,7 @@ def ascend(
     ascent = Ascent(prepared, objective, parameterization(keys, recipe), recipe, numerics)
     affines = transforms(keys, recipe, recipe.steps, "training").to(numerics.device)
     table = schedule(recipe).to(numerics.device)
-    redirected = min(recipe.redirected, recipe.steps - 1)
+    redirected = min(recipe.relu_redirect_steps, recipe.steps - 1)
     for index in range(recipe.steps):
         if index in (0, redirected):
             prepared.redirect = index < redirected
@@ -118,7 +118,7 @@ class Ascent:
     ) -> None:
         leaf, paint = begun
         self._prepared, self._objective = prepared, objective
-        self._share, self._dtype = recipe.box[0], numerics.dtype
+        self._share, self._dtype = recipe.crop_scale[0], numerics.dtype
         self._leaf, self._paint = leaf.to(numerics.device).requires_grad_(), paint.to(numerics.device)
         self._climber = Adam(self._leaf, recipe)
         self._affine = torch.empty(len(leaf), 2, 3, device=numerics.device)

@@ -99,7 +99,7 @@ def _render(
     alike = np.full(batch.shape, np.nan, np.float32)
     if recipe.agreement and (one.status == Status.OK).any():
         other = best(prepared, batch, replace(recipe, seed=recipe.seed + 1), numerics, way)
-        mine, theirs = (as_stored(each.pictures, recipe.level) for each in (one, other))
+        mine, theirs = (as_stored(each.pictures, recipe.jpeg_quality) for each in (one, other))
         alike = _where_both(one, other, agreement(prepared, mine, theirs, batch, recipe, numerics))
     return Rendered(one.pictures, one.status, one.attempt, alike)
 

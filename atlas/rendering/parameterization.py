@@ -31,7 +31,7 @@ def axes() -> Tensor:
 
 def fourier(keys: Sequence[Key], recipe: Recipe) -> tuple[Tensor, nn.Module]:
     """The leaf that pictures of `keys` begin with, and what makes pictures of it: the recipe's parameterization."""
-    return start(keys, recipe.size, recipe.deviation), Fourier(recipe.size, recipe.decay, recipe.contrast)
+    return start(keys, recipe.size, recipe.init_std), Fourier(recipe.size, recipe.decay_power, recipe.contrast)
 
 
 def start(keys: Sequence[Key], size: int, deviation: float) -> Tensor:

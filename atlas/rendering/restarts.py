@@ -49,7 +49,7 @@ def best(
     if not batch.exists(prepared):
         grey = np.full((*batch.shape, recipe.size, recipe.size, 3), GREY, np.uint8)
         return Tried(grey, np.full(batch.shape, Status.RECTIFIED, np.uint8), np.zeros(batch.shape, np.uint8))
-    tries = [_try(prepared, batch, recipe, numerics, made_by, attempt) for attempt in range(recipe.tries)]
+    tries = [_try(prepared, batch, recipe, numerics, made_by, attempt) for attempt in range(recipe.restarts)]
     if len(tries) == 1:
         return tries[0]
     worth = np.stack([_worth(prepared, batch, recipe, numerics, one) for one in tries])
@@ -102,7 +102,7 @@ def _worth(prepared: Prepared, batch: Batch, recipe: Recipe, numerics: Numerics,
     """How good each picture is, [m,v]: its mean as stored, the lower the better for negatives; pictures that were made
     together share the sum of theirs. What is no picture is worse than any.
     """
-    mean, _ = score_batch(prepared, as_stored(tried.pictures, recipe.level), batch, recipe, numerics)
+    mean, _ = score_batch(prepared, as_stored(tried.pictures, recipe.jpeg_quality), batch, recipe, numerics)
     worth = -mean if batch.before else mean
     worth[(tried.status != Status.OK) | ~np.isfinite(worth)] = -np.inf
     return np.broadcast_to(worth.sum(axis=1, keepdims=True), worth.shape)

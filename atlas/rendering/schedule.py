@@ -25,8 +25,8 @@ LEAST = 1e-20
 def rates(recipe: Recipe) -> Tensor:
     """The rate of each step, Tensor[steps]."""
     step = torch.arange(recipe.steps, dtype=torch.float64)
-    rise = ((step + 1) / max(min(recipe.rise, recipe.steps // 4), 1)).clamp(max=1)
-    fall = ((recipe.steps - step) / max(recipe.fall * recipe.steps, 1)).clamp(max=1)
+    rise = ((step + 1) / max(min(recipe.lr_warmup_steps, recipe.steps // 4), 1)).clamp(max=1)
+    fall = ((recipe.steps - step) / max(recipe.lr_decay_fraction * recipe.steps, 1)).clamp(max=1)
     return (recipe.learning_rate * rise * fall).float()
 
 

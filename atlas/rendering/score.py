@@ -87,7 +87,7 @@ def held_out(
     padded = np.concatenate([pictures, pictures[-1:].repeat(short, axis=0)])
     flat = torch.from_numpy(padded.reshape(-1, *pictures.shape[2:])).to(numerics.device)
     seen = flat.permute(0, 3, 1, 2).float() / 255
-    for affine in draw(batch.keys(recipe.seed), recipe, recipe.draws, "held-out").to(numerics.device):
+    for affine in draw(batch.keys(recipe.seed), recipe, recipe.eval_draws, "held-out").to(numerics.device):
         yield View.through(prepared, seen, affine, before=before)
 
 

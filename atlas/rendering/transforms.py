@@ -27,8 +27,8 @@ def draw(keys: Sequence[Key], recipe: Recipe, count: int, purpose: str) -> Tenso
     """
     uniform = torch.stack([torch.rand(count, 4, generator=key.generator(purpose)) for key in keys], 1) * 2 - 1
     across, down, zoom, turn = uniform.unbind(-1)
-    low, high = recipe.zoom
-    angle = torch.deg2rad(turn * recipe.turn)
+    low, high = recipe.scale
+    angle = torch.deg2rad(turn * recipe.rotation)
     shrink = 2 / (low + high + zoom * (high - low))
     cosine, sine = angle.cos() * shrink, angle.sin() * shrink
     reach = 2 * recipe.jitter / recipe.size

@@ -84,12 +84,12 @@ def _patches(plan: Plan) -> Iterator[Array]:
 def _icons(plan: Plan) -> Iterator[Array]:
     recipe, cells = plan.rendering, plan.total
     grid = (cells, len(recipe.variants))
-    yield Array("image", (*grid, recipe.size, recipe.size, 3), SHARD, "uint8", 0, "shard", recipe.level)
+    yield Array("image", (*grid, recipe.size, recipe.size, 3), SHARD, "uint8", 0, "shard", recipe.jpeg_quality)
     yield Array("answer", (cells, plan.on.channels), SHARD, "float32", nan, "shard")
     for name in ("mean", "peak"):
         yield Array(name, grid, cells, "float32", nan, "reduce")
     yield Array("status", grid, cells, "uint8", int(Status.ABSENT), "reduce")
-    if recipe.tries > 1:
+    if recipe.restarts > 1:
         yield Array("attempt", grid, cells, "uint8", 0, "reduce")
     yield Array("rank", (cells,), cells, "int32", -1, "reduce")
     yield Array("above", (cells,), cells, "float32", nan, "reduce")
@@ -138,15 +138,15 @@ def _sampled(plan: Plan) -> str:
 
 def _laid_out(plan: Plan) -> str:
     laid = plan.charting.layout
-    return f"laid out by `{laid.name}`, fitted on at most {laid.most:,} of them"
+    return f"laid out by `{laid.name}`, fitted on at most {laid.max_samples:,} of them"
 
 
 def _pictured(plan: Plan) -> str:
     cells, recipe = plan.side**2, plan.rendering
     height, width = plan.identity.preprocessing["size"]
-    times = recipe.steps * recipe.tries
+    times = recipe.steps * recipe.restarts
     flops = times * 3 * plan.on.flops * cells * recipe.size**2 // (height * width)
-    how = f"{recipe.size} px in {recipe.tries} x {recipe.steps} steps"
+    how = f"{recipe.size} px in {recipe.restarts} x {recipe.steps} steps"
     return f"at most {cells:,} cells, {how}: at most {count(flops)}FLOP"
 
 

@@ -22,13 +22,13 @@ SPECTRUM = (3, 65, 65)
 def _arrays(plan: Plan) -> Iterator[Array]:
     recipe = plan.rendering
     grid = (plan.total, len(recipe.variants))
-    yield Array("image", (*grid, recipe.size, recipe.size, 3), SHARD, "uint8", 0, "shard", recipe.level)
+    yield Array("image", (*grid, recipe.size, recipe.size, 3), SHARD, "uint8", 0, "shard", recipe.jpeg_quality)
     thumbs = THUMBS // len(recipe.variants)
-    yield Array("thumb", (*grid, THUMB, THUMB, 3), thumbs, "uint8", 0, "reduce", recipe.level)
+    yield Array("thumb", (*grid, THUMB, THUMB, 3), thumbs, "uint8", 0, "reduce", recipe.jpeg_quality)
     for name in ("mean", "peak"):
         yield Array(name, grid, grid[0], "float32", nan, "reduce")
     yield Array("status", grid, grid[0], "uint8", int(Status.ABSENT), "reduce")
-    if recipe.tries > 1:
+    if recipe.restarts > 1:
         yield Array("attempt", grid, grid[0], "uint8", 0, "reduce")
     if recipe.agreement:
         yield Array("agreement", grid, grid[0], "float32", nan, "reduce")

@@ -34,7 +34,7 @@ def burnt(layer: str, contrast: float) -> str:
     """Shares of values and pixels at 0 or 255 in the pictures, as stored, of all units of a layer of SqueezeNet."""
     prepared, recipe = cut("squeezenet", layer), Recipe.named("quick", contrast=contrast)
     found = render_units(prepared, range(prepared.layer.channels), recipe, Numerics())
-    pictures = as_stored(found.pictures, recipe.level)
+    pictures = as_stored(found.pictures, recipe.jpeg_quality)
     rows = []
     for variant in range(2):
         ends = pictures[found.status[:, variant] == 0, variant]

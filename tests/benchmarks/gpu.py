@@ -126,7 +126,7 @@ def every(prepared: Prepared, recipe: Recipe, numerics: Numerics) -> float:
     """Seconds of making and measuring pictures of all channels of a layer, as a build does but for the writing."""
     units, began = range(prepared.layer.channels), clock(numerics)
     found = render_units(prepared, units, recipe, numerics)
-    score_pictures(prepared, as_stored(found.pictures, recipe.level), units, recipe, numerics)
+    score_pictures(prepared, as_stored(found.pictures, recipe.jpeg_quality), units, recipe, numerics)
     return clock(numerics) - began
 
 

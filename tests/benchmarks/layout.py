@@ -27,7 +27,7 @@ from atlas.projection.pyramid import CELL, Pixels, Tile, smaller, tiles
 from atlas.projection.quality import judge
 from atlas.projection.rows import Rows
 from atlas.projection.strengths import Labels, Strongest, labels, strengths
-from atlas.recipe import LayoutRecipe
+from atlas.recipe import ProjectionRecipe
 
 CHUNK = 8192
 """Rows that are made, and read, at a time."""
@@ -58,7 +58,7 @@ def main(samples: int, channels: int, classes: int, most: int) -> None:
     """Make, lay out, cut, label, tile, judge; a line each."""
     print(f"{samples:,} samples, {channels} channels, {classes} classes, at most {most:,} fitted")
     print(f"{'step':24}{'seconds':>10}{'CPU':>10}{'peak MB':>10}")
-    recipe = LayoutRecipe(most=most)
+    recipe = ProjectionRecipe(max_samples=most)
     with tempfile.TemporaryDirectory() as folder:
         vectors, attributions = Filed(Path(folder, "vectors"), channels), Path(folder, "attributions")
         with step("make"):

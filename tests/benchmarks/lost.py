@@ -29,7 +29,7 @@ def main() -> None:
     for name, some in (("quick", units), ("standard", chosen)):
         recipe, numerics = Recipe.named(name, size=SIZE, variants=("positive",)), Numerics()
         found = render_units(prepared, some, recipe, numerics)
-        mean, _ = score_pictures(prepared, as_stored(found.pictures, recipe.level), some, recipe, numerics)
+        mean, _ = score_pictures(prepared, as_stored(found.pictures, recipe.jpeg_quality), some, recipe, numerics)
         reached[name] = dict(zip(some, mean[:, 0].tolist(), strict=True))
         statuses = Counter(Status(int(status)).name.lower() for status in found.status[:, 0])
         print(f"{name}, {recipe.steps} steps, {len(some)} units: {dict(statuses)}")

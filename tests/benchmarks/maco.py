@@ -76,7 +76,7 @@ def made(model: Model, name: str, recipe: Recipe, spectrum: Spectrum | None) -> 
         began = time.process_time()
         found = render_units(prepared, units, recipe, numerics, spectrum)
         seconds += time.process_time() - began
-        stored = as_stored(found.pictures, recipe.level)
+        stored = as_stored(found.pictures, recipe.jpeg_quality)
         means.append(score_pictures(prepared, stored, units, recipe, numerics)[0][:, 0])
         pictures.append(stored[:, 0])
     joined = np.concatenate(pictures)

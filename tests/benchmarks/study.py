@@ -49,12 +49,12 @@ WIDELY = ("base", "transforms", "together")
 """Tricks whose pictures are also shown as lucent shows them: those that might flatter a score under milder ones."""
 BASE = Recipe.named("quick", variants=("positive",))
 STEPS = (24, 32, 64, 96, 128)
-LUCID = {"learning_rate": 0.05, "beta1": 0.9, "beta2": 0.999, "deviation": 0.01, "decay": 1.0} | {
-    "rise": 0,
-    "fall": 0.0,
+LUCID = {"learning_rate": 0.05, "beta1": 0.9, "beta2": 0.999, "init_std": 0.01, "decay_power": 1.0} | {
+    "lr_warmup_steps": 0,
+    "lr_decay_fraction": 0.0,
     "contrast": 0.0,
 }
-WIDE = {"zoom": (0.9, 1.1), "turn": 10.0}
+WIDE = {"scale": (0.9, 1.1), "rotation": 10.0}
 FIRST = LUCID | WIDE | {"steps": 64, "learning_rate": 0.12, "beta1": 0.5, "beta2": 0.99}
 """The recipe `quick` of the first stores."""
 
@@ -81,9 +81,9 @@ def several(knob: str, *values: Any, recipe: str = "quick") -> list[Row]:
 ROWS = [
     Row("base", "quick"),
     *several("steps", *STEPS),
-    *several("redirected", 0, 4, 24),
-    Row("transforms", "none", {"jitter": 0.0, "zoom": (1.0, 1.0), "turn": 0.0}),
-    Row("transforms", "jitter alone", {"zoom": (1.0, 1.0), "turn": 0.0}),
+    *several("relu_redirect_steps", 0, 4, 24),
+    Row("transforms", "none", {"jitter": 0.0, "scale": (1.0, 1.0), "rotation": 0.0}),
+    Row("transforms", "jitter alone", {"scale": (1.0, 1.0), "rotation": 0.0}),
     Row("transforms", "zoom and turn twice as wide", WIDE),
     Row("transforms", "all twice as wide", WIDE | {"jitter": 24.0}),
     Row("together", "the first recipe, 64 steps", FIRST),
@@ -91,10 +91,10 @@ ROWS = [
     *several("learning_rate", 0.06, 0.12, 0.3, 0.5),
     *several("beta1", 0.0, 0.6, 0.9),
     *several("beta2", 0.9, 0.999),
-    *several("deviation", 0.01, 0.1, 0.3),
-    *several("decay", 0.8, 1.0, 1.3),
-    *several("rise", 0, 4, 12),
-    *several("fall", 0.0, 0.6, 1.0),
+    *several("init_std", 0.01, 0.1, 0.3),
+    *several("decay_power", 0.8, 1.0, 1.3),
+    *several("lr_warmup_steps", 0, 4, 12),
+    *several("lr_decay_fraction", 0.0, 0.6, 1.0),
     *several("contrast", 0.0, 1.5, 2.5),
     Row("optimizer", "Nesterov's Adam", engine={"Adam": Nesterov}),
     Row("optimizer", "the sign alone (Lion), rate 0.05", {"learning_rate": 0.05, "beta1": 0.9}, {"Adam": Sign}),
@@ -106,15 +106,15 @@ SLOW = {
         Row("base", "fine", recipe="fine"),
         *several("learning_rate", 0.1, 0.2, 0.3, recipe="fine"),
         *several("contrast", 0.0, recipe="fine"),
-        *several("decay", 1.0, 1.3, recipe="fine"),
+        *several("decay_power", 1.0, 1.3, recipe="fine"),
     ],
     "maco": [
         Row("base", "maco", recipe="maco"),
         *several("steps", 128, recipe="maco"),
         *several("learning_rate", 0.03, 0.06, 0.2, 0.4, recipe="maco"),
         *several("beta1", 0.3, 0.9, recipe="maco"),
-        *several("box", (0.25, 0.95), (0.9, 1.0), recipe="maco"),
-        *several("fall", 0.3, recipe="maco"),
+        *several("crop_scale", (0.25, 0.95), (0.9, 1.0), recipe="maco"),
+        *several("lr_decay_fraction", 0.3, recipe="maco"),
     ],
 }
 """Rows of recipes whose pictures are large and many steps away, by the recipe."""
@@ -233,7 +233,7 @@ def earlier(found: dict[str, Any]) -> list[str]:
 def woken(found: dict[str, Any]) -> list[str]:
     """How many redirected steps units need that do not fire at the start."""
     lines = ["| redirected steps | units | without a picture | score | lowest | CPU |", "|-|-|-|-|-|-|"]
-    base = found[f"asleep: {BASE.redirected}"]
+    base = found[f"asleep: {BASE.relu_redirect_steps}"]
     for key, cells in found.items():
         if key.startswith("asleep: "):
             row = Row("", "")
@@ -271,8 +271,8 @@ def main() -> None:
     done = Done(asked.out / "study.jsonl")
     done.once("steps", lambda: {f"{name} {layer}": timed(network(name), layer) for name, layer in cases()})
     sleepers = done.once("sleepers", lambda: {layer: asleep(cut("squeezenet", layer), BASE) for layer in SLEEPY})
-    for count in (0, 2, 4, 8, BASE.redirected, 24):
-        row = Row("asleep", str(count), {"redirected": count})
+    for count in (0, 2, 4, 8, BASE.relu_redirect_steps, 24):
+        row = Row("asleep", str(count), {"relu_redirect_steps": count})
         done.once(row.key, lambda row=row: [made(row, "squeezenet", layer, sleepers[layer]) for layer in SLEEPY])
     for row in ROWS:
         done.once(row.key, lambda row=row: everywhere(row, asked.units))

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.builder
 
 Command = Callable[..., Ran]
 PLANTED = "tests.networks:planted"
-QUICKLY = [f"--atlas-set={setting}" for setting in ("size=32", "steps=24", "draws=1", "tries=1")]
+QUICKLY = [f"--atlas-set={setting}" for setting in ("size=32", "steps=24", "eval_draws=1", "restarts=1")]
 HASTY = ["--local", "--crops", "2", *QUICKLY]
 
 
@@ -112,13 +112,13 @@ def test_a_plan_says_what_it_will_do(run: Command, folder: Path, tmp_path: Path)
         (("--positions", "37"), "36 positions to draw from"),
         (("--positions", "600"), "of an image at most 1,024"),
         (("--projection", "flat"), "no layout 'flat'"),
-        (("--layout-set", "neighbours=few"), "neighbours is a whole number"),
-        (("--layout-set", "neighbors=9"), "Did you mean 'neighbours'"),
+        (("--layout-set", "n_neighbors=few"), "n_neighbors is a whole number"),
+        (("--layout-set", "neighbors=9"), "Did you mean 'n_neighbors'"),
         (("--layout-set", "pca=1"), "pca must be at least 2"),
-        (("--layout-set", "facing=head"), "no map of that layer"),
+        (("--layout-set", "align_to=head"), "no map of that layer"),
         (("--atlas-recipe", "slow"), "no recipe 'slow'"),
         (("--atlas-set", "variants=negative"), "one picture, `positive`"),
-        (("--atlas-set", "power=-1"), "power must be a number from 0 up"),
+        (("--atlas-set", "cosine_power=-1"), "power must be a number from 0 up"),
     ],
 )
 def test_bad_input_is_one_line(run: Command, folder: Path, tmp_path: Path, more: tuple[str, str], told: str) -> None:

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.builder
 
 Command = Callable[..., Ran]
 TINY = "tests.networks:tiny"
-HASTY = [f"--set={setting}" for setting in ("size=32", "steps=2", "draws=1", "redirected=0")]
+HASTY = [f"--set={setting}" for setting in ("size=32", "steps=2", "eval_draws=1", "relu_redirect_steps=0")]
 
 
 def test_layers(run: Command) -> None:
@@ -72,7 +72,7 @@ def test_unknown_names_offer_the_nearest(run: Command, tmp_path: Path) -> None:
     one_line(run("build", TINY, "--recipe", "quik", *place), "quick")
     one_line(run("build", TINY, "--set", "stpes=3", *place), "steps")
     one_line(run("build", TINY, "--set", "steps=many", *place), "steps", "a whole number")
-    one_line(run("build", TINY, "--set", "zoom=1", *place), "zoom", "two numbers")
+    one_line(run("build", TINY, "--set", "scale=1", *place), "scale", "two numbers")
     one_line(run("build", TINY, "--layers", " , ", *place), "--layers ' , ': it is empty")
     assert not (tmp_path / "s").exists()
 
@@ -186,7 +186,7 @@ def test_a_network_can_compute_in_bfloat16_while_pictures_are_made(run: Command,
 
 
 def test_a_build_uses_what_was_calibrated_for_its_store(run: Command, tmp_path: Path) -> None:
-    hasty = [f"--set={setting}" for setting in ("size=32", "steps=2", "draws=1", "redirected=0")]
+    hasty = [f"--set={setting}" for setting in ("size=32", "steps=2", "eval_draws=1", "relu_redirect_steps=0")]
     command = (TINY, "--layers", "head", "--store", tmp_path / "tiny.atlas", *hasty)
     ran = run("plan", *command, "--calibrate", "--batch", "3")
     assert ran.code == 0, ran.err

@@ -174,6 +174,6 @@ def test_skipped_images_are_counted_at_the_end_of_every_build(run: Command, fold
     assert said in run(*command, "--layers", "head").out
     assert said in run(*command, "--layers", "head").out, "nothing was left to do"
     assert said in run(*command, "--layers", "first.1").out, "a layer came"
-    hasty = [f"--set={setting}" for setting in ("size=32", "steps=2", "draws=1", "redirected=0")]
+    hasty = [f"--set={setting}" for setting in ("size=32", "steps=2", "eval_draws=1", "relu_redirect_steps=0")]
     more = run("build", TINY, "--store", tmp_path / "s", "--local", "--layers", "second.1:0-3", *hasty)
     assert "No statistics of second.1: give the same --images" in more.out

@@ -136,8 +136,8 @@ def smaller(said: dict[str, Any]) -> dict[str, Any]:
     else:
         made["layers"] = [f"{layer}:0-31" for layer in said["layers"][:1]]
     if said.get("pictures", True):
-        made["settings"] = {"size": 32, "steps": 2, "draws": 1, "redirected": 0}
-    return made | ({"atlas_settings": {"size": 32, "steps": 2, "draws": 1}} if "atlas" in said else {})
+        made["settings"] = {"size": 32, "steps": 2, "eval_draws": 1, "relu_redirect_steps": 0}
+    return made | ({"atlas_settings": {"size": 32, "steps": 2, "eval_draws": 1}} if "atlas" in said else {})
 
 
 @pytest.mark.parametrize("name", [name for name in pipelines.names() if name.endswith(".yaml")])
@@ -153,7 +153,7 @@ def test_the_one_in_python_builds_a_network_in_memory(tmp_path: Path, folder: Pa
     file = pipelines.copy("own_network", tmp_path)
     code = (
         "import own_network; own_network.main('made.atlas', 'images', crops=1, device='cpu', workers=1, "
-        "settings={'size': 32, 'steps': 2, 'draws': 1, 'redirected': 0})"
+        "settings={'size': 32, 'steps': 2, 'eval_draws': 1, 'relu_redirect_steps': 0})"
     )
     ran = subprocess.run([sys.executable, "-c", code], cwd=file.parent, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.builder
 
 Command = Callable[..., Ran]
 NETS = "tests.models.test_trial"
-HASTY = [f"--set={setting}" for setting in ("size=32", "steps=2", "draws=1", "redirected=0")]
+HASTY = [f"--set={setting}" for setting in ("size=32", "steps=2", "eval_draws=1", "relu_redirect_steps=0")]
 
 
 @pytest.mark.parametrize("command", ["plan", "build"])

@@ -28,7 +28,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_variants_tries_and_agreement_are_knobs(run: Command, tmp_path: Path) -> None:
     store = tmp_path / "s.atlas"
-    knobs = ("--set", "variants=positive,neuron,diverse-1,diverse-2", "--set", "tries=2", "--set", "agreement=yes")
+    knobs = ("--set", "variants=positive,neuron,diverse-1,diverse-2", "--set", "restarts=2", "--set", "agreement=yes")
     ran = run("build", TINY, "--layers", "head", "--store", store, "--local", *HASTY, *knobs)
     assert ran.code == 0, ran.err
     assert "40 pictures" in ran.out

@@ -23,7 +23,7 @@ from tests.networks import tiny
 pytestmark = pytest.mark.builder
 
 TINY = "tests.networks:tiny"
-HASTY = {"size": 32, "steps": 2, "draws": 1, "redirected": 0}
+HASTY = {"size": 32, "steps": 2, "eval_draws": 1, "relu_redirect_steps": 0}
 SMALL = "size=32 mean=0.5,0.5,0.5 std=0.5,0.5,0.5"
 
 

@@ -29,7 +29,7 @@ from atlas.plans import STAGES
 from atlas.projection.grid import cells_of
 from atlas.projection.place import turn
 from atlas.projection.quality import beaten, own_ranks
-from atlas.recipe import LayoutRecipe
+from atlas.recipe import ProjectionRecipe
 from atlas.store import Backend, LocalBackend, MemoryBackend, Store, verify
 from atlas.store.codec import decode
 from atlas.units import SampleStatus, Status
@@ -342,7 +342,7 @@ def test_a_map_can_be_turned_to_face_another_layers(model: Model, images: Images
     store.write_whole(other, "reduce", columns)
 
     def facing(layer: str) -> np.ndarray[Any, Any]:
-        layout = LayoutRecipe(neighbours=15, facing=layer)
+        layout = ProjectionRecipe(n_neighbors=15, align_to=layer)
         shown: dict[str, Any] = {"crops": 2, "positions": 4, "grids": (5,), "known": store.plans()}
         plans = atlas_plans(model, images, "body.0", layout=lambda _: layout, **shown)
         made, report = build_in(copied(backend), model, plans, InProcess(), images)

@@ -164,7 +164,7 @@ def test_another_plan_is_refused_and_shows_only_what_differs(tiny: Model) -> Non
 
 
 def _knobs(**changes: Any) -> dict[str, Any]:
-    knobs = HASTY.to_dict() | {"zoom": HASTY.zoom, "variants": HASTY.variants} | changes
+    knobs = HASTY.to_dict() | {"scale": HASTY.scale, "variants": HASTY.variants} | changes
     return {name: value for name, value in knobs.items() if name != "name"}
 
 
@@ -211,7 +211,7 @@ def test_a_worker_that_always_dies_fails_its_shard_only(tiny: Model, tmp_path: P
 def test_failures_of_units_are_data() -> None:
     backend = MemoryBackend()
     dead = load_model("tests.networks:dead")
-    recipe = Recipe.named("quick", size=32, steps=40, draws=1)
+    recipe = Recipe.named("quick", size=32, steps=40, eval_draws=1)
     _, report = build_in(backend, dead, tiny_plans(dead, "second.2:0-31", recipe=recipe))
     assert not report.failed
     layer = atlas.open(backend).layer("second.2")

@@ -33,18 +33,20 @@ def model() -> Model:
 
 def test_a_cost_is_of_any_number_of_steps_and_tries() -> None:
     cost = Cost(fixed=1.0, step=0.1, redirected=0.3)
-    recipe = replace(RECIPE, steps=10, redirected=4)
+    recipe = replace(RECIPE, steps=10, relu_redirect_steps=4)
     assert cost.of(recipe) == pytest.approx(1 + 4 * 0.3 + 6 * 0.1)
-    assert cost.of(replace(recipe, tries=3)) == pytest.approx(1 + 3 * (4 * 0.3 + 6 * 0.1))
+    assert cost.of(replace(recipe, restarts=3)) == pytest.approx(1 + 3 * (4 * 0.3 + 6 * 0.1))
     assert cost.of(replace(recipe, agreement=True)) == pytest.approx(1 + 2 * (4 * 0.3 + 6 * 0.1))
-    assert cost.of(replace(recipe, redirected=99)) == pytest.approx(1 + 9 * 0.3 + 0.1), "the last step never is"
+    assert cost.of(replace(recipe, relu_redirect_steps=99)) == pytest.approx(1 + 9 * 0.3 + 0.1), (
+        "the last step never is"
+    )
 
 
 def test_what_is_measured_is_what_a_made_clock_says(monkeypatch: pytest.MonkeyPatch, model: Model) -> None:
     now = [0.0]
 
     def render(_p: Prepared, units: Sequence[int], recipe: Recipe, *_: object) -> Rendered:
-        watched = min(recipe.redirected, recipe.steps - 1)
+        watched = min(recipe.relu_redirect_steps, recipe.steps - 1)
         now[0] += len(units) * 2 * (3 + 0.5 * recipe.steps + 0.25 * watched)
         return Rendered.nothing(len(units), recipe)
 

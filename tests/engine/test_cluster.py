@@ -35,7 +35,7 @@ def test_the_script_joins_a_running_cluster_of_two_machines(tmp_path: Path, ray_
     try:
         cluster.add_node(num_cpus=1, object_store_memory=80 * 2**20)
         cluster.wait_for_nodes()
-        settings = [f"--set={setting}" for setting in ("size=32", "steps=2", "draws=1")]
+        settings = [f"--set={setting}" for setting in ("size=32", "steps=2", "eval_draws=1")]
         command = [sys.executable, "-m", "atlas", "build", "tests.networks:tiny", "--layers", "first.1,second.1"]
         where = ["--ray", cluster.address, "--store", str(tmp_path / "tiny.atlas")]
         environment = os.environ | {"PYTHONPATH": str(HERE), "HOME": str(tmp_path)}

@@ -17,7 +17,7 @@ from atlas.engine.planning import images as collecting
 from atlas.engine.planning.images import Images
 from atlas.models import Model, Preprocessing, load_model
 from atlas.models.probe import dry_input
-from atlas.recipe import LayoutRecipe, Recipe
+from atlas.recipe import ProjectionRecipe, Recipe
 from atlas.store import MemoryBackend
 from atlas.units import Layer
 from tests.builds import HASTY_CELLS, build_in, contents
@@ -109,7 +109,7 @@ def test_a_bad_layer_of_an_atlas_fails_alone(model: Model, images: Images) -> No
             *(model.identity, layers, sampling, recipe, numerics),
             width=8,
             grids=(5,),
-            layout=lambda _: LayoutRecipe(neighbours=5),
+            layout=lambda _: ProjectionRecipe(n_neighbors=5),
         )
         _, report = build_in(backend, model, [*shown, *laid], images=images)
         return contents(backend), report.failed

@@ -14,7 +14,7 @@ from atlas.engine.work import perform
 from atlas.engine.worker import Job, Supplies
 from atlas.models import Model, load_model
 from atlas.plans import Plan
-from atlas.recipe import LayoutRecipe, Recipe
+from atlas.recipe import ProjectionRecipe, Recipe
 from atlas.store import MemoryBackend, Store, verify
 from atlas.store.schema import columns_receipt, group_key
 from tests.builds import atlas_plans, build_in, collecting_plans, contents, tiny_plans
@@ -43,7 +43,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Images:
 
 def every_plan(model: Model, images: Images) -> list[Plan]:
     """A layer with pictures, what images leave behind, and an atlas with more cells than a shard holds."""
-    near = LayoutRecipe(neighbours=5)
+    near = ProjectionRecipe(n_neighbors=5)
     charted = atlas_plans(
         model, images, "second.1", crops=1, positions=8, recipe=CELL, grids=(20,), layout=lambda _: near
     )

@@ -27,7 +27,7 @@ from tests.builds import HASTY, build_in, contents, tiny_plans
 pytestmark = pytest.mark.builder
 
 VARIANTS = ("positive", "negative", "neuron", "diverse-1", "diverse-2", "diverse-3")
-VARIED = replace(HASTY, variants=VARIANTS, tries=2, agreement=True)
+VARIED = replace(HASTY, variants=VARIANTS, restarts=2, agreement=True)
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +135,7 @@ def test_another_number_of_tries_is_another_plan(tiny: Model) -> None:
     backend = MemoryBackend()
     build_in(backend, tiny, tiny_plans(tiny, "head", recipe=VARIED))
     with pytest.raises(PlanMismatch, match=r"recipe.tries: 2 here, 3 asked"):
-        build_in(backend, tiny, tiny_plans(tiny, "head", recipe=replace(VARIED, tries=3)))
+        build_in(backend, tiny, tiny_plans(tiny, "head", recipe=replace(VARIED, restarts=3)))
 
 
 def test_a_spectrum_is_measured_on_what_can_be_decoded(photographs: Path, spectrum: Spectrum, tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_a_damaged_spectrum_is_found_and_mended(tiny: Model, spectrum: Spectrum,
 
 def test_a_dead_unit_is_dead_in_every_variant() -> None:
     backend, dead = MemoryBackend(), load_model("tests.networks:dead")
-    recipe = replace(VARIED, steps=40, draws=1, variants=("positive", "neuron", "diverse-1", "diverse-2"))
+    recipe = replace(VARIED, steps=40, eval_draws=1, variants=("positive", "neuron", "diverse-1", "diverse-2"))
     build_in(backend, dead, tiny_plans(dead, "second.2:0-31", recipe=recipe))
     layer = atlas.open(backend).layer("second.2")
     assert (layer.status[:2] == Status.UNSTARTED).all()
@@ -205,6 +205,6 @@ def test_a_dead_unit_is_dead_in_every_variant() -> None:
 
 def test_a_plan_says_what_tries_and_agreement_cost(tiny: Model) -> None:
     (once,), (often,) = (
-        tiny_plans(tiny, "head", recipe=recipe) for recipe in (HASTY, replace(HASTY, tries=3, agreement=True))
+        tiny_plans(tiny, "head", recipe=recipe) for recipe in (HASTY, replace(HASTY, restarts=3, agreement=True))
     )
     assert often.flops == pytest.approx(6 * once.flops, rel=1e-6)

@@ -8,7 +8,7 @@ import pytest
 from atlas.errors import AtlasError
 from atlas.projection.classes import pair, strongest, winners
 from atlas.projection.strengths import Columns
-from atlas.recipe import LayoutRecipe
+from atlas.recipe import ProjectionRecipe
 from tests.projection.made import Cut, planted
 
 SAMPLES = planted(500)
@@ -52,7 +52,7 @@ def test_a_class_that_is_not_there_is_said(label: int) -> None:
 def test_a_pair_lies_apart_along_x_and_by_likeness_along_y() -> None:
     rows = np.flatnonzero(np.isin(SAMPLES.cluster, [1, 3]))
     towards, against = SAMPLES.attribution[rows][:, [6, 2]].T
-    recipe = LayoutRecipe.named("class")
+    recipe = ProjectionRecipe.named("class")
     xy = pair([SAMPLES.vectors[rows]], towards, against, recipe).xy
     assert xy.min() >= 0
     assert xy.max() <= 1
@@ -64,7 +64,7 @@ def test_a_pair_lies_apart_along_x_and_by_likeness_along_y() -> None:
 
 def test_a_pair_that_says_the_same_lies_in_the_middle() -> None:
     vectors, same = SAMPLES.vectors[:40], SAMPLES.attribution[:40, 0]
-    recipe = LayoutRecipe.named("class")
+    recipe = ProjectionRecipe.named("class")
     assert (pair([vectors], same, same, recipe).xy[:, 0] == 0.5).all()
     towards = same.copy()
     towards[3] = np.nan

@@ -14,11 +14,11 @@ from atlas.projection import project as umap
 from atlas.projection.place import turn
 from atlas.projection.project import Map, fit, project
 from atlas.projection.quality import agreement
-from atlas.recipe import LayoutRecipe
+from atlas.recipe import ProjectionRecipe
 from atlas.units import SampleStatus
 from tests.projection.made import Cut, Planted, planted
 
-RECIPE = LayoutRecipe(neighbours=15, most=300)
+RECIPE = ProjectionRecipe(n_neighbors=15, max_samples=300)
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def test_a_map_is_the_same_however_umap_turned_it(
 
 
 @pytest.mark.parametrize(
-    "changes", [{"metric": "euclidean"}, {"whiten": True, "pca": 8}, {"pca": None, "neighbours": 500}], ids=str
+    "changes", [{"metric": "euclidean"}, {"whiten": True, "pca": 8}, {"pca": None, "n_neighbors": 500}], ids=str
 )
 def test_other_spaces_show_the_clusters_too(samples: Planted, changes: dict[str, Any]) -> None:
     vectors = samples.vectors[:300] / np.linalg.norm(samples.vectors[:300], axis=1, keepdims=True)
@@ -138,7 +138,7 @@ DEGENERATE: dict[str, NDArray[Any]] = {
 @pytest.mark.parametrize("kind", DEGENERATE)
 def test_whatever_is_degenerate_has_a_map(kind: str, metric: str) -> None:
     rows = DEGENERATE[kind].astype(np.float32)
-    found = project([rows], LayoutRecipe(metric=metric, most=50))
+    found = project([rows], ProjectionRecipe(metric=metric, max_samples=50))
     assert not found.status.any()
     assert found.xy.min() >= 0
     assert found.xy.max() <= 1
@@ -148,11 +148,11 @@ def test_whatever_is_degenerate_has_a_map(kind: str, metric: str) -> None:
 
 
 def test_one_direction_is_one_place() -> None:
-    assert (project([DEGENERATE["one direction"]], LayoutRecipe()).xy == 0.5).all()
+    assert (project([DEGENERATE["one direction"]], ProjectionRecipe()).xy == 0.5).all()
 
 
 def test_three_samples_are_spread() -> None:
-    xy = project([DEGENERATE["three samples"]], LayoutRecipe()).xy
+    xy = project([DEGENERATE["three samples"]], ProjectionRecipe()).xy
     assert len(np.unique(xy, axis=0)) == 3
 
 
@@ -167,5 +167,5 @@ def test_three_samples_are_spread() -> None:
 )
 def test_what_has_no_map_is_said_in_one_line(rows: NDArray[Any], said: str) -> None:
     with pytest.raises(AtlasError, match=said) as caught:
-        project([rows], LayoutRecipe())
+        project([rows], ProjectionRecipe())
     assert len(str(caught.value).splitlines()) == 1

@@ -10,7 +10,7 @@ from atlas.projection.grid import cells_of, fill
 from atlas.projection.project import project
 from atlas.projection.quality import agreement, beaten, judge, own_ranks, trustworthiness
 from atlas.projection.strengths import Strongest, labels, strengths
-from atlas.recipe import LayoutRecipe
+from atlas.recipe import ProjectionRecipe
 from tests.projection.made import planted
 
 RNG = np.random.default_rng(0)
@@ -70,7 +70,7 @@ def test_a_picture_is_held_against_some_others() -> None:
 
 def test_a_map_is_judged() -> None:
     samples = planted(400)
-    recipe = LayoutRecipe(neighbours=15)
+    recipe = ProjectionRecipe(n_neighbors=15)
     found = project([samples.vectors], recipe)
     cell = cells_of(found.xy, 10)
     cells = fill([samples.vectors], cell, 10, least=1)

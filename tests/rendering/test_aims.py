@@ -60,7 +60,7 @@ def test_each_picture_points_to_its_own_direction(prepared: Prepared) -> None:
 
 def test_a_direction_of_one_channel_is_that_channel_at_the_centre() -> None:
     """Without a cosine: the same objective as that of `neuron`."""
-    layer, recipe = "map", Recipe(power=0, variants=("positive",))
+    layer, recipe = "map", Recipe(cosine_power=0, variants=("positive",))
     (batch,) = batches(layer, [0, 2], recipe, 2, Directions("x", torch.eye(3)))
     value = torch.arange(2 * 3 * 16).reshape(2, 3, 4, 4).float()
 

@@ -176,7 +176,7 @@ def test_every_call_is_a_step_where_nothing_is_recorded() -> None:
 
 def test_a_step_is_adams() -> None:
     """Torch's own, for a gradient that does not lie in memory as the leaf does."""
-    recipe = Recipe(steps=6, learning_rate=0.3, beta1=0.4, beta2=0.9, rise=0, fall=0.0)
+    recipe = Recipe(steps=6, learning_rate=0.3, beta1=0.4, beta2=0.9, lr_warmup_steps=0, lr_decay_fraction=0.0)
     chance = torch.Generator().manual_seed(0)
     leaf = torch.randn(2, 3, 5, generator=chance)
     wanted = leaf.clone().requires_grad_()
@@ -199,7 +199,7 @@ def test_what_has_no_gradient_stays() -> None:
 
 @given(st.integers(1, 300), st.integers(0, 40), st.floats(0, 1))
 def test_rates_rise_and_fall(steps: int, rise: int, fall: float) -> None:
-    found = rates(Recipe(steps=steps, learning_rate=0.5, rise=rise, fall=fall))
+    found = rates(Recipe(steps=steps, learning_rate=0.5, lr_warmup_steps=rise, lr_decay_fraction=fall))
     assert found.shape == (steps,)
     assert (found > 0).all()
     assert found.max() <= 0.5

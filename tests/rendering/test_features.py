@@ -197,7 +197,7 @@ class Way:
 EVERY = Recipe.named("quick", size=32, steps=4, jitter=2.0, redirected=2, variants=VARIANTS)
 WAYS = {
     "every variant": Way(EVERY),
-    "tries": Way(replace(EVERY, steps=3, variants=VARIANTS[2:5], tries=3, agreement=True)),
+    "tries": Way(replace(EVERY, steps=3, variants=VARIANTS[2:5], restarts=3, agreement=True)),
     "maco": Way(Recipe.named("maco", size=32, steps=4, redirected=2, variants=VARIANTS[:3])),
     "maco of images": Way(
         Recipe.named("maco", size=32, steps=4, redirected=2, tries=2, spectrum=SPECTRUM.hash), spectrum=SPECTRUM

@@ -24,7 +24,7 @@ from tests.rendering.conftest import model_of
 pytestmark = pytest.mark.builder
 
 KEYS = [Key(0, "second.1", unit, "positive") for unit in (3, 8)]
-RECIPE = Recipe.named("maco", size=32, steps=4, redirected=2)
+RECIPE = Recipe.named("maco", size=32, steps=4, relu_redirect_steps=2)
 
 
 def unpainted(pictures: torch.Tensor) -> torch.Tensor:
@@ -72,7 +72,7 @@ def test_phases_begin_anywhere_and_from_each_pictures_own_key() -> None:
 def test_a_few_steps_raise_a_real_channel(squeezenet: Model, spectrum: Spectrum | None) -> None:
     prepared, units = prepare(squeezenet, "features.6"), [3, 8, 21, 40]
     changes = {} if spectrum is None else {"spectrum": spectrum.hash}
-    recipe = Recipe.named("maco", size=64, steps=24, redirected=8, **changes)
+    recipe = Recipe.named("maco", size=64, steps=24, relu_redirect_steps=8, **changes)
     keys = [Key(0, "features.6", unit, "positive") for unit in units]
     leaf, paint = maco(spectrum)(keys, recipe)
     made, status = ascend(
@@ -166,6 +166,6 @@ def test_the_spectrum_must_be_the_one_that_the_recipe_names() -> None:
 
 def test_a_notebook_gives_the_spectrum_alone() -> None:
     model = model_of(tiny()[0])
-    knobs: dict[str, Any] = {"size": 32, "steps": 2, "redirected": 0}
+    knobs: dict[str, Any] = {"size": 32, "steps": 2, "relu_redirect_steps": 0}
     of_images = render(model, "second.1:3", "maco", spectrum=SPECTRUM, **knobs)
     assert not np.array_equal(of_images, render(model, "second.1:3", "maco", **knobs))

@@ -51,7 +51,7 @@ def test_a_few_steps_raise_every_objective(name: str, prepared: Prepared, numeri
     """Lucid holds its objectives to this; here it is every single picture."""
     objective, keys = OBJECTIVES[name], [Key(0, LAYER, unit, name) for unit in UNITS]
     recipe = Recipe.named("quick", size=64, steps=8, redirected=4)
-    begun = Fourier(recipe.size, recipe.decay)(start(keys, recipe.size, recipe.deviation))
+    begun = Fourier(recipe.size, recipe.decay_power)(start(keys, recipe.size, recipe.init_std))
     made, status = ascend(prepared, objective, keys, recipe, numerics)
     assert not status.any()
     before, after = (held_out(prepared, objective, pictures, keys, recipe) for pictures in (begun, made))
@@ -63,7 +63,7 @@ def test_a_class_is_raised_through_the_whole_network(squeezenet: Model, numerics
     objective, keys = class_logit(squeezenet, [207, "tabby"]), [Key(0, "classes", unit, "") for unit in (0, 1)]
     whole = prepare(squeezenet, class_layer(squeezenet))
     recipe = Recipe.named("quick", size=128, steps=32)
-    begun = Fourier(recipe.size, recipe.decay)(start(keys, recipe.size, recipe.deviation))
+    begun = Fourier(recipe.size, recipe.decay_power)(start(keys, recipe.size, recipe.init_std))
     made, _ = ascend(whole, objective, keys, recipe, numerics)
     before, after = (held_out(whole, objective, pictures, keys, recipe) for pictures in (begun, made))
     assert (after > before).all()

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.builder
 UNITS = [3, 8, 21, 34, 35]
 VARIANTS = ("positive", "negative", "neuron", "diverse-1", "diverse-2")
 ONE = Recipe.named("quick", size=32, steps=3, jitter=2.0, redirected=2, variants=VARIANTS)
-FOUR = replace(ONE, tries=4)
+FOUR = replace(ONE, restarts=4)
 SECOND = prepare(model_of(tiny()[0]), "second.1")
 
 
@@ -38,7 +38,7 @@ def test_the_best_of_several_tries_is_kept_and_named() -> None:
         alone = np.empty_like(kept.pictures)
         for batch in batches("second.1", UNITS, ONE, 4):
             alone[batch.cell] = restarts._try(SECOND, batch, ONE, Numerics(), made_by(ONE, None), attempt).pictures
-        mean, _ = score_pictures(SECOND, as_stored(alone, ONE.level), UNITS, ONE, Numerics())
+        mean, _ = score_pictures(SECOND, as_stored(alone, ONE.jpeg_quality), UNITS, ONE, Numerics())
         scores.append(mean * [1, -1, 1, 1, 1])
         here = kept.attempt == attempt
         assert np.array_equal(kept.pictures[here], alone[here])
@@ -68,7 +68,7 @@ def test_a_try_that_gave_no_picture_is_never_kept_before_one_that_did(monkeypatc
 
     monkeypatch.setattr(restarts, "_try", tried)
     monkeypatch.setattr(restarts, "score_batch", _scores([[9, 9, 9], [1, 1, np.nan]]))
-    found = restarts.best(SECOND, batch, replace(ONE, tries=2), Numerics(), made_by(ONE, None))
+    found = restarts.best(SECOND, batch, replace(ONE, restarts=2), Numerics(), made_by(ONE, None))
     assert found.attempt[:, 0].tolist() == [1, 0, 0]
     assert found.status[:, 0].tolist() == [Status.OK, Status.NAN, Status.UNSTARTED]
     assert found.pictures[:, 0, 0, 0, 0].tolist() == [1, 0, 0]
@@ -84,7 +84,7 @@ def _by_hand(picture: NDArray[np.uint8], batch: Batch, place: int) -> torch.Tens
     """The layer's mean activation for one stored picture, with none of the scoring's own machinery."""
     network, preprocessing = tiny()
     x = torch.from_numpy(picture).permute(2, 0, 1)[None] / 255
-    affines = draw([batch.keys(0)[place]], ONE, ONE.draws, "held-out")
+    affines = draw([batch.keys(0)[place]], ONE, ONE.eval_draws, "held-out")
     seen = torch.cat([resample(x, affine, (32, 32)) for affine in affines])
     with torch.no_grad():
         mean: torch.Tensor = network.second(network.first(preprocessing.normalise(seen))).mean((0, 2, 3))
@@ -94,8 +94,8 @@ def _by_hand(picture: NDArray[np.uint8], batch: Batch, place: int) -> torch.Tens
 def test_agreement_is_the_cosine_of_what_the_layer_answers_to_this_seed_and_the_next() -> None:
     recipe = replace(ONE, agreement=True)
     found = render_units(SECOND, UNITS, recipe, Numerics())
-    now = as_stored(found.pictures, recipe.level)
-    then = as_stored(render_units(SECOND, UNITS, replace(ONE, seed=1), Numerics()).pictures, recipe.level)
+    now = as_stored(found.pictures, recipe.jpeg_quality)
+    then = as_stored(render_units(SECOND, UNITS, replace(ONE, seed=1), Numerics()).pictures, recipe.jpeg_quality)
     ok = ~np.isnan(found.agreement)
     assert ok.mean() > 0.8
     for batch in batches("second.1", UNITS, recipe, 4):

@@ -72,7 +72,7 @@ def test_anyone_can_recompute_a_score_from_the_stored_picture(
     mean, peak = score_pictures(prepared, rendered.pictures, UNITS, RECIPE, Numerics())
     picture = torch.from_numpy(rendered.pictures[2, 0]).permute(2, 0, 1)[None] / 255
     answers = []
-    for affine in draw([Key(0, "features.11", 150, "positive")], RECIPE, RECIPE.draws, "held-out"):
+    for affine in draw([Key(0, "features.11", 150, "positive")], RECIPE, RECIPE.eval_draws, "held-out"):
         grid = F.affine_grid(affine, [1, 3, 128, 128], align_corners=False)
         seen = F.grid_sample(picture, grid, padding_mode="reflection", align_corners=False)
         value = squeezenet.network.features[:12](squeezenet.preprocessing.normalise(seen))  # type: ignore[index,operator]

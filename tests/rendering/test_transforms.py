@@ -13,7 +13,7 @@ from atlas.rendering.transforms import draw, inverse, resample
 pytestmark = pytest.mark.builder
 
 KEYS = [Key(0, "features.11", unit, "positive") for unit in range(3)]
-STILL = Recipe(size=24, jitter=0.0, zoom=(1.0, 1.0), turn=0.0)
+STILL = Recipe(size=24, jitter=0.0, scale=(1.0, 1.0), rotation=0.0)
 PICTURES = torch.rand(3, 3, 24, 24, generator=torch.Generator().manual_seed(0))
 
 
@@ -35,7 +35,7 @@ def test_a_network_of_another_size_sees_the_whole_picture() -> None:
     assert torch.allclose(small, torch.nn.functional.avg_pool2d(PICTURES, 2), atol=1e-5)
 
 
-AFFINES = draw(KEYS, Recipe(size=24, jitter=3.0, zoom=(0.8, 1.2), turn=20.0), 4, "training")
+AFFINES = draw(KEYS, Recipe(size=24, jitter=3.0, scale=(0.8, 1.2), rotation=20.0), 4, "training")
 ROOM = torch.zeros(3, 3, 24, 24)
 ROOM[..., 8:16, 8:16] = 1
 """The middle of a picture, which no reflection of its edges reaches."""
@@ -99,7 +99,7 @@ def test_an_enlarged_picture_hears_all_of_the_gradient() -> None:
 
 @given(st.integers(0, 10**6), st.floats(0.3, 3), st.floats(0, 180))
 def test_an_inverse_undoes_its_affine(seed: int, zoom: float, turn: float) -> None:
-    recipe = Recipe(size=64, zoom=(zoom, zoom), turn=turn)
+    recipe = Recipe(size=64, scale=(zoom, zoom), rotation=turn)
     (affine,) = draw([Key(seed, "a", unit, "positive") for unit in range(4)], recipe, 1, "training")
     back, area = inverse(affine)
     assert torch.allclose(back[:, :, :2] @ affine[:, :, :2], torch.eye(2).expand(4, 2, 2), atol=1e-4)
@@ -109,7 +109,7 @@ def test_an_inverse_undoes_its_affine(seed: int, zoom: float, turn: float) -> No
 
 @given(st.integers(0, 10**6), st.floats(0, 30), st.floats(0, 90), st.floats(0.3, 1), st.floats(1, 3))
 def test_draws_stay_within_the_recipe(seed: int, jitter: float, turn: float, low: float, high: float) -> None:
-    recipe = Recipe(size=64, jitter=jitter, turn=turn, zoom=(low, high))
+    recipe = Recipe(size=64, jitter=jitter, rotation=turn, scale=(low, high))
     affine = draw([Key(seed, "a", 0, "positive")], recipe, 50, "training")[:, 0]
     zoom = 1 / affine[:, :, :2].det().sqrt()
     angle = torch.rad2deg(torch.atan2(affine[:, 1, 0], affine[:, 0, 0])).abs()
@@ -133,7 +133,7 @@ def test_held_out_draws_are_never_trained_on() -> None:
 
 @given(st.integers(0, 10**6), st.floats(0.05, 0.5), st.floats(0.5, 1))
 def test_crops_lie_within_the_picture_and_are_as_large_as_the_recipe_says(seed: int, low: float, high: float) -> None:
-    recipe = Recipe(size=64, parameterization="maco", box=(low, high))
+    recipe = Recipe(size=64, parameterization="maco", crop_scale=(low, high))
     affine = crop([Key(seed, "a", 0, "positive")], recipe, 50, "training")[:, 0]
     side, middle = affine[:, 0, 0], affine[:, :, 2].abs()
     assert torch.equal(affine[:, :, :2], side[:, None, None] * torch.eye(2))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from atlas.errors import AtlasError, UnknownName
 from atlas.plans import Identity, Plan
-from atlas.recipe import AtlasRecipe, Collection, LayoutRecipe, Numerics, Recipe, Sampling
+from atlas.recipe import AtlasRecipe, Collection, Numerics, ProjectionRecipe, Recipe, Sampling
 from atlas.stages import ACTIVATIONS, CELLS, ICONS, LAYOUT, PATCHES, TILES
 from atlas.units import Layer, class_called
 from atlas.words import parameter
@@ -46,7 +46,7 @@ def plans(
     width: int,
     maps: Sequence[str] = (ALL,),
     grids: Sequence[int] = GRIDS,
-    layout: Callable[[str], LayoutRecipe] = LayoutRecipe.named,
+    layout: Callable[[str], ProjectionRecipe] = ProjectionRecipe.named,
     whitening: float = WHITENING,
     known: Iterable[Plan] = (),
 ) -> list[Plan]:
@@ -82,13 +82,13 @@ def plans(
     return made
 
 
-def _check_facing(layer: Layer, laid: LayoutRecipe, known: Iterable[Plan]) -> None:
+def _check_facing(layer: Layer, laid: ProjectionRecipe, known: Iterable[Plan]) -> None:
     """Raise `AtlasError` where a map is to face one that is not in the store."""
     there = [plan.layer_name for plan in known if plan.stage == LAYOUT.name and plan.part == (ALL,)]
-    if laid.facing not in ("", layer.name, *there):
+    if laid.align_to not in ("", layer.name, *there):
         raise AtlasError(
-            f"{parameter('projection_settings', f'facing={laid.facing}')}: the store has no map of that layer. "
-            f"Build it first, by itself: {parameter('atlas', laid.facing)}"
+            f"{parameter('projection_settings', f'align_to={laid.align_to}')}: the store has no map of that layer. "
+            f"Build it first, by itself: {parameter('atlas', laid.align_to)}"
         )
 
 

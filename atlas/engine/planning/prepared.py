@@ -20,7 +20,7 @@ from atlas.errors import AtlasError, NotAStore
 from atlas.pipeline import CROPS, Pipeline
 from atlas.places import local
 from atlas.plans import Plan
-from atlas.recipe import Collection, LayoutRecipe, Numerics, Recipe
+from atlas.recipe import Collection, Numerics, ProjectionRecipe, Recipe
 from atlas.stages import FEATURES, ICONS
 from atlas.store import Store
 from atlas.terminal import remark
@@ -252,7 +252,7 @@ def _charting(pipeline: Pipeline, model: Model, collection: Collection, store: S
         width=WIDTHS_OF_SAMPLING[numerics.device],
         maps=atlases.maps(model, maps_of(pipeline)),
         grids=_sides(pipeline),
-        layout=lambda preset: LayoutRecipe.parse(pipeline.projection or preset, settings),
+        layout=lambda preset: ProjectionRecipe.parse(pipeline.projection or preset, settings),
         whitening=atlases.WHITENING if pipeline.whitening is None else pipeline.whitening,
         known=() if store is None else store.plans(),
     )

@@ -37,7 +37,7 @@ def make(piece: Piece) -> Making:
     prepared = piece.worker.prepared(plan.on, plan.numerics)
     units = range(shard.start, shard.stop)
     found = yield from rendered(piece, prepared, units, spectra.read(piece.store, plan))
-    stored = as_stored(found.pictures, plan.rendering.level)
+    stored = as_stored(found.pictures, plan.rendering.jpeg_quality)
     mean, peak = score_pictures(prepared, stored, units, plan.rendering, piece.numerics)
     piece.clock.lap("score")
     # A network that answers the stored picture with NaN has no number for it.

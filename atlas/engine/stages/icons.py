@@ -55,7 +55,7 @@ def _measured(
     from atlas.rendering import answers, score_pictures
 
     recipe, some = plan.rendering, slice(0, len(units))
-    stored = as_stored(found.pictures[some], recipe.level)
+    stored = as_stored(found.pictures[some], recipe.jpeg_quality)
     mean, peak = score_pictures(prepared, stored, units, recipe, numerics, aims)
     status = found.status[some]
     # A network that answers the stored picture with NaN has no number for it.

@@ -82,7 +82,7 @@ def _faced(store: Store, plan: Plan, numbers: Numbers) -> Any:
 
     Samples of two layers belong together by image, crop and draw. Raises `AtlasError` where that map is not there.
     """
-    layer = plan.charting.layout.facing
+    layer = plan.charting.layout.align_to
     if layer in ("", plan.layer_name):
         return None
     other = store.plan(f"{place(plan.stage, layer, ('all',))}.json")
