@@ -22,7 +22,7 @@ FREE = (
 BACK = 3
 """What a pass forward and back costs, in passes forward."""
 LARGEST_IMAGE = 8e8
-"""Bytes that the largest image that is read takes while it is decoded: `python -m tests.benchmarks.decoding`."""
+"""Bytes that the largest image that is read takes while it is decoded: `python -m benchmarks.decoding`."""
 EACH = 18
 """Examples of a unit: nine that raise it, nine that lower it."""
 

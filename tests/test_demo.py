@@ -13,7 +13,7 @@ import zarr
 import atlas
 from atlas.catalogue import Catalogue
 from atlas.store import Store, verify
-from tests.benchmarks.full_catalogue import cpu_minutes
+from benchmarks.full_catalogue import cpu_minutes
 from tests.quality import CONTRAST, SAME, Quality
 
 pytestmark = [pytest.mark.builder, pytest.mark.slow]

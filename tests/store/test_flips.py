@@ -6,7 +6,7 @@ import pytest
 
 from atlas.catalogue.mending import mend
 from atlas.store import MemoryBackend
-from tests.benchmarks.flips import KINDS, objects_of, run
+from benchmarks.flips import KINDS, objects_of, run
 from tests.charted import chart_into
 from tests.collected import collect_into
 from tests.stores import make_store

@@ -1,6 +1,6 @@
 """How long a catalogue of a million units makes its reader wait.
 
-    python -m tests.benchmarks.catalogue [--units 1000000] [--alike 100000] -> a table of medians
+    python -m benchmarks.catalogue [--units 1000000] [--alike 100000] -> a table of medians
 
 A made store: layers of 2,048 channels with all their numbers, the first of them with statistics over 1,024 images. Its
 pictures are left out, and the numbers in its shards' receipts: nothing that is timed here reads them.

@@ -1,6 +1,6 @@
 """Memory of a picture while it is made.
 
-    python -m tests.benchmarks.memory
+    python -m benchmarks.memory
 
 (network, layer, size) -> MB a picture, MB at the most by steps
 
@@ -24,7 +24,7 @@ CASES = [
 
 def peak(name: str, layer: str, size: int, *, width: int, steps: int) -> float:
     """Largest memory in MB of a process that makes `width` pictures in `steps`."""
-    words = [sys.executable, "-m", "tests.benchmarks.memory", name, layer, *map(str, (size, width, steps))]
+    words = [sys.executable, "-m", "benchmarks.memory", name, layer, *map(str, (size, width, steps))]
     return float(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
 
 

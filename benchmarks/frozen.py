@@ -1,6 +1,6 @@
 """What a machine that freezes costs: seconds until it is noticed, and in all, with Ray's own timing.
 
-    python -m tests.benchmarks.frozen
+    python -m benchmarks.frozen
 
 Two machines of one slot each, as processes of this one. At the first finished shard all processes of the second are
 stopped, with all connections open: as where the plug is pulled. Beside it the same build undisturbed.

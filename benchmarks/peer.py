@@ -2,7 +2,7 @@
 
     {"unit": 40, "steps": 128, "file": "..."} -> its picture uint8 [h,w,3] in the file; CPU and wall seconds
 
-    python -m tests.benchmarks.peer MODEL LAYER SIZE INPUT THREADS DEVICE
+    python -m benchmarks.peer MODEL LAYER SIZE INPUT THREADS DEVICE
 
 Runs in an environment of its own (see `against_lucent`), where `lucent` and its old `kornia` do no harm. Lucent is used
 as its README says, with its defaults: Adam(0.05), its standard transforms, one channel at a time. Only what would be

@@ -1,6 +1,6 @@
 """Memory of a process that takes an image of 67 million pixels, of every format, from bytes to crops and thumbnail.
 
-    python -m tests.benchmarks.decoding [NAME ...]
+    python -m benchmarks.decoding [NAME ...]
 
 Each image is made, then looked at and cut in a process of its own; the table says how large its file is and by how
 much the resident memory of that process rose above what it was before, and how long it took.
@@ -92,7 +92,7 @@ def main(names: list[str]) -> None:
         for name in names or MADE:
             file = Path(folder) / "image"
             MADE[name](file)
-            command = [sys.executable, "-m", "tests.benchmarks.decoding", "--file", str(file)]
+            command = [sys.executable, "-m", "benchmarks.decoding", "--file", str(file)]
             ran = subprocess.run(command, capture_output=True, text=True, check=False)
             told = ran.stdout.strip() or f"{ran.returncode} {ran.stderr[-200:]}"
             print(f"| {name} | {file.stat().st_size / 1e3:,.0f} kB | {told} |", flush=True)

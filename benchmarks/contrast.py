@@ -1,6 +1,6 @@
 """What holding pictures to a contrast does: how many values burn in early layers, and how deep pictures look.
 
-    python -m tests.benchmarks.contrast docs/contrast.jpg
+    python -m benchmarks.contrast docs/contrast.jpg
 
 Prints, of all units of two early layers under `quick` without a limit and with its own, the shares of values at 0 or
 255; then what units of two deep layers score under `standard` at falling limits, relative to none. The sheet shows the
@@ -20,8 +20,8 @@ from atlas.recipe import Numerics, Recipe
 from atlas.rendering import render_units
 from atlas.rendering.compute import computing
 from atlas.store import as_stored
-from tests.benchmarks.judge import judge
-from tests.benchmarks.study import cut, network, spread
+from benchmarks.judge import judge
+from benchmarks.study import cut, network, spread
 
 EARLY = ("features.3", "features.4")
 DEEP = (("squeezenet", "features.12"), ("efficientnet-lite0", "_blocks.8"))

@@ -1,6 +1,6 @@
 """Units' pictures beside the images that drive them most, to be looked at.
 
-    python -m tests.benchmarks.examples_sheet STORE SHEET.jpg UNIT ...      # a row a unit
+    python -m benchmarks.examples_sheet STORE SHEET.jpg UNIT ...      # a row a unit
 
 A row: the feature visualization, then what the unit saw of its nine strongest images, with its answer below.
 """

@@ -1,6 +1,6 @@
 """All 2,560 fire channels of SqueezeNet 1.1 by one command: its time, figures of the pictures, contact sheets.
 
-    python -m tests.benchmarks.full_catalogue STORE SHEETS
+    python -m benchmarks.full_catalogue STORE SHEETS
 
 Runs `atlas build` as a user would (a store that is there already is measured as it is), prints a line a layer and
 variant, and writes a contact sheet for each layer to SHEETS.

@@ -1,6 +1,6 @@
 """What each trick of the renderer gives in score and in speed: the study behind the recipes' knobs.
 
-    python -m tests.benchmarks.study --out FOLDER [--units 8]
+    python -m benchmarks.study --out FOLDER [--units 8]
 
 Rows change one thing of the recipe `quick`. The same units of five layers of two trained networks are rendered under
 each, and scored by the judge, which no engine trains on: moved, straight on, and as lucent shows them. A row's score is
@@ -33,10 +33,10 @@ from atlas.models import Model, Prepared, load_model, prepare
 from atlas.recipe import Numerics, Recipe
 from atlas.rendering import engine, render_units
 from atlas.rendering.compute import computing
-from tests.benchmarks.asleep import asleep
-from tests.benchmarks.climbers import Nesterov, OneScale, Sign
-from tests.benchmarks.judge import as_lucent_shows, judge
-from tests.benchmarks.steps import exact, timed
+from benchmarks.asleep import asleep
+from benchmarks.climbers import Nesterov, OneScale, Sign
+from benchmarks.judge import as_lucent_shows, judge
+from benchmarks.steps import exact, timed
 
 LAYERS = {
     "squeezenet": ("features.4", "features.7", "features.11"),

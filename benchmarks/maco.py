@@ -1,6 +1,6 @@
 """MACO beside the Fourier parameterization: ten units of SqueezeNet 1.1, made with both, on one sheet.
 
-    python -m tests.benchmarks.maco docs/maco.jpg
+    python -m benchmarks.maco docs/maco.jpg
 
 Rows: the recipe `standard`; `maco` under the natural spectrum; `maco` under the spectrum of the demo's twenty
 photographs. Prints what each picture reaches on held-out draws (the same for all), how much of its power lies above a

@@ -1,4 +1,4 @@
-"""Random flips of single bits over a finished store with images and an atlas: python -m tests.benchmarks.flips
+"""Random flips of single bits over a finished store with images and an atlas: python -m benchmarks.flips
 
     [--flips 1000] [--seed 0] [--store FOLDER]      the store of `tests.atlased` is made where none is named
 

@@ -1,6 +1,6 @@
 """What it costs to look on: throughput of vectors, statistics and classes against the network's bare forward pass.
 
-    python -m tests.benchmarks.collecting [MODEL ...] [--images 64] [--width 8] [--rounds 7]
+    python -m benchmarks.collecting [MODEL ...] [--images 64] [--width 8] [--rounds 7]
 
 Decoded crops wait in memory. Each round does everything once, one after the other on one core, so that whatever else
 runs on the machine slows all of it alike; printed are medians of CPU seconds, and ratios of throughput.

@@ -1,6 +1,6 @@
 """Whether a quick ascent loses any unit: all 512 channels of SqueezeNet's features.11 under the recipe `quick`.
 
-    python -m tests.benchmarks.lost
+    python -m benchmarks.lost
 
 Counts statuses, prints what the units reach on held-out draws, and holds 64 of them, chosen by chance, against the
 recipe `standard` at the same size, whose ascent is more than twice as long.

@@ -1,6 +1,6 @@
 """Atlases at scale, from images to tiles: made images through a made network of 512 channels, four grids.
 
-    python -m tests.benchmarks.atlas [--samples 1000000] [--workers 2] -> seconds of each stage, peak memory
+    python -m benchmarks.atlas [--samples 1000000] [--workers 2] -> seconds of each stage, peak memory
 
 Images are four squares of colours that lie about 200 middles; the network's layer answers each position with 512 waves
 of its colour, and its classes are the middles. Grid 20 is pictured by the recipe `cell`, the others by two steps, since
@@ -78,7 +78,7 @@ class Made:
 
 
 def images() -> Made:
-    """The data set `tests.benchmarks.atlas:images`."""
+    """The data set `benchmarks.atlas:images`."""
     return Made(int(os.environ[COUNT]))
 
 
@@ -116,7 +116,7 @@ class Network(nn.Module):
 
 
 def network() -> tuple[Network, Preprocessing]:
-    """The network `tests.benchmarks.atlas:network`."""
+    """The network `benchmarks.atlas:network`."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return Network(), Preprocessing(size=(32, 32), resize=32, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
@@ -134,7 +134,7 @@ def main(samples: int, workers: int, place: str | None) -> None:
 def run(place: Path, workers: int) -> Store:
     """A store of the atlas; a line a stage."""
     began = time.monotonic()
-    model, shown = load_model("tests.benchmarks.atlas:network"), Images.open(["tests.benchmarks.atlas:images"])
+    model, shown = load_model("benchmarks.atlas:network"), Images.open(["benchmarks.atlas:images"])
     print(f"listed {len(shown.listed):,} images in {time.monotonic() - began:.1f} s", flush=True)
     collection = shown.collection(model, crops=CROPS)
     sampling, numerics = atlases.sampled(collection, POSITIONS), numerics_for("cpu")

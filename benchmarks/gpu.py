@@ -1,6 +1,6 @@
 """The engine on a GPU: pictures a second at each width, what of the device it uses, and a whole network's minutes.
 
-    python -m tests.benchmarks.gpu [--device cuda] [--size 224] [--out FOLDER]    -> tables, FOLDER/gpu.json
+    python -m benchmarks.gpu [--device cuda] [--size 224] [--out FOLDER]    -> tables, FOLDER/gpu.json
 
 Needs torch, torchvision and this project's reader (zarr, numpy, Pillow), and no Ray. Speeds are of GoogLeNet, whose
 weights may be random: no kernel is faster for what it multiplies.

@@ -1,6 +1,6 @@
 """Memory does not grow with the number of images: a million made ones through a small network, beside ten thousand.
 
-    python -m tests.benchmarks.million [--counts 10000,1000000] -> seconds and peak memory of each
+    python -m benchmarks.million [--counts 10000,1000000] -> seconds and peak memory of each
 
 The whole of `atlas build --no-pictures --no-photographs` in one process: listing, decoding, forward pass, statistics,
 examples, relations, tables.
@@ -41,7 +41,7 @@ class Made:
 
 
 def images() -> Made:
-    """The data set that `--images tests.benchmarks.million:images` names."""
+    """The data set that `--images benchmarks.million:images` names."""
     return Made(int(os.environ[COUNT]))
 
 
@@ -49,7 +49,7 @@ def measure(count: int) -> tuple[float, float]:
     """Seconds and peak memory in MB of collecting `count` images."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "atlas", "build", "tests.networks:tiny", "--layers", "first.1,second.1,head"]
-        command += ["--images", "tests.benchmarks.million:images", "--crops", "1", "--no-pictures"]
+        command += ["--images", "benchmarks.million:images", "--crops", "1", "--no-pictures"]
         command += ["--no-photographs", "--local", "--store", str(Path(folder) / "made.atlas")]
         began = time.perf_counter()
         process = subprocess.Popen(command, env=os.environ | {COUNT: str(count)})

@@ -1,6 +1,6 @@
 """Made samples through layout, cells of four grids, labels and tiles: seconds and peak memory of each step.
 
-    python -m tests.benchmarks.layout [--samples 1000000] [--channels 512] [--classes 1000] [--most 100000]
+    python -m benchmarks.layout [--samples 1000000] [--channels 512] [--classes 1000] [--most 100000]
 
 Samples are waves of three hidden numbers, which are cut into 500 classes. They are made in chunks into float16 files of
 a temporary folder and read again from there chunk by chunk: never are all of them in memory. Memory is the most that

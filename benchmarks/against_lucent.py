@@ -1,6 +1,6 @@
 """This engine against torch-lucent: what a channel costs until its picture is as good as lucent's.
 
-    python -m tests.benchmarks.against_lucent --peer PEER/bin/python --out FOLDER [squeezenet efficientnet-lite0]
+    python -m benchmarks.against_lucent --peer PEER/bin/python --out FOLDER [squeezenet efficientnet-lite0]
 
 Both render the same channels of the same layer of the same trained network at the same size, in turns (each round some
 channels by lucent at both its steps, and all by ours at every rung), with the same number of threads. Lucent makes its
@@ -39,11 +39,11 @@ from atlas.engine.numerics import WIDTH as WIDTHS
 from atlas.models import Model, Prepared, load_model, prepare
 from atlas.recipe import DTYPES, Numerics, Recipe
 from atlas.rendering import render_units
-from tests.benchmarks.judge import judge
+from benchmarks.judge import judge
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 TARGETS = (128, 512)
 """Lucent's steps: what it advises for a look, and its default."""
 LADDER = (24, 28, 32, 36, 40, 48, 56, 64, 80, 96, 104, 112, 120, 128)
@@ -115,7 +115,7 @@ class Lucent:
 def lucent(python: Path, case: Case, numerics: Numerics) -> Iterator[Lucent]:
     """Lucent at work on `case` in the environment of `python`."""
     words = [case.model, case.layer, case.size, case.seen, numerics.threads, numerics.device]
-    command = [str(python), "-W", "ignore", "-m", "tests.benchmarks.peer", *map(str, words)]
+    command = [str(python), "-W", "ignore", "-m", "benchmarks.peer", *map(str, words)]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     if numerics.device == "cpu":
         environment["CUDA_VISIBLE_DEVICES"] = ""  # lucent takes what it sees

@@ -1,4 +1,4 @@
-"""A store that an older version began is finished by this one, byte for byte: python -m tests.benchmarks.resumed OLD
+"""A store that an older version began is finished by this one, byte for byte: python -m benchmarks.resumed OLD
 
 OLD is a checkout of the older version (`git worktree add ../old COMMIT`). The older one is killed -9 when the store
 holds so many receipts, for several counts of them; then the same command is run with this version. What comes of it is
@@ -19,7 +19,7 @@ from atlas.store import LocalBackend, Store, verify
 from tests.builds import contents
 from tests.dataset.made import encoded, pixels
 
-NEW = Path(__file__).parents[2]
+NEW = Path(__file__).parents[1]
 COMMAND = ["build", "tests.networks:tiny", "--local", "--layers", "first.1,second.1", "--crops", "1"]
 COMMAND += ["--set", "size=32", "--set", "steps=3", "--set", "draws=1", "--atlas", "second.1", "--positions", "8"]
 COMMAND += ["--atlas-set", "size=16", "--atlas-set", "steps=2", "--atlas-set", "tries=1", "--grids", "10"]

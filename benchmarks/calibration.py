@@ -1,6 +1,6 @@
 """How well a calibration foretells what layers cost: predicted beside measured CPU-seconds, all in one run.
 
-    python -m tests.benchmarks.calibration [--recipe quick] [--rounds 3] -> a table; the largest error of relative cost
+    python -m benchmarks.calibration [--recipe quick] [--rounds 3] -> a table; the largest error of relative cost
 
 A batch of each layer is predicted by a short calibration, then rendered in full, layer after layer and round after
 round, so that whatever else the machine does falls on all of them. Relative cost is a layer's share of the sum.
