@@ -35,7 +35,7 @@ def load_model(
     labels: Path | str | Sequence[str] | None = None,
     preprocessing: Preprocessing | None = None,
     logits: str | None = None,
-    layouts: Mapping[str, str] | None = None,
+    layout: Mapping[str, str] | None = None,
 ) -> Model:
     """The model that `spec` names, with its library's trained weights, or those of the file `weights`.
 
@@ -44,7 +44,7 @@ def load_model(
     themselves. `preprocessing` goes before what the library says. Of a file the library knows neither: there are no
     labels then, and its own preprocessing is taken with a logged warning. `logits` is the key or index of the output
     that is the logits, or the layer that gives them, where the network has several and it is open which: `Model.answer`
-    raises where it cannot be. `layouts` says the order of the axes of layers, by name or glob, where it could not be
+    raises where it cannot be. `layout` says the order of the axes of layers, by name or glob, where it could not be
     established: `{"stages.1.*": "nhwc"}`, see `atlas.units.Layer.layout`. `weights` is `FILE#KEY` where a file holds
     several.
     Raises `UnknownName` with the nearest names, `WeightsError` for a weights file that is unsafe, does not fit or holds
@@ -75,7 +75,7 @@ def load_model(
     random = given is None and is_random(spec) and weights is None
     theirs = found.labels if found.origin is None or not untrained else None  # a factory's are of the network itself
     names = theirs if labels is None else read_labels(labels) if isinstance(labels, str | Path) else tuple(labels)
-    said = tuple((layouts or {}).items())
+    said = tuple((layout or {}).items())
     model = Model(found.network, ModelSource(spec, how, names, random, found.title or spec, logits, said))
     for note in filter(None, (*model.notes, how.doubt)):
         log.warning("%s: %s.", spec, note)

@@ -136,7 +136,7 @@ def load(
             labels=local(labels) if isinstance(labels, str | Path) else labels,
             preprocessing=given,
             logits=logits,
-            layouts=_layouts(layout),
+            layout=_layouts(layout),
         )
     require_classes(loaded)
     return loaded
