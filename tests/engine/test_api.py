@@ -131,6 +131,17 @@ def test_a_store_that_does_not_say_is_one_line(tmp_path: Path) -> None:
     assert verify(place).findings == ()
 
 
+def test_a_folder_that_is_no_store_is_no_pipeline_and_a_damaged_one_is_said_to_be(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(AtlasError, match="no model"):
+        build(tmp_path / "photos", local=True)
+    place = tmp_path / "store"
+    build(TINY, place, layers="head", settings=HASTY, local=True)
+    (place / "zarr.json").write_text("{}")
+    with pytest.raises(AtlasError, match=r"zarr\.json is damaged"):
+        build(place, local=True)
+
+
 def test_a_damaged_store_is_mended_from_python(tmp_path: Path) -> None:
     place = tmp_path / "store"
     build(TINY, place, layers="head", settings=HASTY, local=True)

@@ -9,13 +9,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from atlas.engine.planning.prepared import maps_of, opened
-from atlas.errors import AtlasError, StoreError
+from atlas.engine.planning.prepared import maps_of
+from atlas.errors import AtlasError, NotAStore, StoreError
 from atlas.pipeline import Pipeline, Settings, kinds, of, option
 from atlas.places import local
 from atlas.plans import Plan
 from atlas.stages import FEATURES, ICONS
 from atlas.store import Store
+from atlas.store.schema import ROOT
 from atlas.words import command, parameter
 
 
@@ -32,12 +33,25 @@ def resolved(said: Mapping[str, Any]) -> Pipeline:
     rest = {name: value for name, value in said.items() if name != "model"}
     if str(model).endswith(SUFFIXES):
         return of(read(local(model)) | rest)
-    store = opened(Path(model)) if Path(model).is_dir() else None
+    store = _store_at(Path(model))
     if store is None:
-        return of(said)
+        return of({**said, "model": str(model)})
     told = recorded(store)
     _require(store, rest)
     return of(told | {"store": model} | rest)
+
+
+def _store_at(place: Path) -> Store | None:
+    """The store that a folder holds; None where it is no folder, or one of something else.
+
+    Raises `NotAStore` where it was one and is damaged.
+    """
+    try:
+        return Store.open(place) if place.is_dir() else None
+    except NotAStore:
+        if (place / ROOT).is_file() or (place / "plans").is_dir():
+            raise
+        return None
 
 
 def recorded(store: Store) -> dict[str, Any]:
