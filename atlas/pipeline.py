@@ -27,9 +27,8 @@ CROPS = 8
 """Crops of each image unless said."""
 MODEL, PICTURES, IMAGES, ATLASES, COMPUTING = "Model", "Feature visualizations", "Images", "Activation atlases", "Run"
 LAYERS = (
-    "Layers to take: auto (block outputs), all, names or globs, with units where wanted: "
-    "features.11 or 'features.*' or features.11:0-63, of which whole shards of 32 are made. Repeat it or separate by "
-    "commas."
+    "Layers: auto (the outputs of blocks), all, names or globs. A range selects units, as in features.11:0-63; units "
+    "are made in whole shards of 32. Repeatable, or separated by commas."
 )
 
 Names = Sequence[str] | None
@@ -72,24 +71,24 @@ class Pipeline:
         Any,
         Option(
             MODEL,
-            "squeezenet, efficientnet-lite0, torchvision:NAME[@WEIGHTS], timm:NAME or package.module:factory; "
-            "NAME@random for untrained weights.",
+            "The network: squeezenet, efficientnet-lite0, torchvision:NAME[@WEIGHTS], timm:NAME or "
+            "package.module:factory. Add @random for untrained weights.",
             metavar="MODEL",
         ),
     ]
     """A spec, a loaded `atlas.models.Model`, or a `torch.nn.Module`."""
     store: Annotated[
         str | Path | None,
-        Option(MODEL, "Where results go; MODEL.atlas unless said.", metavar="FOLDER", local=True),
+        Option(MODEL, "Folder for the results. Default: MODEL.atlas.", metavar="FOLDER", local=True),
     ] = None
     _: KW_ONLY
     weights: Annotated[
         str | Path | None,
         Option(
             MODEL,
-            "A checkpoint: safetensors, or what torch.save wrote. Where it holds several sets of weights, KEY says "
-            "which: run.pt#state_dict_ema. Its labels are unknown unless `labels` says them; its preprocessing is the "
-            "architecture's usual unless `preprocessing` says it.",
+            "Checkpoint to load: safetensors, or a file that torch.save wrote. If it holds several sets of weights, "
+            "KEY selects one, as in run.pt#state_dict_ema. A checkpoint has no labels of its own (see `labels`), and "
+            "gets the preprocessing that is usual for the architecture (see `preprocessing`).",
             metavar="FILE[#KEY]",
             local=True,
         ),
@@ -98,7 +97,8 @@ class Pipeline:
         str | Path | Sequence[str] | None,
         Option(
             MODEL,
-            "Class names in the order of the outputs: a file, one a line or JSON, or a list by name: imagenet.",
+            "Class names in the order of the outputs: a text file with one name per line, a JSON file, or a named "
+            "list such as imagenet.",
             metavar="FILE|NAME",
             local=True,
         ),
@@ -107,8 +107,8 @@ class Pipeline:
         Any,
         Option(
             MODEL,
-            "'size=224 resize=256 mean=0.485,0.456,0.406 std=0.229,0.224,0.225 scale=1 bgr=no', the same fields as a "
-            "JSON object, or FILE.json.",
+            "Preprocessing, as in 'size=224 resize=256 mean=0.485,0.456,0.406 std=0.229,0.224,0.225 scale=1 bgr=no'. "
+            "A JSON object with the same fields and FILE.json work too.",
             metavar="TEXT",
         ),
     ] = None
@@ -117,7 +117,8 @@ class Pipeline:
         str | None,
         Option(
             MODEL,
-            "Which output is the logits, where a network has several: its key or index, or the layer that gives it.",
+            "Which output holds the logits, if the network has several outputs: its key or index, or the name of the "
+            "layer that computes it.",
             metavar="NAME",
         ),
     ] = None
@@ -125,19 +126,21 @@ class Pipeline:
         Settings,
         Option(
             MODEL,
-            "The order of a layer's axes, where it could not be established: nchw, nhwc, ntc (t tokens), nct; ntc+1 "
-            "where the first token is no patch. LAYER is a name or a glob. Repeat it.",
+            "Order of a layer's axes, if the dry run cannot establish it: nchw, nhwc, nct, or ntc (t is tokens; ntc+1 "
+            "if the first token is a class token). LAYER is a name or a glob. Repeatable.",
             metavar="LAYER=AXES",
             several=True,
         ),
     ] = None
     layers: Annotated[Names, Option(PICTURES, LAYERS, metavar="LAYERS", several=True)] = None
-    recipe: Annotated[str, Option(PICTURES, "How pictures are made: quick, standard, fine or maco.")] = "standard"
+    recipe: Annotated[str, Option(PICTURES, "Recipe for feature visualizations: quick, standard, fine or maco.")] = (
+        "standard"
+    )
     settings: Annotated[
         Settings,
         Option(
             PICTURES,
-            "Change a knob of the recipe: `settings=steps=96`.",
+            "Override a setting of the recipe, as in `settings=steps=96`. Repeatable.",
             metavar="KNOB=VALUE",
             also=("set",),
             several=True,
@@ -147,20 +150,22 @@ class Pipeline:
         Places,
         Option(
             PICTURES,
-            "For the recipe maco: images whose spectrum its pictures keep to, named as with `images`; a natural 1/f "
-            "spectrum unless said.",
+            "For the recipe maco: images whose average spectrum the pictures keep, given as with `images`. Default: a "
+            "natural 1/f spectrum.",
             metavar="IMAGES",
             local=True,
             several=True,
         ),
     ] = None
-    pictures: Annotated[bool, Option(PICTURES, "Render feature visualizations, or collect images alone.")] = True
+    pictures: Annotated[
+        bool, Option(PICTURES, "Render feature visualizations. Without them, a build only collects images.")
+    ] = True
     images: Annotated[
         Places,
         Option(
             IMAGES,
-            "Images to show to the network: folders, files, webdataset tars, a saved Hugging Face data set, or "
-            "package.module:factory. Repeat it or separate by commas.",
+            "Images to run through the network: folders, files, webdataset tars, a saved Hugging Face dataset, or "
+            "package.module:factory. Repeatable, or separated by commas.",
             metavar="IMAGES",
             local=True,
             several=True,
@@ -170,21 +175,26 @@ class Pipeline:
         int | None,
         Option(
             IMAGES,
-            f"Crops of each image: the network's own evaluation, then random ones; {CROPS} unless said.",
+            f"Crops of each image: the evaluation crop first, then random ones. Default: {CROPS}.",
             least=1,
             needs=OF_IMAGES,
         ),
     ] = None
     photographs: Annotated[
-        bool, Option(IMAGES, "Store crops and thumbnails of the images, or numbers alone.", needs=OF_IMAGES)
+        bool,
+        Option(
+            IMAGES,
+            "Store thumbnails and crops of the images. Without them, a store holds only numbers.",
+            needs=OF_IMAGES,
+        ),
     ] = True
     atlas: Annotated[
         Names,
         Option(
             ATLASES,
-            "Layers whose activations of the images are laid out as an activation atlas, named as with `layers`.",
+            "Layers to make activation atlases of, given as with `layers`.",
             metavar="LAYERS",
-            needs=("images", "an atlas is made of what images activate. Name them."),
+            needs=("images", "an atlas is made of the activations of images. Name some."),
             several=True,
         ),
     ] = None
@@ -192,8 +202,8 @@ class Pipeline:
         int | Sequence[str] | Sequence[int] | None,
         Option(
             ATLASES,
-            "Cells along each edge of an atlas's grids: 20,40,80, a multiple of 5 and each twice the one before; 20 "
-            "unless said.",
+            "Cells along each edge of an atlas's grids, as in 20,40,80. Each is a multiple of 5 and twice the one "
+            "before. Default: 20.",
             metavar="SIDES",
             needs=OF_LAYERS,
             several=True,
@@ -203,7 +213,8 @@ class Pipeline:
         Names,
         Option(
             ATLASES,
-            "What an atlas is of: all (unless said), class=LABEL, strongest=LABEL, pair=LABEL,LABEL. Repeat it.",
+            "Maps to make of each layer: all, class=LABEL, strongest=LABEL or pair=LABEL,LABEL. Default: all. "
+            "Repeatable.",
             metavar="MAP",
             also=("map",),
             needs=OF_LAYERS,
@@ -212,16 +223,16 @@ class Pipeline:
     ] = None
     positions: Annotated[
         int | None,
-        Option(ATLASES, "Activations an atlas keeps of each crop; 1 unless said.", least=1, needs=OF_LAYERS),
+        Option(ATLASES, "Activations sampled from each crop. Default: 1.", least=1, needs=OF_LAYERS),
     ] = None
     atlas_recipe: Annotated[
-        str, Option(ATLASES, "How pictures of an atlas's cells are made: cell, quick, ...", needs=OF_LAYERS)
+        str, Option(ATLASES, "Recipe for the pictures of atlas cells: cell, quick, standard or fine.", needs=OF_LAYERS)
     ] = "cell"
     atlas_settings: Annotated[
         Settings,
         Option(
             ATLASES,
-            "Change a knob of that recipe: `atlas_settings=steps=96`.",
+            "Override a setting of that recipe, as in `atlas_settings=steps=96`. Repeatable.",
             metavar="KNOB=VALUE",
             also=("atlas_set",),
             needs=OF_LAYERS,
@@ -232,7 +243,8 @@ class Pipeline:
         str | None,
         Option(
             ATLASES,
-            "How an atlas's activations are laid out: standard or class; by the second where a map is of classes.",
+            "Preset for projecting activations to 2-D with UMAP: standard or class. Default: class for maps of "
+            "classes, else standard.",
             needs=OF_LAYERS,
         ),
     ] = None
@@ -240,8 +252,8 @@ class Pipeline:
         Settings,
         Option(
             ATLASES,
-            "Change a knob of the projection: n_neighbors=20, min_dist=0.1, metric=euclidean, pca=none, whiten=yes, "
-            "seed=1; align_to=LAYER turns a map to face another layer's.",
+            "Override a setting of the projection: n_neighbors=20, min_dist=0.1, metric=euclidean, pca=none, "
+            "whiten=yes, seed=1; align_to=LAYER rotates a map to match another layer's. Repeatable.",
             metavar="KNOB=VALUE",
             also=("projection_set", "layout_set"),
             needs=OF_LAYERS,
@@ -252,7 +264,7 @@ class Pipeline:
         bool,
         Option(
             ATLASES,
-            "Max pools share their gradient out where activations are attributed to classes.",
+            "Relax max pooling when activations are attributed to classes: the gradient is shared over the window.",
             needs=OF_LAYERS,
         ),
     ] = False
@@ -260,39 +272,42 @@ class Pipeline:
         float | None,
         Option(
             ATLASES,
-            "How far cells are set apart from all activations before they are pictured: 0, as unless said, to 1.",
+            "Whitening exponent for the directions of cells, from 0 (off, the default) to 1.",
             needs=OF_LAYERS,
         ),
     ] = None
-    device: Annotated[str, Option(COMPUTING, "auto, cpu or cuda.")] = "auto"
+    device: Annotated[str, Option(COMPUTING, "Device: auto, cpu or cuda.")] = "auto"
     batch: Annotated[
-        int | None, Option(COMPUTING, "Pictures optimised side by side; what was calibrated unless said.", least=2)
+        int | None,
+        Option(COMPUTING, "Pictures optimized side by side. Default: the calibrated width, if there is one.", least=2),
     ] = None
     dtype: Annotated[
         str,
         Option(
             COMPUTING,
-            "What the network computes in while pictures are made: float32, or bfloat16, which needs a GPU to be "
-            "quicker. Their numbers are measured in float32 either way.",
+            "Data type of the network while it renders: float32 or bfloat16. bfloat16 is faster only on a GPU. Scores "
+            "are measured in float32 either way.",
         ),
     ] = "float32"
     workers: Annotated[
         int | None,
-        Option(COMPUTING, "Tasks side by side; one a core or GPU unless said.", least=1, local=True),
+        Option(COMPUTING, "Tasks that run in parallel. Default: one per core or GPU.", least=1, local=True),
     ] = None
     ray: Annotated[
         str | None,
         Option(
             COMPUTING,
-            "A running Ray cluster: HOST:PORT, or auto for the one on this machine. Its own (local) unless said here "
-            "or by RAY_ADDRESS.",
+            "Address of a running Ray cluster: HOST:PORT, or auto for one on this machine. Default: RAY_ADDRESS if it "
+            "is set, else a new local cluster.",
             metavar="ADDRESS",
             local=True,
         ),
     ] = None
-    local: Annotated[bool, Option(COMPUTING, "No Ray: one task after the other in this process.", local=True)] = False
+    local: Annotated[
+        bool, Option(COMPUTING, "Run without Ray: one task after the other in this process.", local=True)
+    ] = False
     partial: Annotated[
-        bool, Option(COMPUTING, "Write a layer's numbers although some of its shards failed.", local=True)
+        bool, Option(COMPUTING, "Write the results of a layer even if some of its shards failed.", local=True)
     ] = False
 
     def __post_init__(self) -> None:

@@ -8,6 +8,7 @@ a bug and keeps its traceback.
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import re
@@ -42,6 +43,19 @@ def version(asked: bool) -> None:
     if asked:
         say(f"atlas-builder {__version__}, writes stores of version {VERSION}")
         raise typer.Exit
+
+
+def unwrapped(text: str) -> str:
+    r"""The help of a command with a line a paragraph: the terminal wraps it.
+
+    >>> unwrapped("One.\n\nTwo\nlines.")
+    'One.\n\nTwo lines.'
+    """
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
+
+
+for registered in app.registered_commands:
+    registered.help = unwrapped(inspect.getdoc(registered.callback) or "")
 
 
 @app.callback()

@@ -47,11 +47,12 @@ def register(app: typer.Typer) -> None:
 
 @o.takes_pipeline
 def build(said: dict[str, Any]) -> None:
-    """Render every channel's feature visualization into a store; with --images also collect what drives it.
+    """Build a store: a feature visualization of every unit and, with --images, the images that activate it.
 
-    With --atlas lay the activations of layers out as activation atlases too. Run it again to go on where it stopped,
-    with more layers, units, images, maps or grids to add them. What a pipeline file says holds unless an option says
-    otherwise; a store goes on with what its last build was told.
+    With --atlas, also make activation atlases. Run the same command again to resume. Ask for more layers, units,
+    images, maps or grids to add them.
+
+    A pipeline file holds options; those on the command line override them. Given a store, its last build is resumed.
     """
     with o.needing_build():
         from atlas.engine.api import carry_out
@@ -62,12 +63,14 @@ def build(said: dict[str, Any]) -> None:
 
 
 def pipelines(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Which to copy; without it, list them.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="The file to copy. Default: list them all.")
+    ] = None,
     into: Annotated[
-        Path, typer.Option("--into", metavar="FOLDER", parser=o.place, help="Where it is copied to.")
+        Path, typer.Option("--into", metavar="FOLDER", parser=o.place, help="Folder to copy it to.")
     ] = Path(),
 ) -> None:
-    """List the ready pipeline files, or copy one, to be changed and built."""
+    """List the pipeline files that come with atlas, or copy one to edit and build."""
     from atlas import pipelines as ready
 
     if name is None:
@@ -81,16 +84,16 @@ def pipelines(
 
 def demo(
     store: Annotated[
-        Path, typer.Option("--store", metavar="FOLDER", parser=o.place, help="Where the demo's store goes.")
+        Path, typer.Option("--store", metavar="FOLDER", parser=o.place, help="Folder for the store.")
     ] = Path("demo.atlas"),
-    serve: Annotated[bool, typer.Option("--serve/--no-serve", help="Serve the result as a page when done.")] = True,
+    serve: Annotated[bool, typer.Option("--serve/--no-serve", help="Serve the result as a web page when done.")] = True,
     atlas: Annotated[
-        bool, typer.Option("--atlas", help="An activation atlas of a layer too: a few minutes more.")
+        bool, typer.Option("--atlas", help="Also make an activation atlas of one layer. Takes a few minutes more.")
     ] = False,
     workers: Annotated[int | None, typer.Option("--workers", min=1, help=o.helped("workers"))] = None,
     local: Annotated[bool, typer.Option("--local", help=o.helped("local"))] = False,
 ) -> None:
-    """Render 192 channels of SqueezeNet 1.1, trained on ImageNet, and what drives them of 20 photographs; show them."""
+    """Render 192 channels of SqueezeNet 1.1, find what activates them in 20 photographs, and show the result."""
     with o.needing_build():
         from atlas.engine.api import carry_out
         from atlas.engine.planning.prepared import prepared

@@ -37,7 +37,7 @@ def layers(
     preprocessing: o.Preprocess = None,
     layout: o.Layouts = None,
 ) -> None:
-    """List a model's layers in the order it computes them; the ones that `auto` picks carry a star."""
+    """List the layers of a model in execution order. A star marks those that `auto` selects."""
     found = o.load(model, weights=weights, preprocessing=preprocessing, layout=layout)
     picked = found.automatic
     shown = found.select(split(select)) if select else found.layers
@@ -75,14 +75,16 @@ def _say_left_out(model: Model) -> None:
 
 def check(
     model: o.ModelSpec,
-    images: Annotated[list[Path], typer.Argument(parser=o.place, help="Image files or folders of them.")],
+    images: Annotated[list[Path], typer.Argument(parser=o.place, help="Image files, or folders of them.")],
     weights: o.Weights = None,
     labels: o.Labels = None,
     preprocessing: o.Preprocess = None,
     logits: o.Logits = None,
-    most: Annotated[int, typer.Option("--most", min=1, help="Images looked at; of more, so many are drawn.")] = 32,
+    most: Annotated[
+        int, typer.Option("--most", min=1, help="Images to classify at most; more are sampled at random.")
+    ] = 32,
 ) -> None:
-    """Classify images: top-5 classes, the input's range, and whether it looks preprocessed right."""
+    """Classify images: top-5 classes, the range of the input, and whether the preprocessing looks right."""
     from atlas.engine.progress import Progress
     from atlas.models import check as look
 
@@ -118,20 +120,18 @@ def plan(
         bool,
         typer.Option(
             "--calibrate",
-            help="Render a little of each layer here: find the best --batch and what pictures cost. With --store it is "
-            "kept there, for the builds that follow.",
+            help="Render a little of each layer to measure what pictures cost here, and the best --batch. With "
+            "--store, later builds of the store use the result.",
         ),
     ] = False,
     save: Annotated[
         Path | None,
-        typer.Option(
-            "--save", metavar="FILE.yaml", parser=o.place, help="Write what was said as a pipeline file, to be built."
-        ),
+        typer.Option("--save", metavar="FILE.yaml", parser=o.place, help="Write these options to a pipeline file."),
     ] = None,
 ) -> None:
-    """Show what `atlas build` would do with the same options: units, pictures, images, cost.
+    """Show what `atlas build` would do with the same options, and what it costs.
 
-    Nothing is written but a calibration, and the pipeline file that --save names.
+    Writes nothing, except a calibration (--calibrate with --store) and a pipeline file (--save).
     """
     with o.needing_build():
         from atlas.engine.planning.build_plan import BuildPlan

@@ -45,7 +45,7 @@ def register(app: typer.Typer) -> None:
 def query(
     store: Place,
     sql: Annotated[
-        str | None, typer.Argument(help="A question; without one the tables and their columns are listed.")
+        str | None, typer.Argument(help="A question in SQL. Default: list the tables and their columns.")
     ] = None,
     shape: Annotated[
         Format,
@@ -56,7 +56,7 @@ def query(
         ),
     ] = Format.TABLE,
     limit: Annotated[
-        int | None, typer.Option(min=0, help=f"Rows at most; {SHOWN} as a table, otherwise all, unless said.")
+        int | None, typer.Option(min=0, help=f"Rows at most. Default: {SHOWN} for a table, all for other formats.")
     ] = None,
 ) -> None:
     """Ask the tables units, examples, classes, images and atlas_cells in SQL (DuckDB's)."""

@@ -35,7 +35,10 @@ def register(app: typer.Typer) -> None:
 
 
 def status(store: Place) -> None:
-    """How far a store is: per layer what was asked for, what is done, what failed. Exit code 1 where shards failed."""
+    """Show the progress of a store: what each layer was asked for, what is done, what failed.
+
+    The exit code is 1 if shards failed.
+    """
     opened = Store.open(store)
     plans = opened.plans()
     missing = lost(opened)
@@ -129,15 +132,15 @@ def _images(store: Store) -> dict[str, int]:
 def verify(
     store: Place,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Forget damaged shards, so that the next build makes them again.")
+        bool, typer.Option("--repair", help="Drop damaged shards, so that the next build makes them again.")
     ] = False,
     model: Annotated[
         bool,
-        typer.Option("--model", help="Hold the layers against the network too, and note what establishes their axes."),
+        typer.Option("--model", help="Also compare the layers with the network, and record how their axes are known."),
     ] = False,
     weights: Weights = None,
 ) -> None:
-    """Read and hash everything again; say what is missing, torn or foreign. Exit code 1 where anything is."""
+    """Read and hash everything again; report what is missing, damaged or foreign. The exit code is 1 if anything is."""
     from atlas.verification import verify as look
 
     opened = Store.open(store)
@@ -171,22 +174,22 @@ def _bare(keys: tuple[str, ...]) -> str:
 def serve(
     store: Place,
     host: Annotated[
-        str, typer.Option(SERVING["host"], help="Address to listen on; 0.0.0.0 for other machines too.")
+        str, typer.Option(SERVING["host"], help="Address to listen on; 0.0.0.0 to allow other machines.")
     ] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option(SERVING["port"], help="Port to listen on; the next free one where it is taken.")
+        int, typer.Option(SERVING["port"], help="Port to listen on; if it is taken, the next free one.")
     ] = 8000,
     allow_host: Annotated[
         list[str] | None,
         typer.Option(
             SERVING["allow_hosts"],
             metavar="NAME",
-            help="Another name that browsers reach this machine by, behind a proxy; * for any. Repeat it.",
+            help="Another name by which browsers reach this machine, as behind a proxy; * for any. Repeatable.",
         ),
     ] = None,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in the browser.")] = False,
 ) -> None:
-    """Show a store as a page: layers, walls of thumbnails, a page per unit."""
+    """Serve a store as a web page: layers, walls of thumbnails, a page per unit."""
     from atlas.server import serve as show
 
     opened = Store.open(store)

@@ -27,13 +27,16 @@ def register(app: typer.Typer) -> None:
 
 def rm(
     store: Place,
-    layers: Annotated[list[str], typer.Argument(metavar="LAYER", help="Names of layers, as atlas status tells them.")],
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    layers: Annotated[list[str], typer.Argument(metavar="LAYER", help="Names of layers, as in atlas status.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Although the store was written to just now: no build is going on.")
+        bool,
+        typer.Option(
+            "--force", help="Remove even if the store was written to recently. Make sure that no build is running."
+        ),
     ] = False,
 ) -> None:
-    """Take layers out of a store for good: pictures, statistics, atlases. Other layers stay as they are."""
+    """Remove layers from a store for good: pictures, statistics, atlases. Other layers stay as they are."""
     opened = Store.open(store)
     found = {layer: len(list(keys_of(opened, layer))) for layer in layers}
     _refuse_short(opened, layers)
