@@ -97,6 +97,7 @@ def test_it_is_built_resumed_verified_and_read(tiny: Model) -> None:
     with Progress() as progress:
         report = build(store, tiny, plans(tiny), InProcess(), watch=progress.watch(store, plans(tiny)))
     assert not report.failed
+    assert report.planned == 140, "pictures are those of `features` alone"
     (plan,) = store.plans_of("norms")
     assert store.whole(plan)
     assert not verify(store).findings
