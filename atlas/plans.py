@@ -59,6 +59,8 @@ class Stage:
     """Words by which it is told apart on one layer: none, the map, or the map and the side of its grid."""
     recipe: type[Made]
     """What configures it."""
+    renders: bool = False
+    """Whether it ascends to pictures, steps by step as its `Recipe` says: these are counted, priced and timed."""
     arrays: Callable[[Plan], Iterable[Array]]
     """What it writes."""
     attributes: Callable[[Plan], dict[str, Any]] = _none
@@ -323,8 +325,8 @@ class Plan:
 
     @property
     def renders(self) -> bool:
-        """Whether it makes pictures."""
-        return isinstance(self.recipe, Recipe)
+        """Whether its stage renders pictures."""
+        return self.kind.renders
 
     @property
     def rendering(self) -> Recipe:

@@ -212,6 +212,7 @@ ICONS = Stage(
     after="cells",
     parts=2,
     recipe=Recipe,
+    renders=True,
     arrays=_icons,
     attributes=_of_icons,
     statuses=Status,

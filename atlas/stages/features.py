@@ -50,6 +50,7 @@ FEATURES = Stage(
     over="units",
     engine=ENGINE,
     recipe=Recipe,
+    renders=True,
     arrays=_arrays,
     attributes=_attributes,
     statuses=Status,

@@ -7,9 +7,12 @@ class TestMyBackend(BackendContract):
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from threading import Barrier
+
+import pytest
 
 from atlas.store import Backend
 
@@ -59,6 +62,35 @@ class BackendContract:
                 won = list(pool.map(write, range(8), [turn] * 8))
                 assert won.count(True) == 1
                 assert backend.get(f"turn/{turn}") == b"%d" % won.index(True) * 50_000
+
+    def test_put_if_writes_where_what_is_there_is_what_was_thought(self, backend: Backend) -> None:
+        assert not backend.put_if("a/b", b"second", b"first")
+        assert backend.get("a/b") is None
+        assert backend.put_if("a/b", b"first", None)
+        assert not backend.put_if("a/b", b"other", None)
+        assert not backend.put_if("a/b", b"other", b"second")
+        assert backend.get("a/b") == b"first"
+        assert backend.put_if("a/b", b"second", b"first")
+        assert backend.get("a/b") == b"second"
+
+    def test_updates_of_many_threads_lose_nothing(self, backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+        together, get = Barrier(8), backend.get
+
+        def slowly(key: str) -> bytes | None:
+            value = get(key)
+            time.sleep(0.005)  # one that compares first and writes later is found out
+            return value
+
+        monkeypatch.setattr(backend, "get", slowly)
+
+        def count_up(_: int) -> None:
+            together.wait()
+            for _ in range(5):
+                backend.update("count", lambda there: b"%d" % (int(there or b"0") + 1))
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(count_up, range(8)))
+        assert get("count") == b"40"
 
     def test_readers_beside_a_writer_never_see_half_an_object(self, backend: Backend) -> None:
         backend.put("key", b"0" * 400_000)

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from atlas.catalogue import open as open_catalogue
 from atlas.store import Store
+from atlas.units import Unit
 from tests.collected import CLASSES
 from tests.stores import STRANGE
 from tests.viewer.conftest import COLLECTED
@@ -20,6 +22,7 @@ pytestmark = pytest.mark.browser
 
 SEGMENT = quote(STRANGE, safe="!'()*~")
 GROUP = f"layers/{quote(STRANGE, safe='')}/statistics"
+UNIT = str(Unit(STRANGE, 7))
 SILENT = 16
 """The one of the strange layer's units that never fires."""
 
@@ -58,6 +61,19 @@ def test_the_histogram_is_the_stores_with_zero_apart(page: Page, here: str, coll
     expect(region.locator("text.mark")).to_have_text(f"max {store.read(f'{GROUP}/largest')[7]:.4g}")
     quantiles = [number(text) for text in region.locator(".table dd").all_inner_texts()]
     assert quantiles == pytest.approx([float(one) for one in store.read(f"{GROUP}/quantile")[7]], rel=1e-3)
+
+
+def test_the_table_of_a_unit_says_what_sql_says(page: Page, here: str, collected: Path) -> None:
+    page.goto(f"{here}#/{SEGMENT}:7")
+    region = page.get_by_role("region", name="Its answers")
+    region.scroll_into_view_if_needed()
+    told = region.locator("[data-statistic]")
+    expect(told.first).to_be_visible()
+    names = [str(one.get_attribute("data-statistic")) for one in told.all()]
+    assert {"activation_mean", "activation_std", "least", "largest"} <= {*names}
+    sql = f"select {', '.join(names)} from units where unit = $unit"
+    (row,) = open_catalogue(collected).sql(sql, unit=UNIT).rows
+    assert list(map(number, told.all_inner_texts())) == pytest.approx(list(row), rel=1e-3)
 
 
 def test_shares_above_zero_are_said(page: Page, here: str, collected: Path) -> None:

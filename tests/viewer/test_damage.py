@@ -311,4 +311,4 @@ def test_a_unit_without_any_finite_value_has_no_histogram(page: Page, built: Pat
         region.scroll_into_view_if_needed()
         expect(region).to_contain_text("NaN or infinity everywhere")
         expect(region.locator("svg")).to_have_count(0)
-        expect(region.locator('[data-statistic="mean"]')).to_have_text("–")
+        expect(region.locator('[data-statistic="activation_mean"]')).to_have_text("–")

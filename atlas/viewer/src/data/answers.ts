@@ -3,6 +3,7 @@
  *
  *     unit -> statistics, histogram, examples, classes, neighbours
  */
+import { COLUMNS } from "../logic/columns";
 import { boxAt, EXTREMES, isSigned, isSilent, scored, type Beside, type Example, type Extreme, type Histogram, type Overview, type Scored, type Statistics } from "../logic/statistics";
 import type { Columns } from "./columns";
 import { Gallery } from "./gallery";
@@ -42,6 +43,16 @@ export class Answers {
     const [quantiles, ...rows] = await Promise.all(["quantile", ...names].map((name) => this.statistics.row(name, unit)));
     const [mean, std, least, largest, activePositions, activeImages, nan] = rows.map((row) => row[0]) as [number, number, number, number, number, number, number];
     return { mean, std, least, largest, activePositions, activeImages, nan, quantiles: [...quantiles!] };
+  }
+
+  /** The columns that a unit's page shows as a table. */
+  async table(unit: number): Promise<{ name: string; title: string; value: number }[]> {
+    return Promise.all(
+      COLUMNS.map(async ({ name, title, arrays = [name], value = (only: number) => only }) => {
+        const rows = await Promise.all(arrays.map((array) => this.statistics.row(array, unit)));
+        return { name, title, value: value(...rows.map((row) => row[0]!)) };
+      }),
+    );
   }
 
   async histogram(unit: number): Promise<Histogram> {
