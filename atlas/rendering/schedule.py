@@ -4,7 +4,7 @@
     (leaf, gradient, rates) -> leaf                  one step
 
 The first steps of an ascent point anywhere: taken at full length they can leave a unit where nothing moves it, so the
-rate rises over `recipe.rise` steps. It falls to zero over the last `recipe.fall` of them, since what a step at full
+rate rises over `recipe.lr_warmup_steps` steps. It falls to zero over the last `recipe.lr_decay_fraction` of them, since what a step at full
 length ends on is as much the last transform drawn as the unit. The schedule stand in a table on the device, so that no
 step is told anything by the host.
 

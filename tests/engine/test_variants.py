@@ -134,7 +134,7 @@ def test_the_same_bytes_on_ray_and_after_a_stop(
 def test_another_number_of_tries_is_another_plan(tiny: Model) -> None:
     backend = MemoryBackend()
     build_in(backend, tiny, tiny_plans(tiny, "head", recipe=VARIED))
-    with pytest.raises(PlanMismatch, match=r"recipe.tries: 2 here, 3 asked"):
+    with pytest.raises(PlanMismatch, match=r"recipe.restarts: 2 here, 3 asked"):
         build_in(backend, tiny, tiny_plans(tiny, "head", recipe=replace(VARIED, restarts=3)))
 
 
