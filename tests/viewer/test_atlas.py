@@ -92,7 +92,7 @@ def colour(canvas: Locator, x: float, y: float, side: int = 5) -> np.ndarray[Any
 
 def full(grid: Grid) -> Cell:
     """A cell with a good picture, as many samples as any such, and parts."""
-    good = [cell for cell in grid if cell.apt and cell.children]
+    good = [cell for cell in grid if cell.picture_reliable and cell.children]
     return max(good, key=lambda cell: cell.count)
 
 
@@ -161,8 +161,8 @@ def test_pointing_at_a_cell_tells_what_it_stands_for(quiet: Page, here: str, sho
     for row, label in enumerate(cell.labels):
         expect(rows.nth(row)).to_contain_text(label.name or f"class {label.number}")
         shares = rows.nth(row).locator(".sure").inner_text().replace("under 0.01%", "0%").rstrip("%")
-        assert float(shares) / 100 == pytest.approx(label.frequency, abs=0.006)
-    expect(card.locator("li.unsure")).to_have_count(len(cell.labels) - len(cell.sure_labels))
+        assert float(shares) / 100 == pytest.approx(label.stability, abs=0.006)
+    expect(card.locator("li.unsure")).to_have_count(len(cell.labels) - len(cell.reliable_labels))
     expect(card.locator("img")).to_have_count(len(cell.patches))
     for at, patch in enumerate(cell.patches):
         assert np.array_equal(pixels(card.locator("img").nth(at)), np.asarray(patch))
@@ -173,15 +173,15 @@ def test_pointing_at_a_cell_tells_what_it_stands_for(quiet: Page, here: str, sho
 def test_labels_that_cannot_be_relied_on_are_marked(quiet: Page, here: str, shown: Atlas) -> None:
     grid = shown.grid(shown.grids[-1])
     cells = [grid[row] for row in range(len(grid))]
-    sure = next((cell for cell in cells if cell.sure_labels), None)
-    unsure = next(cell for cell in cells if cell.labels and not cell.sure_labels)
+    sure = next((cell for cell in cells if cell.reliable_labels), None)
+    unsure = next(cell for cell in cells if cell.labels and not cell.reliable_labels)
     for cell in [one for one in (sure, unsure) if one]:
         column, row = cell.place
         quiet.goto(f"{here}{route(shown)}?cell={grid.side}:{column},{row}")
         panel = quiet.locator(".panel")
         expect(panel.locator(".labels li")).to_have_count(len(cell.labels))
-        expect(panel.locator(".labels li.unsure")).to_have_count(len(cell.labels) - len(cell.sure_labels))
-        expect(panel.get_by_text("These come of too few activations")).to_have_count(0 if cell.sure_labels else 1)
+        expect(panel.locator(".labels li.unsure")).to_have_count(len(cell.labels) - len(cell.reliable_labels))
+        expect(panel.get_by_text("These come of too few activations")).to_have_count(0 if cell.reliable_labels else 1)
 
 
 def test_a_click_opens_a_cell_with_all_that_is_known_of_it(quiet: Page, here: str, shown: Atlas) -> None:
@@ -254,7 +254,7 @@ def test_a_class_is_found_by_its_name_and_fades_what_does_not_speak_for_it(
     grid = shown.grid(shown.grids[0])
     good = np.flatnonzero(grid.status == Status.OK)
     number = grid[full(grid).row].labels[0].number
-    strength = shown.strength(number, grid.side)
+    strength = shown.attribution(number, grid.side)
     strong, weak = (grid[int(good[place])] for place in (strength[good].argmax(), strength[good].argmin()))
     name = shown.layer.catalogue.label(number)
     assert name
@@ -286,7 +286,7 @@ def test_a_class_is_found_by_its_name_and_fades_what_does_not_speak_for_it(
 
 def test_unsure_pictures_are_faint_and_said_to_be(quiet: Page, here: str, shown: Atlas) -> None:
     grid = shown.grid(shown.grids[0])
-    unsure = [cell for cell in grid if cell.status == "ok" and not cell.apt]
+    unsure = [cell for cell in grid if cell.status == "ok" and not cell.picture_reliable]
     assert unsure, "the store has no unsure picture in its first grid"
     quiet.goto(f"{here}{route(shown)}")
     canvas, cell = the_map(quiet), unsure[0]
