@@ -105,10 +105,9 @@ EXAMPLES = [
     Column("position", "INTEGER", "where on the layer's grid, row by row"),
     Column("value", "FLOAT", "the unit's activation there; at the bottom before the rectifier"),
     *(
-        Column(side, "FLOAT", f"what it saw, in pixels of the image: {of}")
-        for side, of in (("x0", "left"), ("y0", "top"))
+        Column(side, "FLOAT", f"{of} edge of the part of the image that the unit saw, in pixels")
+        for side, of in (("x0", "left"), ("y0", "top"), ("x1", "right"), ("y1", "bottom"))
     ),
-    *(Column(side, "FLOAT", of) for side, of in (("x1", "right"), ("y1", "bottom"))),
 ]
 
 CLASSES = [

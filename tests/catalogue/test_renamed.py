@@ -96,6 +96,7 @@ def test_a_question_with_an_old_column_is_answered(cat: Catalogue, table: str, o
 def test_new_questions_show_new_columns_alone(cat: Catalogue) -> None:
     for name, columns in TABLES.items():
         assert cat.sql(f"select * from {name} limit 0").columns == [column.name for column in columns]
+    assert said(lambda: cat.sql("select peak, objective_peak from old.units"))[1] == [], "said by its own name"
     # What is a function, an alias or a word of the question's own is no column.
     text = "select mean(objective) as peak, least(1, 2), greatest(max(ratio), 0) from units"
     answer, told = said(lambda: cat.sql(text))
@@ -125,6 +126,7 @@ def test_old_values_are_named(cat: Catalogue) -> None:
     told = ["The value silent is called dead now."]
     assert said(lambda: cat.sql("select unit from units where status = 'silent'"))[1] == told
     assert said(lambda: cat.sql("select unit from units where status = $status", status="silent"))[1] == told
+    assert said(lambda: cat.sql("select label from classes where label = $label", label="silent"))[1] == []
     text = "select * from atlas_cells where map = 'winners-207'"
     assert said(lambda: cat.sql(text))[1] == ["The value winners-207 is called class-207 now."]
 

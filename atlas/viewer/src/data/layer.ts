@@ -138,7 +138,7 @@ export class Layer {
   }
 }
 
-/** Whether a variant shows more of what drives a unit up, beside its first picture. */
+/** Whether a variant is another picture of what activates a unit, beside its first. */
 function isMore(variant: string): boolean {
   return variant === "neuron" || variant.startsWith("diverse-");
 }
