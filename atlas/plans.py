@@ -19,7 +19,7 @@ from typing import Any, Literal
 from atlas.arrays import Array, Writer
 from atlas.errors import UnknownName
 from atlas.recipe import AtlasRecipe, Collection, Numerics, Recipe, Sampling
-from atlas.units import Layer, Unit, encode
+from atlas.units import Layer, Unit, encode, shown_map
 
 SHARD = 32
 """Units a shard: the unit of storage, receipt, retry and resume. Fixed by the schema, never by speed."""
@@ -150,7 +150,7 @@ class Shard:
         if not self.layer:
             return f"{self.stage} {span}"
         between = {"images": " images ", "cells": " cells "}.get(known(self.stage).over, ":")
-        return f"{self.stage} {' '.join([self.layer, *self.part])}{between}{span}"
+        return f"{self.stage} {called(self.layer, self.part)}{between}{span}"
 
     @property
     def key(self) -> str:
@@ -245,6 +245,11 @@ class Plan:
     def names(self) -> Key:
         """What tells it apart from every other of its store."""
         return self.stage, self.layer_name, self.part
+
+    @property
+    def called(self) -> str:
+        """Its layer, map and grid, as people are told of them."""
+        return called(self.layer_name, self.part)
 
     @property
     def before(self) -> Key | None:
@@ -428,6 +433,11 @@ def _nameless(knobs: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def called(layer: str, part: Iterable[str]) -> str:
+    """A layer, and a map and a grid of it, as people are told of them: `features.11 class-207 20`."""
+    return " ".join([layer, *map(shown_map, part)])
+
+
 def key_of(names: Key) -> str:
     """Where a plan lies in a store, under `plans/`."""
     return f"{place(*names)}.json"
@@ -436,7 +446,7 @@ def key_of(names: Key) -> str:
 def columns_of(plan: Plan) -> str:
     """How a layer's reduce is called."""
     what = "columns" if plan.stage == "features" else plan.stage
-    return f"{what} of {' '.join([plan.layer_name, *plan.part])}"
+    return f"{what} of {plan.called}"
 
 
 def differences(ours: dict[str, Any], theirs: dict[str, Any], path: str = "") -> list[str]:

@@ -211,3 +211,21 @@ def class_called(name: str, labels: Sequence[str]) -> int | None:
         named = " and ".join(map(str, numbers))
         raise UnknownName(f"{name!r} names the classes {named}. Say which by its number.")
     return numbers[0] if numbers else None
+
+
+def shown_map(name: str) -> str:
+    """How a stored map of an atlas is called: as the command line says it.
+
+    >>> shown_map("winners-207"), shown_map("all")
+    ('class-207', 'all')
+    """
+    return re.sub("^winners-", "class-", name)
+
+
+def stored_map(name: str) -> str:
+    """The other way round.
+
+    >>> stored_map("class-207"), stored_map("winners-207")
+    ('winners-207', 'winners-207')
+    """
+    return re.sub("^class-", "winners-", name)

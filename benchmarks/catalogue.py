@@ -88,25 +88,27 @@ def measure(place: Path, cat: Catalogue) -> None:
     names = list(cat.layers)
     some = [f"{draw.choice(names)}:{draw.randrange(CHANNELS)}" for _ in range(300)]
     timed("atlas.open", [partial(atlas.open, place)] * 8, most=1000)
-    timed("cat[unit], its mean, peak and status", [partial(_look, cat, name) for name in some], most=5)
+    timed("cat[unit], its objective, peak and status", [partial(_look, cat, name) for name in some], most=5)
     layers = draw.choices(names, k=30)
     timed(
         "find(layer, status, order, top=20)",
-        [partial(cat.find, name, "ok", "peak desc", 20) for name in layers],
+        [partial(cat.find, name, "ok", "objective_peak desc", 20) for name in layers],
         most=50,
     )
     timed(
-        "find(order over all layers, top=20)", [lambda: cat.find(status="ok", order="peak desc", top=20)] * 12, most=50
+        "find(order over all layers, top=20)",
+        [lambda: cat.find(status="ok", order="objective_peak desc", top=20)] * 12,
+        most=50,
     )
-    timed("find(a range over all layers, top=20)", [lambda: cat.find(mean=(400, None), top=20)] * 12, most=50)
+    timed("find(a range over all layers, top=20)", [lambda: cat.find(objective=(400, None), top=20)] * 12, most=50)
     known = [view.name for view in cat if view.answers.there]
     units = [f"{draw.choice(known)}:{draw.randrange(1, 1000)}" for _ in range(30)]
-    timed(f"like over {len(known) * CHANNELS:,} units", [partial(cat.like, name) for name in units], most=50)
+    timed(f"similar over {len(known) * CHANNELS:,} units", [partial(cat.similar, name) for name in units], most=50)
 
 
 def _look(cat: Catalogue, name: str) -> tuple[float, float, str]:
     unit = cat.unit(name)
-    return unit.mean, unit.peak, unit.status
+    return unit.objective, unit.objective_peak, unit.status
 
 
 def main() -> None:

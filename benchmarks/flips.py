@@ -135,9 +135,9 @@ def _group(key: str) -> View:
 def _layer(name: str) -> View:
     def told(store: Store) -> Any:
         layer = atlas.open(store.backend).layer(name)
-        units = [(repr(unit), unit.statistics, unit.classes, unit.neighbours) for unit in layer]
+        units = [(repr(unit), unit.statistics, unit.classes, unit.similar) for unit in layer]
         maps = [(repr(layer.atlas_of(one)), layer.atlas_of(one).quality) for one in layer.atlases]
-        return repr(layer), repr(layer.recipe), repr(units), repr(maps), layer.ratio, layer.silent
+        return repr(layer), repr(layer.recipe), repr(units), repr(maps), layer.ratio, layer.dead
 
     return told
 

@@ -51,7 +51,7 @@ def test_it_verifies(demo: Path) -> None:
 
 def test_zarr_alone_reads_its_numbers(demo: Path, catalogue: Catalogue) -> None:
     mean = zarr.open_array(demo / "layers/features.11/features/mean", mode="r")
-    assert np.asarray(mean[40, 0]) == np.float32(catalogue.unit("features.11:40").mean)
+    assert np.asarray(mean[40, 0]) == np.float32(catalogue.unit("features.11:40").objective)
 
 
 def test_its_pictures_have_contrast_and_differ(catalogue: Catalogue) -> None:

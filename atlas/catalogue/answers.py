@@ -1,6 +1,6 @@
-"""What images say of a layer and its units: read from the columns of `statistics` and `examples`.
+"""How a layer's units respond to the images: read from the columns of `statistics` and `examples`.
 
-    LayerView -> Answers -> examples, statistics, classes, neighbours of a unit
+    LayerView -> Answers -> examples, statistics, classes, similar units of a unit
 
 A column is read when it is first asked for, whole, and kept.
 """
@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from atlas.catalogue import derived, show
+from atlas.catalogue import derived, notebook
+from atlas.catalogue.renamed import renamed
 from atlas.errors import UnknownName
 from atlas.stages.dataset import LEVELS
 from atlas.store.missing import gone
@@ -27,15 +28,18 @@ if TYPE_CHECKING:
     from atlas.catalogue.unit import UnitView
 
 Values = np.ndarray[Any, Any]
+STORED = {"mean": "mean", "std": "std", "min": "least", "max": "largest"}
+STORED |= {name: name for name in ("active_positions", "active_images")}
+"""Numbers of a channel, and the arrays that hold them."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """One of the images that drive a unit most, or least."""
+    """One of the images that activate a unit most, or least."""
 
     image: ImageView
     value: float
-    """What the unit answers there; of the lowest ones before its rectifier, where it has one that can be had."""
+    """The unit's activation there; of the lowest ones before its rectifier, where that is known."""
     crop: int
     """0 is the network's own evaluation crop."""
     position: int
@@ -54,9 +58,10 @@ class Example:
         return f"{self.image}: {self.value:.4g}"
 
 
+@renamed(least="min", largest="max")
 @dataclass(frozen=True)
 class ChannelStatistics:
-    """What a channel answers over the evaluation crops of all images."""
+    """A channel's activations over the evaluation crops of all images."""
 
     images: int
     positions: int
@@ -64,8 +69,8 @@ class ChannelStatistics:
     nan: int
     mean: float
     std: float
-    least: float
-    largest: float
+    min: float
+    max: float
     active_positions: float
     """Share of the positions above zero."""
     active_images: float
@@ -78,7 +83,7 @@ class ChannelStatistics:
 
 
 class Answers:
-    """What images say of one layer."""
+    """How the units of one layer respond to the images."""
 
     def __init__(self, layer: LayerView) -> None:
         self._layer, self._columns = layer, dict[str, Values]()
@@ -104,19 +109,21 @@ class Answers:
         return [] if plan is None else sorted(store.told(plan))
 
     @cached_property
-    def silent(self) -> Values:
+    def dead(self) -> Values:
         """Which units never fired on the images, bool [c]; nobody where nothing was collected."""
         if not self.there:
             return np.zeros(self._layer.channels, bool)
-        return derived.silent(*(self.column(name) for name in ("example_value", "least", "largest")))
+        return derived.dead(*(self.column(name) for name in ("example_value", "least", "largest")))
 
     @cached_property
     def ratio(self) -> Values:
-        """The peak of each picture over the best real example of its sign, float32 [c,variants]; NaN for none."""
+        """Each picture's peak over the best real example of its sign, float32 [c,variants]; NaN for none."""
         found = np.full((self._layer.channels, len(self._layer.variants)), np.nan, np.float32)
         for place, variant in enumerate(self._layer.variants):
             if self.there and variant in derived.EXTREME:
-                found[:, place] = derived.ratio(variant, self._layer.peak[:, place], self.column("example_value"))
+                found[:, place] = derived.ratio(
+                    variant, self._layer.objective_peak[:, place], self.column("example_value")
+                )
         return found
 
     def examples(self, unit: int, extreme: int) -> list[Example]:
@@ -127,17 +134,16 @@ class Answers:
         boxes = self._boxes(unit, extreme)
         pictures = self._pictures(unit, extreme, any(box is not None for box in boxes))
         images = self._layer.catalogue.images
-        return show.Listed(
+        return notebook.Listed(
             Example(images[int(image[at])], float(value[at]), int(crop[at]), int(position[at]), boxes[at], pictures[at])
             for at in range(len(value))
             if image[at] >= 0
         )
 
     def statistics(self, unit: int) -> ChannelStatistics:
-        """What a channel answers over all images."""
+        """A channel's activations over all images."""
         images, positions = map(int, self.column("seen"))
-        numbers = {name: float(self.column(name)[unit]) for name in ("mean", "std", "least", "largest")}
-        shares = {name: float(self.column(name)[unit]) for name in ("active_positions", "active_images")}
+        numbers = {name: float(self.column(array)[unit]) for name, array in STORED.items()}
         quantiles = dict(zip(LEVELS, map(float, self.column("quantile")[unit]), strict=True))
         return ChannelStatistics(
             images=images,
@@ -147,29 +153,28 @@ class Answers:
             histogram=self._read("statistics/histogram", "statistics", slice(unit, unit + 1))[0],
             edges=self.column("edge"),
             **numbers,
-            **shares,
         )
 
     def classes(self, unit: int) -> list[tuple[int, str | None, float]]:
-        """The classes a unit works for most: number, name, mean activation x gradient over their images.
+        """The classes a unit is most evidence for: number, name, mean activation x gradient over their images.
 
-        Of those it works for at all: empty where it speaks against every class that images were taken for.
+        Empty where its attribution is negative for every class that images were taken for.
         """
         index, value = self.column("class")[unit], self.column("class_attribution")[unit]
         label = self._layer.catalogue.label
-        return show.Listed((int(k), label(int(k)), float(v)) for k, v in zip(index, value, strict=True) if k >= 0)
+        return notebook.Listed((int(k), label(int(k)), float(v)) for k, v in zip(index, value, strict=True) if k >= 0)
 
-    def neighbours(self, unit: int) -> list[tuple[UnitView, float]]:
-        """The units of any layer that answer the images most alike, each with its likeness, at most 1."""
+    def similar(self, unit: int) -> list[tuple[UnitView, float]]:
+        """The most similar units of any layer, each with its similarity, at most 1."""
         related = self._layer.catalogue.index.get("relations") or []
         if self._layer.name not in related:  # nobody has looked for them yet
-            return show.Listed()
+            return notebook.Listed()
         names = ("neighbour_layer", "neighbour_unit", "neighbour_likeness")
         rows = zip(*(self.column(name)[unit] for name in names), strict=True)
         where = f"layers/{self._layer.layer.key}/statistics/neighbour_layer"
         layer_of = self._layer.catalogue.related
-        return show.Listed(
-            (layer_of(layer, where)[int(index)], float(likeness)) for layer, index, likeness in rows if layer >= 0
+        return notebook.Listed(
+            (layer_of(layer, where)[int(index)], float(cosine)) for layer, index, cosine in rows if layer >= 0
         )
 
     def _boxes(self, unit: int, extreme: int) -> list[tuple[float, float, float, float] | None]:

@@ -2,7 +2,7 @@
 
     LayerView, map -> Atlas -> Grid -> Cell: picture, direction, labels, real samples, units, kin
 
->>> cat["features.11"].atlas.nearest(0.3, 0.6).sure_labels  # doctest: +SKIP
+>>> cat["features.11"].atlas.nearest(0.3, 0.6).reliable_labels  # doctest: +SKIP
 
 A column is read when it is first asked for, whole, and kept; pictures are read one by one.
 """
@@ -19,10 +19,11 @@ import numpy as np
 from atlas.catalogue import derived
 from atlas.catalogue.cells import Cell
 from atlas.catalogue.query import Result
+from atlas.catalogue.renamed import renamed
 from atlas.errors import UnknownName
 from atlas.stages.atlas import ACROSS, TILE
 from atlas.store.schema import atlas_key, layer_key
-from atlas.units import Status
+from atlas.units import Status, stored_map
 from atlas.words import shown
 
 if TYPE_CHECKING:
@@ -39,34 +40,36 @@ class Canvas(np.ndarray[Any, np.dtype[np.uint8]]):
     """A map as one picture, uint8 [h,w,3]; a notebook shows it."""
 
     def _repr_png_(self) -> bytes | None:
-        from atlas.catalogue import show
+        from atlas.catalogue import notebook
 
-        return show.png(np.asarray(self)) if self.ndim == 3 else None
+        return notebook.png(np.asarray(self)) if self.ndim == 3 else None
 
 
+@renamed(apt="pictures_reliable")
 @dataclass(frozen=True)
 class Quality:
     """How far a map and its pictures can be trusted; shares are from 0 to 1."""
 
     trustworthiness: float
-    """How much neighbours on the map are neighbours in the layer."""
+    """Whether neighbours on the map are neighbours in the layer."""
     agreement: float
-    """How much of the layout another seed's is, after moving, turning and scaling it."""
+    """How far another seed's layout is the same, after moving, turning and scaling it."""
     filled: dict[int, float]
     """Of each grid by its side: the share of its cells that have enough samples."""
     stability: dict[int, float]
-    """How often a cell's first label stays first when its samples are drawn again; a mean."""
-    apt: dict[int, float]
-    """The share of filled cells whose own picture is among the 2% that point nearest to their direction."""
+    """Mean stability of the cells' first labels: share of resamplings in which they stay first."""
+    pictures_reliable: dict[int, float]
+    """The share of filled cells whose picture is reliable: `ok`, and of rank within the top 2% of the grid."""
 
 
+@renamed(strength="attribution")
 class Atlas:
     """One map of a layer's activations."""
 
     def __init__(self, layer: LayerView, name: str) -> None:
         self.layer = layer
         self.name = name
-        """`all`, or what it is of: `winners-207`, `strongest-207`, `pair-207-208`."""
+        """`all`, or what it is of: `class-207`, `strongest-207`, `pair-207-208`."""
         self._row: dict[str, Any] = layer.maps[name]
 
     @property
@@ -81,7 +84,7 @@ class Atlas:
 
     @property
     def approximate(self) -> bool:
-        """Whether strengths and labels rest on each sample's strongest classes alone: of more than 2,000 classes."""
+        """Whether attributions and labels rest on each sample's strongest classes alone: of more than 2,000 classes."""
         return bool(self._row.get("approximate"))
 
     @property
@@ -133,9 +136,9 @@ class Atlas:
             f"select * from atlas_cells where {where} order by side, cell", layer=self.layer.name, map=self.name
         )
 
-    def strength(self, class_: int | str, side: int | None = None) -> Values:
-        """How much the filled cells of a grid speak for a class, float32 [n]; of the finest unless said."""
-        return self.grid(side).strength(class_)
+    def attribution(self, class_: int | str, side: int | None = None) -> Values:
+        """Mean attribution of a grid's filled cells to a class, float32 [n]; of the finest unless said."""
+        return self.grid(side).attribution(class_)
 
     def canvas(self, side: int | None = None) -> Canvas:
         """A grid's map as one picture of 80 pixels a cell, uint8 [80 side, 80 side, 3]; of the finest unless said.
@@ -154,7 +157,7 @@ class Atlas:
             agreement,
             filled={grid.side: len(grid) / grid.side**2 for grid in grids},
             stability={grid.side: _mean(grid.column("label_frequency")[:, 0]) for grid in grids},
-            apt={grid.side: _mean(grid.apt) for grid in grids if grid.pictured},
+            pictures_reliable={grid.side: _mean(grid.picture_reliable) for grid in grids if grid.pictured},
         )
 
     @cached_property
@@ -164,7 +167,7 @@ class Atlas:
 
     def read(self, path: str, rows: slice | None = None) -> Values:
         """An array of the map by its path below it. Raises `StoreError` where it is gone."""
-        return self.layer.catalogue.store.read(f"{atlas_key(self.layer.layer)}/{self.name}/{path}", rows)
+        return self.layer.catalogue.store.read(f"{atlas_key(self.layer.layer)}/{stored_map(self.name)}/{path}", rows)
 
     def sample(self, name: str, number: int) -> int:
         """What the array `activations/NAME` (`image`, `crop`, `position`) holds of a sample."""
@@ -180,11 +183,12 @@ class Atlas:
         return shown(f"<{self}: {self.placed:,} samples, grids {grids}{rough}>")
 
     def _repr_html_(self) -> str:
-        from atlas.catalogue import show
+        from atlas.catalogue import notebook
 
-        return show.atlas(self)
+        return notebook.atlas(self)
 
 
+@renamed(mean="objective", above="win_rate", apt="picture_reliable", strength="attribution")
 class Grid:
     """One grid of a map; n of its cells are filled, and stand in this order in every array."""
 
@@ -195,7 +199,7 @@ class Grid:
         self.pictured: bool = row["pictured"]
         """Whether its cells' pictures and their numbers are written."""
         self.patched: bool = row["patched"]
-        """Whether it is known what its cells' samples saw."""
+        """Whether the patches of its cells' samples are written."""
         self._tiled: bool = row["tiled"]
         self._columns = dict[str, Values]()
 
@@ -228,30 +232,30 @@ class Grid:
         return self._number("status", np.uint8, Status.ABSENT)
 
     @property
-    def mean(self) -> Values:
-        """The objective that each picture reaches on held-out transforms, float32 [n]; NaN where there is none."""
+    def objective(self) -> Values:
+        """Mean objective of each picture on held-out transforms, float32 [n]; NaN where there is none."""
         return self._number("mean", np.float32, np.nan)
 
     @property
     def rank(self) -> Values:
-        """How many other cells' pictures point no less near to each cell's direction than its own, int32 [n].
+        """How many other cells' pictures match each cell's direction at least as well as its own, int32 [n].
 
         0 is best; -1 where there is no picture yet.
         """
         return self._number("rank", np.int32, -1)
 
     @property
-    def above(self) -> Values:
+    def win_rate(self) -> Values:
         """The share of eight other cells' pictures that its own beats, float32 [n]; NaN where there is none yet."""
         return self._number("above", np.float32, np.nan)
 
     @property
-    def apt(self) -> Values:
-        """Which pictures can be relied on, bool [n]: `ok`, and of rank within the top 2% of the grid."""
-        return derived.apt(self.status, self.rank)
+    def picture_reliable(self) -> Values:
+        """Which pictures are reliable, bool [n]: `ok`, and of rank within the top 2% of the grid."""
+        return derived.picture_reliable(self.status, self.rank)
 
-    def strength(self, class_: int | str) -> Values:
-        """How much each filled cell speaks for a class (number or name): mean attribution in logits, float32 [n].
+    def attribution(self, class_: int | str) -> Values:
+        """Mean attribution of each filled cell to a class (number or name), in logits, float32 [n].
 
         Raises `UnknownName` for a class that there is none of.
         """

@@ -19,13 +19,14 @@ from typing import Any
 
 import numpy as np
 
-from atlas.catalogue import show
+from atlas.catalogue import notebook
 from atlas.catalogue.find import question
 from atlas.catalogue.images import Images
 from atlas.catalogue.index import read_index
 from atlas.catalogue.layer import LayerView
-from atlas.catalogue.like import Alike, Likeness
 from atlas.catalogue.query import Result, ask
+from atlas.catalogue.renamed import renamed
+from atlas.catalogue.similar import Similarity, SimilarUnits
 from atlas.catalogue.tables import Tables
 from atlas.catalogue.unit import UnitView
 from atlas.errors import UnknownName
@@ -35,6 +36,7 @@ from atlas.units import Unit, class_called
 from atlas.words import command, shown
 
 
+@renamed(like="similar")
 class Catalogue:
     """Everything a store knows of one network. Made by `atlas.open`."""
 
@@ -109,7 +111,7 @@ class Catalogue:
         top: int | None = None,
         **ranges: Any,
     ) -> list[UnitView]:
-        """The units that fit, in `order`, as `peak desc`: the first `top` of them.
+        """The units that fit, in `order`, as `objective_peak desc`: the first `top` of them.
 
         `layer` names layers, or is a glob. Of `ranges` each is a column of the table `units`: a range (low, high),
         either of them None; a list of values; or one value, which may be a glob where it is text. Raises `UnknownName`,
@@ -118,22 +120,24 @@ class Catalogue:
         layers = None if layer is None else self.matching(layer)
         text, values = question(layers, status, order, top, ranges)
         found = self.sql(text, **values)
-        return show.Listed(self.layers[name][index] for name, index in found if name in self.layers)
+        return notebook.Listed(self.layers[name][index] for name, index in found if name in self.layers)
 
-    def like(self, unit: str | Unit | UnitView, top: int = 10, layers: str | Sequence[str] | None = None) -> Alike:
-        """The `top` units of any layers, or of `layers` (names or globs), that answer images most like `unit`.
+    def similar(
+        self, unit: str | Unit | UnitView, top: int = 10, layers: str | Sequence[str] | None = None
+    ) -> SimilarUnits:
+        """The `top` units of any layers, or of `layers` (names or globs), most similar to `unit`.
 
-        Likeness is the cosine of the units' strongest answers to each image of the reference set, standardised over
-        it. The first call reads the answers of all units; they are kept. Raises `UnknownName`.
+        Similarity is the cosine of the units' strongest activations on each image of the reference set, standardised
+        over it. The first call reads those of all units; they are kept. Raises `UnknownName`.
         """
         if top < 1:
             raise UnknownName(f"top={top}: at least 1.")
         chosen = list(self.layers) if layers is None else self.matching(layers)
-        return self._likeness.nearest(self.unit(unit), top, chosen)
+        return self._similarity.nearest(self.unit(unit), top, chosen)
 
     @cached_property
-    def _likeness(self) -> Likeness:
-        return Likeness(self)
+    def _similarity(self) -> Similarity:
+        return Similarity(self)
 
     @cached_property
     def images(self) -> Images:
@@ -156,7 +160,7 @@ class Catalogue:
         return self.layers[names[number]]
 
     def units_of(self, class_: int | str, top: int = 10) -> list[tuple[UnitView, float]]:
-        """The units of all layers that work for a class (number or name) most, by activation x gradient.
+        """The units of all layers with the highest attribution to a class (number or name): activation x gradient.
 
         Raises `UnknownName` for a class that there is none of, or that no image was taken for: nothing is known of it.
         """
@@ -164,18 +168,18 @@ class Catalogue:
         seen = self._images_of_classes
         if len(seen) and not seen[number]:
             raise UnknownName(
-                f"No image was taken for class {self.label(number) or number}, so it is not known what works for it: "
+                f"No image was taken for class {self.label(number) or number}, so its attributions are unknown: "
                 f"{self.store} knows {self.known_classes}."
             )
         found: list[tuple[UnitView, float]] = []
         for view in (view for view in self if view.answers.there):
             units, values = (view.answers.column(name)[number] for name in ("unit_of_class", "unit_attribution"))
             found += [(view[int(unit)], float(value)) for unit, value in zip(units, values, strict=True) if unit >= 0]
-        return show.Listed(sorted(found, key=lambda one: -one[1])[:top])
+        return notebook.Listed(sorted(found, key=lambda one: -one[1])[:top])
 
     @property
     def known_classes(self) -> str:
-        """For how many classes it is known what works for them: `12 of 1,000 classes, those that ...`."""
+        """How many classes have attributions: `12 of 1,000 classes, those that ...`."""
         seen = self._images_of_classes
         return (
             f"{int((seen > 0).sum()):,} of {len(seen):,} classes, those that images of the reference set were taken for"
@@ -231,7 +235,7 @@ class Catalogue:
         return shown(f"<Catalogue of {self.model['title']}: {told}>")
 
     def _repr_html_(self) -> str:
-        return show.catalogue(self)
+        return notebook.catalogue(self)
 
 
 def open(place: str | Path | Backend) -> Catalogue:  # noqa: A001

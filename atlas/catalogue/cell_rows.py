@@ -17,6 +17,7 @@ from atlas.plans import Plan
 from atlas.stages import ACTIVATIONS, CELLS, ICONS
 from atlas.stages.atlas import LABELS
 from atlas.store.schema import columns_receipt, group_key
+from atlas.units import shown_map
 
 Values = np.ndarray[Any, Any]
 UNIT = Expression("$address || ':' || largest")
@@ -42,19 +43,19 @@ def _grid(source: Source, layer: LayerSource, plan: Plan) -> Iterator[Chunk]:
     direction, nearest = column("direction")[some], column("sample")[some, 0]
     largest = direction.argmax(axis=1)
     image = source.store.read(f"layers/{layer.layer.key}/{ACTIVATIONS.name}/image")[nearest]
-    chunk: Chunk = {"layer": layer.layer.name, "map": plan.part[0], "side": plan.side, "cell": cell}
+    chunk: Chunk = {"layer": layer.layer.name, "map": shown_map(plan.part[0]), "side": plan.side, "cell": cell}
     chunk |= {"x": (cell % plan.side + 0.5) / plan.side, "y": (cell // plan.side + 0.5) / plan.side}
     chunk |= {"count": column("count")[cell], "unit": UNIT, "address": address(layer.layer.name), "largest": largest}
     chunk |= {"value": direction[np.arange(len(cell)), largest], "image": image, "cosine": column("cosine")[some, 0]}
     chunk["path"] = source.paths_of(image)
-    label, strength, frequency = (column(f"label{what}")[some] for what in ("", "_strength", "_frequency"))
+    label, attribution, stability = (column(f"label{what}")[some] for what in ("", "_strength", "_frequency"))
     for place in range(LABELS):
         number = label[:, place]
         chunk[ranked("class", place + 1)] = np.ma.masked_less(number, 0)
         chunk[ranked("label", place + 1)] = source.labels.of(number)
-        chunk[ranked("strength", place + 1)] = strength[:, place]
-        chunk[ranked("frequency", place + 1)] = frequency[:, place]
-    chunk["sure"] = derived.sure(chunk["count"], frequency[:, 0])
+        chunk[ranked("attribution", place + 1)] = attribution[:, place]
+        chunk[ranked("stability", place + 1)] = stability[:, place]
+    chunk["label_reliable"] = derived.label_reliable(chunk["count"], stability[:, 0])
     yield chunk | _pictured(source, layer, plan, len(cell))
 
 
@@ -67,6 +68,6 @@ def _pictured(source: Source, layer: LayerSource, cells: Plan, count: int) -> Ch
         source.store.read(f"{group_key(plan)}/{name}")[:count].reshape(count)
         for name in ("status", "mean", "rank", "above")
     )
-    named = derived.statuses(status, None)
-    apt = derived.apt(status, rank)
-    return {"status": named, "mean": mean, "rank": np.ma.masked_less(rank, 0), "above": above, "apt": apt}
+    chunk: Chunk = {"status": derived.statuses(status, None), "objective": mean, "win_rate": above}
+    reliable = derived.picture_reliable(status, rank)
+    return chunk | {"rank": np.ma.masked_less(rank, 0), "picture_reliable": reliable}

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from atlas.catalogue import derived, show
+from atlas.catalogue import derived, notebook
+from atlas.catalogue.renamed import renamed
 from atlas.units import Status, status_name
 from atlas.words import shown
 
@@ -24,18 +25,19 @@ UNITS = 8
 """Units that a cell's direction is told by."""
 
 
+@renamed(strength="attribution", frequency="stability", sure="reliable")
 @dataclass(frozen=True)
 class Label:
-    """A class that a cell speaks for."""
+    """A class that a cell is evidence for."""
 
     number: int
     name: str | None
-    strength: float
+    attribution: float
     """Mean attribution of its samples, in logits."""
-    frequency: float
-    """How often the class stays at least as high when the samples are drawn again, 0 to 1; of one sample always 1."""
-    sure: bool = True
-    """Whether it can be relied on: of at least five samples, and it holds in four of five draws."""
+    stability: float
+    """Share of resamplings of the cell's samples in which the class ranks at least as high; of one sample always 1."""
+    reliable: bool = True
+    """Whether the cell has at least five samples, and the stability is at least 0.8."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Sample:
     position: int
     """Of the layer's positions, row by row."""
     cosine: float
-    """How near it points to the cell's direction, at most 1."""
+    """Cosine of the sample and the cell's direction, at most 1."""
     box: tuple[float, float, float, float] | None
     """What its position saw, in pixels of the photograph; None where that was not measured."""
     patch: Image.Image | None = field(repr=False)
@@ -65,6 +67,7 @@ class Sample:
         return f"{self.image}: {self.cosine:.3f}"
 
 
+@renamed(mean="objective", apt="picture_reliable", sure_labels="reliable_labels")
 @dataclass(frozen=True, eq=False)
 class Cell:
     """A filled cell: the samples that lie in one square of the map."""
@@ -105,7 +108,7 @@ class Cell:
 
     @property
     def image(self) -> Image.Image:
-        """What drives the layer in its direction. Raises `UnknownName` where there is no picture yet."""
+        """What activates the layer in its direction. Raises `UnknownName` where there is no picture yet."""
         return Image.fromarray(self.grid.picture(self.row))
 
     @property
@@ -114,38 +117,38 @@ class Cell:
         return status_name(Status, self.grid.status[self.row])
 
     @property
-    def mean(self) -> float:
-        """The objective on held-out transforms, of the picture as stored; NaN where there is none."""
-        return float(self.grid.mean[self.row])
+    def objective(self) -> float:
+        """Mean objective of the stored picture on held-out transforms; NaN where there is none."""
+        return float(self.grid.objective[self.row])
 
     @property
     def rank(self) -> int:
-        """How many other cells' pictures point no less near to its direction than its own; -1 for no picture yet."""
+        """How many other cells' pictures match its direction at least as well as its own; -1 for no picture yet."""
         return int(self.grid.rank[self.row])
 
     @property
-    def apt(self) -> bool:
-        """Whether its picture can be relied on: `ok`, and of rank within the top 2% of the grid."""
-        return bool(self.grid.apt[self.row])
+    def picture_reliable(self) -> bool:
+        """Whether its picture is `ok`, and of rank within the top 2% of the grid."""
+        return bool(self.grid.picture_reliable[self.row])
 
     @property
     def labels(self) -> list[Label]:
-        """The classes that it speaks for most, at most five, the strongest first, whether or not they are `sure`."""
-        number, strength, frequency = (
+        """The classes it is most evidence for, at most five, the strongest first, `reliable` or not."""
+        number, attribution, stability = (
             self.grid.column(name)[self.row] for name in ("label", "label_strength", "label_frequency")
         )
         name = self.grid.atlas.layer.catalogue.label
-        rows = zip(number, strength, frequency, strict=True)
+        rows = zip(number, attribution, stability, strict=True)
         return [
-            Label(int(k), name(int(k)), float(value), float(share), bool(derived.sure(self.count, share)))
+            Label(int(k), name(int(k)), float(value), float(share), bool(derived.label_reliable(self.count, share)))
             for k, value, share in rows
             if k >= 0
         ]
 
     @property
-    def sure_labels(self) -> list[Label]:
-        """Those of its labels that can be relied on, the strongest first; of a cell of few samples none."""
-        return [label for label in self.labels if label.sure]
+    def reliable_labels(self) -> list[Label]:
+        """Its reliable labels, the strongest first; of a cell of few samples none."""
+        return [label for label in self.labels if label.reliable]
 
     @property
     def samples(self) -> list[Sample]:
@@ -153,7 +156,7 @@ class Cell:
         atlas, images = self.grid.atlas, self.grid.atlas.layer.catalogue.images
         number, cosine = (self.grid.column(name)[self.row] for name in ("sample", "cosine"))
         seen = self._seen()
-        found: list[Sample] = show.Listed()
+        found: list[Sample] = notebook.Listed()
         for at, (one, near) in enumerate(zip(number[number >= 0], cosine, strict=False)):
             image, crop, position = (atlas.sample(name, int(one)) for name in ("image", "crop", "position"))
             box, patch = seen[at] if at < len(seen) else (None, None)
@@ -170,7 +173,7 @@ class Cell:
         """The units that its direction is largest in, with their means over its samples; the strongest first."""
         order = np.argsort(-self.direction, kind="stable")[:UNITS]
         layer = self.grid.atlas.layer
-        return show.Listed(
+        return notebook.Listed(
             (layer[int(index)], float(self.direction[index])) for index in order if self.direction[index] > 0
         )
 
@@ -206,9 +209,9 @@ class Cell:
         return [(box, picture if box else None) for box, picture in zip(known, pictures, strict=True)]  # type: ignore[misc]
 
     def __repr__(self) -> str:
-        sure, any_ = self.sure_labels, self.labels
-        label = f", {sure[0].name or sure[0].number}" if sure else ", no label is sure" if any_ else ""
+        reliable, any_ = self.reliable_labels, self.labels
+        label = f", {reliable[0].name or reliable[0].number}" if reliable else ", no reliable label" if any_ else ""
         return shown(f"<cell {self.place} of grid {self.grid.side}: {self.count:,} samples{label}>")
 
     def _repr_html_(self) -> str:
-        return show.atlas_cell(self)
+        return notebook.atlas_cell(self)

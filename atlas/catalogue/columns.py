@@ -29,7 +29,7 @@ INDEX = Column("index", "INTEGER", "which channel of the layer")
 
 
 def _quantiles() -> list[Column]:
-    return [Column(quantile(level), "FLOAT", f"{level:.0%} of its values lie below") for level in LEVELS]
+    return [Column(quantile(level), "FLOAT", f"{level:.0%} of its activations lie below") for level in LEVELS]
 
 
 def quantile(level: float) -> str:
@@ -54,11 +54,11 @@ def ranked(name: str, rank: int) -> str:
 def _labelled() -> list[Column]:
     columns = []
     for rank in range(1, LABELS + 1):
-        which = "it speaks for most" if rank == 1 else f"number {rank} of those"
-        columns.append(Column(ranked("class", rank), "INTEGER", f"the class {which}"))
+        which = "highest" if rank == 1 else f"number {rank}"
+        columns.append(Column(ranked("class", rank), "INTEGER", f"class by mean attribution: {which}"))
         columns.append(Column(ranked("label", rank), "VARCHAR", "that class's name"))
-        columns.append(Column(ranked("strength", rank), "FLOAT", "how much, in logits: mean attribution"))
-        columns.append(Column(ranked("frequency", rank), "FLOAT", "how often it holds when samples are drawn again"))
+        columns.append(Column(ranked("attribution", rank), "FLOAT", "its mean attribution to that class, in logits"))
+        columns.append(Column(ranked("stability", rank), "FLOAT", "share of resamplings in which it ranks as high"))
     return columns
 
 
@@ -68,29 +68,29 @@ UNITS = [
     INDEX,
     Column("basis", "VARCHAR", "what the units of the layer are: channel"),
     Column("kind", "VARCHAR", "the layer's kind: conv, tokens, linear"),
-    Column("status", "VARCHAR", "ok, unstarted, nan, rectified, absent; silent where it never fired on the images"),
-    Column("silent", "BOOLEAN", "whether it never fired on the images"),
-    Column("mean", "FLOAT", "what its picture reaches: the objective on held-out transforms"),
-    Column("peak", "FLOAT", "and the strongest position"),
-    Column("ratio", "FLOAT", "peak over the strongest answer to a real image"),
-    Column("agreement", "FLOAT", "how alike a second seed's picture is to the network: cosine, 1 for the same"),
-    Column("negative_status", "VARCHAR", "of the picture that lowers it"),
-    Column("negative_mean", "FLOAT", "of that picture, before the rectifier"),
-    Column("negative_peak", "FLOAT", "and its lowest position"),
-    Column("negative_ratio", "FLOAT", "peak over the lowest answer to a real image"),
-    Column("images", "BIGINT", "images that what follows rests on"),
-    Column("activation_mean", "FLOAT", "mean of its values over all positions of the images"),
-    Column("activation_std", "FLOAT", "and their standard deviation"),
-    Column("least", "FLOAT", "the least of them"),
-    Column("largest", "FLOAT", "the largest"),
+    Column("status", "VARCHAR", "ok, unstarted, nan, rectified, absent; dead where it never fired on the images"),
+    Column("dead", "BOOLEAN", "whether it never fired on the images"),
+    Column("objective", "FLOAT", "mean objective of its picture on held-out transforms"),
+    Column("objective_peak", "FLOAT", "the same at the picture's strongest position"),
+    Column("ratio", "FLOAT", "objective_peak over its strongest activation on a real image"),
+    Column("agreement", "FLOAT", "cosine of the layer's mean activations on this and a second seed's picture"),
+    Column("negative_status", "VARCHAR", "status of the picture that lowers it"),
+    Column("negative_objective", "FLOAT", "mean objective of that picture, before the rectifier"),
+    Column("negative_objective_peak", "FLOAT", "the same at its lowest position"),
+    Column("negative_ratio", "FLOAT", "negative_objective_peak over its lowest activation on a real image"),
+    Column("images", "BIGINT", "images that the next columns are measured on"),
+    Column("activation_mean", "FLOAT", "mean activation over all positions of the images"),
+    Column("activation_std", "FLOAT", "standard deviation of the activations"),
+    Column("activation_min", "FLOAT", "lowest activation"),
+    Column("activation_max", "FLOAT", "highest activation"),
     Column("active_positions", "FLOAT", "share of the positions above zero"),
     Column("active_images", "FLOAT", "share of the images with a position above zero"),
     *_quantiles(),
-    Column("class", "INTEGER", "the class it speaks for most, by activation x gradient"),
+    Column("class", "INTEGER", "class with the highest attribution: mean activation x gradient"),
     Column("label", "VARCHAR", "that class's name"),
-    Column("attribution", "FLOAT", "how much it does, in logits"),
-    Column("nearest", "VARCHAR", "the unit that answers most alike"),
-    Column("likeness", "FLOAT", "how much alike: cosine, 1 for the same"),
+    Column("attribution", "FLOAT", "that attribution, in logits"),
+    Column("most_similar", "VARCHAR", "the most similar unit of any layer"),
+    Column("similarity", "FLOAT", "of the two: cosine of their standardised activations on the reference set"),
 ]
 
 EXAMPLES = [
@@ -103,12 +103,11 @@ EXAMPLES = [
     Column("path", "VARCHAR", "the image's name"),
     Column("crop", "INTEGER", "which crop of it; 0 is the network's own"),
     Column("position", "INTEGER", "where on the layer's grid, row by row"),
-    Column("value", "FLOAT", "what the unit answered there; at the bottom before the rectifier"),
+    Column("value", "FLOAT", "the unit's activation there; at the bottom before the rectifier"),
     *(
-        Column(side, "FLOAT", f"what it saw, in pixels of the image: {of}")
-        for side, of in (("x0", "left"), ("y0", "top"))
+        Column(side, "FLOAT", f"{of} edge of the part of the image that the unit saw, in pixels")
+        for side, of in (("x0", "left"), ("y0", "top"), ("x1", "right"), ("y1", "bottom"))
     ),
-    *(Column(side, "FLOAT", of) for side, of in (("x1", "right"), ("y1", "bottom"))),
 ]
 
 CLASSES = [
@@ -117,7 +116,7 @@ CLASSES = [
     INDEX,
     Column("class", "INTEGER", "the class's number; of classes that no image was taken for there is no row"),
     Column("label", "VARCHAR", "its name"),
-    Column("attribution", "FLOAT", "how much the unit speaks for it, in logits, by activation x gradient"),
+    Column("attribution", "FLOAT", "mean activation x gradient of the unit to it, in logits"),
     Column("rank_in_unit", "INTEGER", "1 for the unit's strongest class; NULL below its eighth"),
     Column("rank_in_class", "INTEGER", "1 for the class's strongest unit of the layer; NULL below its eighth"),
 ]
@@ -134,30 +133,34 @@ IMAGES = [
     Column(
         "in_reference",
         "BOOLEAN",
-        "whether it was shown and is of the reference set: classes rest on it, likeness on at most 1,024 of it",
+        "whether it was shown and is of the reference set: classes rest on it, similarity on at most 1,024 of it",
     ),
 ]
 
 CELLS = [
     LAYER,
-    Column("map", "VARCHAR", "which of its atlases: all, winners-207, strongest-207, pair-207-208"),
+    Column("map", "VARCHAR", "which of its atlases: all, class-207, strongest-207, pair-207-208"),
     Column("side", "INTEGER", "of the grid: cells along each edge"),
     Column("cell", "INTEGER", "its number on the grid, row by row from the top left"),
     Column("x", "FLOAT", "its middle on the map, 0 to 1 from the left"),
     Column("y", "FLOAT", "and from the top"),
     Column("count", "INTEGER", "samples in it"),
     *_labelled(),
-    Column("sure", "BOOLEAN", "whether the first label can be relied on: 5 samples or more, and it holds in 80%"),
-    Column("unit", "VARCHAR", "the unit that its direction is largest in"),
-    Column("value", "FLOAT", "that unit's mean over its samples"),
-    Column("image", "INTEGER", "the number of the image whose sample is nearest to its direction"),
+    Column(
+        "label_reliable",
+        "BOOLEAN",
+        "whether it has 5 samples or more, and its first label a stability of 0.8 or more",
+    ),
+    Column("unit", "VARCHAR", "the unit with the largest component of its direction"),
+    Column("value", "FLOAT", "that unit's mean activation over its samples"),
+    Column("image", "INTEGER", "number of the image whose sample is nearest to its direction"),
     Column("path", "VARCHAR", "that image's name"),
-    Column("cosine", "FLOAT", "how near"),
-    Column("status", "VARCHAR", "of its picture: ok, unstarted, nan, absent"),
-    Column("mean", "FLOAT", "what its picture reaches: the objective on held-out transforms"),
-    Column("rank", "INTEGER", "how many other cells' pictures point no less near to its direction than its own"),
-    Column("above", "FLOAT", "share of eight other cells' pictures that its own beats"),
-    Column("apt", "BOOLEAN", "whether its picture can be relied on: ok, and of rank within the top 2%"),
+    Column("cosine", "FLOAT", "cosine of that sample and the direction"),
+    Column("status", "VARCHAR", "status of its picture: ok, unstarted, nan, absent"),
+    Column("objective", "FLOAT", "mean objective of its picture on held-out transforms"),
+    Column("rank", "INTEGER", "how many other cells' pictures match its direction at least as well as its own"),
+    Column("win_rate", "FLOAT", "share of eight other cells' pictures that its own beats"),
+    Column("picture_reliable", "BOOLEAN", "whether its picture is ok, and of rank within the top 2% of the grid"),
 ]
 
 TABLES = {"units": UNITS, "examples": EXAMPLES, "classes": CLASSES, "images": IMAGES, "atlas_cells": CELLS}

@@ -1,7 +1,7 @@
-"""What follows from a unit's picture and its best real examples: the ratio of the two, and whether it ever fired.
+"""What follows from stored numbers: ratios, dead units, and which pictures and labels of cells are reliable.
 
-peak [c], value of the best example [c] -> ratio [c]        examples, extremes -> silent [c]
-status, rank [n] -> apt [n]
+peak [c], value of the best example [c] -> ratio [c]        examples, least and largest -> dead [c]
+status, rank [n] -> picture_reliable [n]                        count, stability [n] -> label_reliable [n]
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ EXTREME = {"positive": 0, "negative": 1}
 SIGN = {"positive": 1, "negative": -1}
 NAMES = {int(status): status.name.lower() for status in Status}
 TOP = 0.02
-"""A cell's own picture is to be among this share of its grid's."""
+"""A reliable picture ranks within this share of its grid's pictures."""
 SAMPLES = 5
-"""Samples of a cell at least, for what it speaks for to be relied on: drawn again, fewer say the same by themselves."""
+"""A reliable label rests on at least this many samples: resampling fewer of them proves nothing."""
 HOLDS = 0.8
-"""Share of the draws at least in which a label that is relied on stays as high."""
-SILENT = "silent"
-"""The status of a unit that never fired on the images that were shown, whatever became of its picture."""
+"""A reliable label stays as high in at least this share of the resamplings."""
+DEAD = "dead"
+"""The status of a unit that never fired on the images, whatever its picture."""
 
 
 def ratio(variant: str, peak: Floats, example_value: Floats) -> Floats:
-    """How strong each picture is beside the best real example of its sign: float32 [c].
+    """Each picture's strongest position over the best real example of its sign: float32 [c].
 
     peak [c], example_value [c,2,9]. NaN where there is no example, or its value is zero or of the other sign.
     """
@@ -39,38 +39,37 @@ def ratio(variant: str, peak: Floats, example_value: Floats) -> Floats:
         return np.where(SIGN[variant] * best > 0, peak / best, np.nan).astype(np.float32)
 
 
-def silent(example_value: Floats, least: Floats, largest: Floats) -> Flags:
+def dead(example_value: Floats, least: Floats, largest: Floats) -> Flags:
     """Which units never fired: no crop of any image drives them above zero. bool [c].
 
-    example_value [c,2,9]; least and largest [c], those of the whole layer. Where values lie on both sides of zero, a
-    unit below it says as much as one above: there only one that answers everything the same is silent. A unit that
-    answers with nothing but NaN is not.
+    example_value [c,2,9]; least and largest [c], those of the whole layer. If the layer has negative values, only
+    constant units count as dead. A unit whose values are all NaN is not dead.
     """
     flags: Flags = example_value[:, 0, 0] <= 0
     return flags & (least == largest) if (least < 0).any() else flags
 
 
-def apt(status: np.ndarray[Any, Any], rank: np.ndarray[Any, Any]) -> Flags:
-    """Which cells' pictures can be relied on: `ok`, and among the 2% of the grid that point nearest to them. bool [n].
+def picture_reliable(status: np.ndarray[Any, Any], rank: np.ndarray[Any, Any]) -> Flags:
+    """Which cells' pictures are reliable: `ok`, and of rank within the top 2% of the grid. bool [n].
 
-    status, rank [n]: the codes, and how many other cells' pictures point no less near to each cell's direction.
+    status, rank [n]: the codes, and how many other cells' pictures match each cell's direction at least as well.
     """
     flags: Flags = (status == Status.OK) & (rank >= 0) & (rank < max(1, int(TOP * len(rank))))
     return flags
 
 
-def sure(count: Any, frequency: Any) -> Flags:
-    """Which labels can be relied on: of enough samples, and there still when these are drawn again. bool [n].
+def label_reliable(count: Any, stability: Any) -> Flags:
+    """Which labels are reliable: of enough samples, and stable when these are resampled. bool [n].
 
-    count, frequency [n]: the samples of each cell, and the share of the draws that its label holds in (NaN for none).
+    count, stability [n]: samples of each cell; share of the resamplings in which its label holds (NaN for none).
     """
-    flags: Flags = (count >= SAMPLES) & (frequency >= HOLDS)
+    flags: Flags = (count >= SAMPLES) & (stability >= HOLDS)
     return flags
 
 
-def statuses(codes: np.ndarray[Any, Any], never: Flags | None) -> np.ndarray[Any, Any]:
-    """Names of the status codes [c] of the positive pictures, object [c]; `silent` stands for `ok` and `absent`."""
+def statuses(codes: np.ndarray[Any, Any], dead: Flags | None) -> np.ndarray[Any, Any]:
+    """Names of the status codes [c] of the positive pictures, object [c]; `dead` stands for `ok` and `absent`."""
     names: np.ndarray[Any, Any] = np.array([NAMES.get(code, str(code)) for code in range(256)], object)[codes]
-    if never is not None:
-        names[never & np.isin(codes, (Status.OK, Status.ABSENT))] = SILENT
+    if dead is not None:
+        names[dead & np.isin(codes, (Status.OK, Status.ABSENT))] = DEAD
     return names

@@ -2,8 +2,8 @@
 
     layers, status, order, top, ranges -> SQL and its values
 
->>> question(["a"], None, "peak desc", 3, {"ratio": (0.5, None)})[0].split(" WHERE ")[1]
-'layer IN $layers AND "ratio" >= $low0 ORDER BY "peak" DESC NULLS LAST, layer, index LIMIT 3'
+>>> question(["a"], None, "objective_peak desc", 3, {"ratio": (0.5, None)})[0].split(" WHERE ")[1]
+'layer IN $layers AND "ratio" >= $low0 ORDER BY "objective_peak" DESC NULLS LAST, layer, index LIMIT 3'
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, SupportsIndex
 
 from atlas.catalogue.columns import UNITS
-from atlas.catalogue.derived import SILENT
+from atlas.catalogue.derived import DEAD
+from atlas.catalogue.renamed import current, current_value
 from atlas.errors import QueryError, UnknownName
 from atlas.units import Status
 
 COLUMNS = {column.name: column.type for column in UNITS}
-STATUSES = (*(status.name.lower() for status in Status), SILENT)
+STATUSES = (*(status.name.lower() for status in Status), DEAD)
 GLOB = frozenset("*?[\\")
 """Characters that make a glob of a text."""
 Values = dict[str, Any]
@@ -36,14 +37,22 @@ def question(
     if layers is not None:
         values["layers"] = list(layers)
         parts.append("layer IN $layers")
+    status = _renamed(status)
     _known(status)
     wanted = dict(ranges) if status is None else {"status": status, **ranges}
     for number, (name, value) in enumerate(wanted.items()):
-        parts += _fits(name, value, number, values)
+        parts += _fits(current("units", name), value, number, values)
     where = f" WHERE {' AND '.join(parts)}" if parts else ""
     by = f" ORDER BY {', '.join([*_order(order), 'layer', 'index'])}" if order else ""
     limit = "" if top is None else f" LIMIT {_count(top)}"
     return f"SELECT layer, index FROM units{where}{by}{limit}", values
+
+
+def _renamed(status: Any) -> Any:
+    """A status, or several, by their names of today."""
+    if isinstance(status, str) or not isinstance(status, Collection):
+        return current_value(status)
+    return [current_value(one) for one in status]
 
 
 def _known(status: Any) -> None:
@@ -80,12 +89,12 @@ def _fits(what: str, value: Any, number: int, values: Values) -> Iterator[str]:
 
 
 def _order(order: str) -> Iterator[str]:
-    """`peak desc, layer` as SQL; what is NULL comes last."""
+    """`objective_peak desc, layer` as SQL; what is NULL comes last."""
     for part in order.split(","):
         match = re.fullmatch(r"\s*(\w+)(?:\s+(asc|desc))?\s*", part, re.IGNORECASE)
         if match is None:
-            raise QueryError(f"order = {order!r}: write columns, as in 'peak desc' or 'layer, peak desc'.")
-        yield f"{_column(match[1])} {(match[2] or 'asc').upper()} NULLS LAST"
+            raise QueryError(f"order = {order!r}: write columns, as in 'ratio desc' or 'layer, ratio desc'.")
+        yield f"{_column(current('units', match[1]))} {(match[2] or 'asc').upper()} NULLS LAST"
 
 
 def _column(name: str) -> str:

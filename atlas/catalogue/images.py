@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 import numpy as np
 from PIL import Image
 
-from atlas.catalogue import show
+from atlas.catalogue import notebook
 from atlas.errors import UnknownName
 from atlas.plans import SAMPLES
 from atlas.stages import IMAGES
@@ -67,7 +67,7 @@ class Images:
     def matching(self, pattern: str) -> list[ImageView]:
         """The images whose names fit a glob."""
         found = self._numbers.items()
-        return show.Listed(ImageView(self, number) for name, number in found if fnmatchcase(name, pattern))
+        return notebook.Listed(ImageView(self, number) for name, number in found if fnmatchcase(name, pattern))
 
     def row(self, name: str, number: int) -> Any:
         """What the array `images/NAME` holds of an image. Raises `StoreError` where it is gone."""
@@ -177,7 +177,7 @@ class ImageView:
         layer, unit, score = (self.images.row(f"excited_{name}", self.number) for name in ("layer", "unit", "score"))
         found = np.flatnonzero(layer >= 0)
         layers = [catalogue.related(layer[at], "images/excited_layer") for at in found]
-        return show.Listed((view[int(unit[at])], float(score[at])) for view, at in zip(layers, found, strict=True))
+        return notebook.Listed((view[int(unit[at])], float(score[at])) for view, at in zip(layers, found, strict=True))
 
     @property
     def examples(self) -> list[tuple[UnitView, str, int]]:
@@ -185,7 +185,7 @@ class ImageView:
         catalogue = self.images.catalogue
         by = "order by rank, extreme desc, layer, index"
         rows = catalogue.sql(f"select layer, index, extreme, rank from examples where image = $n {by}", n=self.number)
-        return show.Listed((catalogue.layers[layer][index], extreme, rank) for layer, index, extreme, rank in rows)
+        return notebook.Listed((catalogue.layers[layer][index], extreme, rank) for layer, index, extreme, rank in rows)
 
     @property
     def _looked_at(self) -> bool:
@@ -198,4 +198,4 @@ class ImageView:
         return shown(f"<image {self.number}: {self.name}, {self.status}>")
 
     def _repr_html_(self) -> str:
-        return show.image(self)
+        return notebook.image(self)

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 import numpy as np
 from PIL import Image
 
-from atlas.catalogue import numbers, show
+from atlas.catalogue import notebook, numbers
 from atlas.catalogue.answers import Answers
 from atlas.catalogue.atlases import ALL, Atlas
+from atlas.catalogue.renamed import renamed
 from atlas.catalogue.unit import UnitView
 from atlas.errors import UnknownName
 from atlas.plans import SHARD, Plan
@@ -22,7 +23,7 @@ from atlas.recipe import Recipe
 from atlas.stages.features import THUMB
 from atlas.store.missing import gone
 from atlas.store.schema import features_key
-from atlas.units import Layer, Status
+from atlas.units import Layer, Status, shown_map
 from atlas.words import quoted, shown
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ ARRAYS = ("image", "thumb", "mean", "peak", "status", "attempt", "agreement", "s
 """Arrays of a layer's feature visualizations; the last three only where the recipe asks for them."""
 
 
+@renamed(mean="objective", peak="objective_peak", silent="dead")
 class LayerView:
     """One layer of a catalogue, and the units it has."""
 
@@ -57,17 +59,17 @@ class LayerView:
 
     @cached_property
     def answers(self) -> Answers:
-        """What images say of the layer's units."""
+        """How the layer's units respond to images."""
         return Answers(self)
 
     @property
     def maps(self) -> dict[str, dict[str, Any]]:
         """How much of each of its activation atlases is there, by the name of its map."""
-        return self._row.get("atlases") or {}
+        return {shown_map(name): row for name, row in (self._row.get("atlases") or {}).items()}
 
     @property
     def atlases(self) -> tuple[str, ...]:
-        """The maps of its activations: `all`, and those of a class (`winners-207`) or a pair; see `atlas_of`."""
+        """The maps of its activations: `all`, and those of a class (`class-207`) or a pair; see `atlas_of`."""
         return tuple(self.maps)
 
     @property
@@ -77,6 +79,7 @@ class LayerView:
 
     def atlas_of(self, name: str) -> Atlas:
         """Its activation atlas of the map `name`. Raises `UnknownName`, naming what there is and how one is made."""
+        name = shown_map(name)
         if name not in self._atlases:
             raise self._unmapped(name)
         return self._atlases[name]
@@ -93,13 +96,13 @@ class LayerView:
         return self._plan.rendering
 
     @cached_property
-    def mean(self) -> np.ndarray[Any, Any]:
-        """The objective each picture reaches on held-out transforms, float32 [channels,variants]; NaN where none."""
+    def objective(self) -> np.ndarray[Any, Any]:
+        """Mean objective of each picture on held-out transforms, float32 [channels,variants]; NaN where none."""
         return self._column("mean")
 
     @cached_property
-    def peak(self) -> np.ndarray[Any, Any]:
-        """The strongest position of each picture, float32 [channels,variants]; NaN where none."""
+    def objective_peak(self) -> np.ndarray[Any, Any]:
+        """The objective at each picture's strongest position, float32 [channels,variants]; NaN where none."""
         return self._column("peak")
 
     @cached_property
@@ -124,20 +127,20 @@ class LayerView:
 
     @property
     def ratio(self) -> np.ndarray[Any, Any]:
-        """`peak` over what the best real image of its sign reaches, float32 [channels,variants]; NaN where none."""
+        """`objective_peak` over the best real image's activation, float32 [channels,variants]; NaN where none."""
         return self.answers.ratio
 
     @property
-    def silent(self) -> np.ndarray[Any, Any]:
+    def dead(self) -> np.ndarray[Any, Any]:
         """Which units never fired on the images that were shown, bool [channels]."""
-        return self.answers.silent
+        return self.answers.dead
 
     @property
     def units(self) -> list[UnitView]:
         """The units that have been rendered."""
         if not self.variants:
-            return show.Listed()
-        return show.Listed(self[int(index)] for index in np.flatnonzero((self.status != Status.ABSENT).any(axis=1)))
+            return notebook.Listed()
+        return notebook.Listed(self[int(index)] for index in np.flatnonzero((self.status != Status.ABSENT).any(axis=1)))
 
     def sheet(
         self, variant: str = "positive", *, columns: int = 16, units: Iterable[int] | None = None, size: int = THUMB
@@ -147,7 +150,7 @@ class LayerView:
         Of all units that have been rendered unless said. Raises `UnknownName` for a unit that is not there or was not
         rendered.
         """
-        return show.sheet(self, variant, columns, units, size)
+        return notebook.sheet(self, variant, columns, units, size)
 
     def thumbs(self, variant: str = "positive") -> np.ndarray[Any, Any]:
         """Thumbnails of every channel, uint8 [channels,64,64,3]; black where there is none."""
@@ -201,7 +204,7 @@ class LayerView:
         return shown(f"<{self.name}: {self.layer.kind}, {self.done} of {self.channels} units rendered{collected}>")
 
     def _repr_html_(self) -> str:
-        return show.layer(self)
+        return notebook.layer(self)
 
     def _rendered(self, index: int) -> bool:
         """Whether a unit's pictures lie in the store, whatever the columns say: its shard has a receipt."""

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from atlas.catalogue import show
+from atlas.catalogue import notebook
 from atlas.catalogue.columns import TABLES
-from atlas.errors import QueryError, UnknownName
+from atlas.catalogue.renamed import old_columns, tell_columns, tell_values
+from atlas.errors import AtlasError, QueryError, UnknownName
 
 if TYPE_CHECKING:
     from atlas.catalogue.tables import Tables
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 Row = tuple[Any, ...]
 READING = {"SELECT", "EXPLAIN", "COPY", "MULTI"}
 """Kinds of statements that change no table; a pivot is several."""
+PAST = "SET search_path = 'old,main'"
 BATCH = 10_000
 """Rows that are fetched at a time."""
 
@@ -43,7 +45,9 @@ class Result:
         self._check = check
         """Raises `StoreError` where a table is damaged, which is no fault of the question's."""
         # At once, so that what is wrong is said here and not where the rows are first looked at.
-        self._fresh: duckdb.DuckDBPyConnection | None = self._run()
+        self._old = ""
+        """A statement that puts the views with old columns before the tables; empty where none is asked for."""
+        self._fresh: duckdb.DuckDBPyConnection | None = self._begun()
         described = (self._fresh and self._fresh.description) or []
         self.columns: list[str] = [column[0] for column in described]
         """Names of the columns."""
@@ -72,22 +76,47 @@ class Result:
             raise QueryError(
                 f"{library} is not installed: pip install {library}. Without it there are .columns and .rows."
             )
+        if self._old:
+            self._cursor.execute(self._old)
         relation = self._cursor.sql(self._text, params=self._values)
         return getattr(relation, method)()
 
+    def _begun(self) -> duckdb.DuckDBPyConnection:
+        """The database at the first row. A question that names old columns is asked of the views that have them."""
+        tell_values(self._text, (self._values or {}).values())
+        try:
+            return self._execute()
+        except duckdb.BinderException:
+            old = old_columns(self._text)
+            self._old = PAST if old else ""
+            found = self._run()
+            tell_columns(old)
+            return found
+        except duckdb.Error as error:
+            raise self._blamed(error) from None
+
     def _run(self) -> duckdb.DuckDBPyConnection:
         try:
-            return self._cursor.cursor().execute(self._text, self._values)
+            return self._execute()
         except duckdb.Error as error:
-            self._check()
-            raise _explained(error) from None
+            raise self._blamed(error) from None
+
+    def _execute(self) -> duckdb.DuckDBPyConnection:
+        cursor = self._cursor.cursor()
+        if self._old:
+            cursor.execute(self._old)
+        return cursor.execute(self._text, self._values)
+
+    def _blamed(self, error: duckdb.Error) -> AtlasError:
+        """What is wrong with the question. Raises `StoreError` where it is a table."""
+        self._check()
+        return _explained(error)
 
     def _fetched(self, cursor: duckdb.DuckDBPyConnection, size: int) -> list[Row]:
         try:
             return cursor.fetchmany(size)
         except duckdb.Error as error:
-            self._check()
-            raise _explained(error) from None
+            raise self._blamed(error) from None
 
     def _answered(self) -> duckdb.DuckDBPyConnection:
         """The database at the first row of the answer, which it hands out once: it is asked again the next time."""
@@ -104,10 +133,10 @@ class Result:
         return self.rows[index]
 
     def __repr__(self) -> str:
-        return show.text_table(self.columns, self.rows)
+        return notebook.text_table(self.columns, self.rows)
 
     def _repr_html_(self) -> str:
-        return show.html_table(self.columns, self.rows)
+        return notebook.html_table(self.columns, self.rows)
 
 
 def ask(tables: Tables, text: str, values: Mapping[str, Any]) -> Result:

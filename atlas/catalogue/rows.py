@@ -38,13 +38,13 @@ class Expression:
 
 
 ADDRESS = Expression("""$address || ':' || "index" """)
-NEAREST = Expression("$addresses[near + 1] || ':' || near_index")
+MOST_SIMILAR = Expression("$addresses[near + 1] || ':' || near_index")
 
 SOME = 1 << 16
 """Images a chunk."""
 STATUSES = {int(status): status.name.lower() for status in ImageStatus}
-SHARED = {"activation_mean": "mean", "activation_std": "std"}
-SHARED |= {name: name for name in ("least", "largest", "active_positions", "active_images")}
+SHARED = {"activation_mean": "mean", "activation_std": "std", "activation_min": "least", "activation_max": "largest"}
+SHARED |= {name: name for name in ("active_positions", "active_images")}
 """Columns that are arrays of the statistics as they are."""
 
 
@@ -57,7 +57,7 @@ class Source:
         self.labels = Names(store.labels)
         relations = store.told_of(RELATIONS)
         self.related: list[str] = [] if relations is None else relations.record.get("layers") or []
-        """The layers that neighbours are numbered by."""
+        """The layers that similar units are numbered by."""
 
     @cached_property
     def layers(self) -> list[LayerSource]:
@@ -162,7 +162,7 @@ def units(source: Source) -> Iterator[Chunk]:
         best = answers.pop("example_value", None)
         pictures = _pictures(layer, best) if FEATURES.name in layer.plans else {}
         codes = pictures.pop("codes", absent)
-        yield chunk | answers | pictures | {"status": derived.statuses(codes, answers.get("silent"))}
+        yield chunk | answers | pictures | {"status": derived.statuses(codes, answers.get("dead"))}
 
 
 def _pictures(layer: LayerSource, best: Values | None) -> Chunk:
@@ -175,7 +175,7 @@ def _pictures(layer: LayerSource, best: Values | None) -> Chunk:
         if variant not in VARIANTS:
             continue
         before = "" if variant == VARIANTS[0] else f"{variant}_"
-        chunk[f"{before}mean"], chunk[f"{before}peak"] = mean[:, place], peak[:, place]
+        chunk[f"{before}objective"], chunk[f"{before}objective_peak"] = mean[:, place], peak[:, place]
         if best is not None:
             chunk[f"{before}ratio"] = derived.ratio(variant, peak[:, place], best)
         if before:
@@ -188,7 +188,7 @@ def _pictures(layer: LayerSource, best: Values | None) -> Chunk:
 
 
 def _answers(layer: LayerSource, source: Source) -> Chunk:
-    """What the units answered to the images, with the values of their examples."""
+    """The units' activations on the images, with the values of their examples."""
 
     def column(name: str) -> Values:
         return layer.column(STATISTICS.name, name)
@@ -196,7 +196,8 @@ def _answers(layer: LayerSource, source: Source) -> Chunk:
     chunk: Chunk = {name: column(array) for name, array in SHARED.items()}
     chunk["images"], chunk["example_value"] = int(column("seen")[0]), column("example_value")
     if chunk["images"]:
-        chunk["silent"] = derived.silent(chunk["example_value"], chunk["least"], chunk["largest"])
+        least, largest = chunk["activation_min"], chunk["activation_max"]
+        chunk["dead"] = derived.dead(chunk["example_value"], least, largest)
     chunk |= {quantile(level): values for level, values in zip(LEVELS, column("quantile").T, strict=True)}
     best = column("class")[:, 0]
     chunk |= {
@@ -206,8 +207,8 @@ def _answers(layer: LayerSource, source: Source) -> Chunk:
     }
     if layer.layer.name in source.related:
         near = {"near": column("neighbour_layer")[:, 0], "near_index": column("neighbour_unit")[:, 0]}
-        chunk |= near | {"nearest": NEAREST, "addresses": [address(name) for name in source.related]}
-        chunk["likeness"] = column("neighbour_likeness")[:, 0]
+        chunk |= near | {"most_similar": MOST_SIMILAR, "addresses": [address(name) for name in source.related]}
+        chunk["similarity"] = column("neighbour_likeness")[:, 0]
     return chunk
 
 

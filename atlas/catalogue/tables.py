@@ -25,6 +25,7 @@ import numpy as np
 from atlas.catalogue import rows
 from atlas.catalogue.cell_rows import atlas_cells
 from atlas.catalogue.columns import TABLES
+from atlas.catalogue.renamed import COLUMNS
 from atlas.catalogue.rows import Chunk, Expression, Source
 from atlas.plans import fingerprint
 from atlas.stages import ACTIVATIONS, CELLS, EXAMPLES, FEATURES, ICONS, IMAGES, STATISTICS
@@ -33,7 +34,7 @@ from atlas.store.missing import refuse
 from atlas.store.schema import LIST, RELATIONS, TABLE_RECEIPTS, columns_receipt
 from atlas.store.schema import TABLES as FOLDER
 
-FORMAT = 3
+FORMAT = 4
 """Rises with every change of what the columns of the tables hold."""
 ROWS: dict[str, Callable[[Source], Iterator[Chunk]]] = {
     "units": rows.units,
@@ -58,6 +59,8 @@ NEEDED = {
     "atlas_cells": (CELLS.name, ICONS.name, IMAGES.name),
 }
 """The stages without whose plans a table would be short of rows, or of what stands in them."""
+OLD = "old"
+"""The schema of the views that have the old columns too."""
 MEMORY = "1GB"
 """What writing the tables takes at most; what does not fit waits on the disk."""
 TRIES = 5
@@ -232,6 +235,14 @@ class Tables:
                 raise self._store.damaged(key_of(name)) from error
         else:
             fill(self._connection, name, self._source)
+        _keep_old(self._connection, name)
+
+
+def _keep_old(connection: duckdb.DuckDBPyConnection, name: str) -> None:
+    """Keep a table with its old columns behind the new ones: as a view of the same name in the schema `old`."""
+    old = "".join(f', "{new}" AS "{old}"' for old, new in COLUMNS.get(name, {}).items())
+    connection.execute(f"CREATE SCHEMA IF NOT EXISTS {OLD}")
+    connection.execute(f"CREATE VIEW {OLD}.{name} AS SELECT *{old} FROM main.{name}")
 
 
 def _file(store: Store, key: str, folder: Callable[[], Path]) -> Path | None:

@@ -1,4 +1,4 @@
-"""One unit of a catalogue: its pictures, their numbers, and what images say of it.
+"""One unit of a catalogue: its pictures, their numbers, and how it responds to images.
 
 (LayerView, index) -> UnitView
 """
@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from atlas.catalogue import show
+from atlas.catalogue import notebook
 from atlas.catalogue.answers import ChannelStatistics, Example
+from atlas.catalogue.renamed import renamed
 from atlas.errors import StoreError, UnknownName
 from atlas.stages.features import THUMB
 from atlas.store.schema import features_key
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from atlas.catalogue.layer import LayerView
 
 
+@renamed(mean="objective", peak="objective_peak", silent="dead", neighbours="similar")
 class UnitView:
     """One unit of a catalogue: its pictures and their numbers."""
 
@@ -32,7 +34,7 @@ class UnitView:
 
     @property
     def image(self) -> Image.Image:
-        """What raises the unit: its feature visualization."""
+        """Its feature visualization: what activates it."""
         return self.picture("positive")
 
     @property
@@ -62,22 +64,23 @@ class UnitView:
     @property
     def told(self) -> str:
         """What is known of its picture, in a line: its status, and its numbers where it has any."""
-        numbers = f", mean {self.mean:.4g}, peak {self.peak:.4g}" if math.isfinite(self.mean) else ""
+        numbers = f", objective {self.objective:.4g}, peak {self.objective_peak:.4g}"
+        numbers = numbers if math.isfinite(self.objective) else ""
         return f"{self.status}{numbers}" if self.layer.variants else f"{self.status}, no picture"
 
     @property
-    def mean(self) -> float:
-        """The objective on held-out transforms, of the picture as stored; NaN where there is none."""
-        return float(self.layer.mean[self.index, 0]) if self.layer.variants else float("nan")
+    def objective(self) -> float:
+        """Mean objective of the stored picture on held-out transforms; NaN where there is none."""
+        return float(self.layer.objective[self.index, 0]) if self.layer.variants else float("nan")
 
     @property
-    def peak(self) -> float:
-        """The strongest position on held-out transforms; NaN where there is no picture."""
-        return float(self.layer.peak[self.index, 0]) if self.layer.variants else float("nan")
+    def objective_peak(self) -> float:
+        """The objective at the picture's strongest position, on held-out transforms; NaN where there is no picture."""
+        return float(self.layer.objective_peak[self.index, 0]) if self.layer.variants else float("nan")
 
     @property
     def ratio(self) -> float:
-        """`peak` over what the best real image reaches; NaN where none reaches anything, or none was shown."""
+        """`objective_peak` over the activation on the best real image; NaN where that is zero, or none was shown."""
         return self.ratio_of("positive")
 
     def ratio_of(self, variant: str) -> float:
@@ -97,17 +100,17 @@ class UnitView:
 
     @property
     def status(self) -> str:
-        """`ok`, `unstarted`, `nan`, `rectified` or `absent`, of the positive picture; or `silent`.
+        """`ok`, `unstarted`, `nan`, `rectified` or `absent`, of the positive picture; or `dead`.
 
-        A silent unit never fired on the images that were shown (`statistics.images` of them), whatever its picture.
+        A dead unit never fired on the images that were shown (`statistics.images` of them), whatever its picture.
         """
         pictured = self.status_of(self.layer.variants[0]) if self.layer.variants else "absent"
-        return "silent" if self.silent and pictured in ("ok", "absent") else pictured
+        return "dead" if self.dead and pictured in ("ok", "absent") else pictured
 
     @property
-    def silent(self) -> bool:
+    def dead(self) -> bool:
         """Whether it never fired on the images that were shown."""
-        return bool(self.layer.answers.silent[self.index])
+        return bool(self.layer.answers.dead[self.index])
 
     @property
     def examples(self) -> list[Example]:
@@ -121,18 +124,18 @@ class UnitView:
 
     @property
     def statistics(self) -> ChannelStatistics:
-        """What it answers over all images: mean, quantiles, histogram, ..."""
+        """Its activations over all images: mean, quantiles, histogram, ..."""
         return self.layer.answers.statistics(self.index)
 
     @property
     def classes(self) -> list[tuple[int, str | None, float]]:
-        """The classes it works for most: number, name, mean activation x gradient; empty where it works for none."""
+        """The classes it is most evidence for: number, name, mean activation x gradient; empty for none."""
         return self.layer.answers.classes(self.index)
 
     @property
-    def neighbours(self) -> list[tuple[UnitView, float]]:
-        """The units of any layer that answer the images most alike, with their likeness."""
-        return self.layer.answers.neighbours(self.index)
+    def similar(self) -> list[tuple[UnitView, float]]:
+        """The most similar units of any layer, with their similarity."""
+        return self.layer.answers.similar(self.index)
 
     def status_of(self, variant: str) -> str:
         """The status of one of the unit's pictures."""
@@ -164,4 +167,4 @@ class UnitView:
         return shown(f"<{self}: {self.told}>")
 
     def _repr_html_(self) -> str:
-        return show.unit(self)
+        return notebook.unit(self)

@@ -16,7 +16,7 @@ from atlas.cli.printing import program
 from atlas.cli.reading import left_of
 from atlas.errors import BuildFailed
 from atlas.pipeline import Pipeline
-from atlas.plans import Plan
+from atlas.plans import Plan, called
 from atlas.stages import FEATURES, ICONS, STATISTICS
 from atlas.store import Store
 from atlas.store.schema import group_key
@@ -164,7 +164,7 @@ def left_behind(place: Path) -> Iterator[str]:
     for plan in plans:
         left = left_of(store, plan) or store.left(plan)
         if left:
-            what = f"{plan.stage} of {' '.join([plan.layer_name, *plan.part])}" if plan.layer_name else plan.stage
+            what = f"{plan.stage} of {plan.called}" if plan.layer_name else plan.stage
             yield f"Not done yet: {what}, {left:,} left of an earlier command."
 
 
@@ -185,7 +185,7 @@ def charted(report: Report, place: Path) -> Iterator[str]:
     """What came of atlases, and how well the pictures of their cells stand for these."""
     store = Store.open(place)
     for plan, filled in report.grids:
-        name = f"{plan.layer_name} {plan.part[0]}"
+        name = f"{called(plan.layer_name, plan.part[:1])}"
         yield f"Atlas of {name}, grid {plan.side}: {filled:,} of {plan.side**2:,} cells filled.{_unplaced(store, plan)}"
         icons = store.planned((ICONS.name, *plan.names[1:]))
         if icons is not None and store.columns_done(icons) and filled:

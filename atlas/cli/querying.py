@@ -9,6 +9,7 @@ import csv
 import json
 import math
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
 from itertools import chain, count, islice
@@ -18,8 +19,8 @@ import typer
 
 from atlas.catalogue import open as open_catalogue
 from atlas.catalogue.columns import TABLES
+from atlas.catalogue.notebook import cell
 from atlas.catalogue.query import Row
-from atlas.catalogue.show import cell
 from atlas.cli.reading import Place
 from atlas.terminal import remark, table
 from atlas.words import shown, steers
@@ -64,7 +65,10 @@ def query(
     if sql is None:
         columns, rows = ["table", "column", "type", "meaning"], _listed()
     else:
-        result = catalogue.sql(sql)
+        with warnings.catch_warnings(record=True, action="always", category=DeprecationWarning) as old:
+            result = catalogue.sql(sql)
+        for warning in old:
+            remark(str(warning.message))
         columns, rows = result.columns, chain.from_iterable(result.batches())
     first = next(rows, None)
     if first is None and sql is not None and "classes" in sql:

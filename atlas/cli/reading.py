@@ -91,7 +91,7 @@ def _row(store: Store, plan: Plan) -> tuple[object, ...]:
     done = bool(plan.wanted or plan.over == "whole") and not left and store.columns_done(plan)
     if plan.over == "whole":
         asked, left = 1, int(not done)
-    layer, complete = " ".join([plan.layer_name, *plan.part]), "yes" if done else "no"
+    layer, complete = plan.called, "yes" if done else "no"
     return plan.stage, layer, _how(plan), asked or "?", asked - left, left, complete
 
 

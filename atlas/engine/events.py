@@ -43,7 +43,7 @@ class Task:
         if self.kind == "reduce":
             return columns_of(plan)
         first, last = plan.shard(self.indices[0]), plan.shard(self.indices[-1])
-        return f"{plan.stage} {' '.join([plan.layer_name, *plan.part])}:{first.start}-{last.stop - 1}"
+        return f"{plan.stage} {plan.called}:{first.start}-{last.stop - 1}"
 
 
 def counted(stage: str, receipt: Receipt) -> dict[str, int]:

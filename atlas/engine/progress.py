@@ -80,7 +80,7 @@ class _Watcher:
                 self._advance(stage, layer, items)
             case LayerDone(plan, items):
                 self._widen(plan, items)
-                name = " ".join([plan.layer_name or "images", *plan.part])
+                name = plan.called or "images"
                 self._console.print(line(f"{name}: {results(plan, items)} done"))
             case ShardFailed(shard, reason):
                 self._console.print(line(("failed", "red"), f" {shard}: {rephrased(reason)}"))

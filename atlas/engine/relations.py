@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from atlas.catalogue import likeness, write_tables
+from atlas.catalogue import similarity, write_tables
 from atlas.plans import SAMPLES, Plan, fingerprint
 from atlas.stages import IMAGES, STATISTICS
 from atlas.stages.dataset import EXCITED, NEIGHBOURS
@@ -64,16 +64,16 @@ def _maxima(store: Store, plan: Plan) -> np.ndarray[Any, Any]:
 
 
 def _neighbours(store: Store, plans: list[Plan]) -> Iterator[Stored]:
-    thin = likeness.thinned(plans[0].collection.reference)
+    thin = similarity.thinned(plans[0].collection.reference)
     maxima = [_maxima(store, plan)[thin] for plan in plans]
     shown = np.logical_and.reduce([np.isfinite(some).all(axis=1) for some in maxima])
-    units = np.concatenate([likeness.vectors(some[shown]) for some in maxima])
+    units = np.concatenate([similarity.vectors(some[shown]) for some in maxima])
     firsts = np.cumsum([0, *(plan.on.channels for plan in plans)])
     for plan, first in zip(plans, firsts, strict=False):
         shape = (plan.on.channels, NEIGHBOURS)
         layer, unit, cosine = np.full(shape, -1, np.int32), np.full(shape, -1, np.int32), np.empty(shape, np.float32)
         mine = units[first : first + plan.on.channels]
-        for start, index, values in likeness.nearest(mine, units, NEIGHBOURS, first=int(first)):
+        for start, index, values in similarity.nearest(mine, units, NEIGHBOURS, first=int(first)):
             rows, there = slice(start, start + len(index)), index >= 0
             of_layer = np.searchsorted(firsts, index, side="right") - 1
             layer[rows] = np.where(there, of_layer, -1)
@@ -90,9 +90,9 @@ def _excited(store: Store, plans: list[Plan]) -> list[Stored]:
     members = np.arange(0, collection.count, collection.step)
     found = [_example_scores(store, plan, number) for number, plan in enumerate(plans)]
     examples = Scored(*map(np.concatenate, zip(*found, strict=True)))
-    excited = likeness.Excited.nothing(np.union1d(members, examples.image), EXCITED)
+    excited = similarity.Excited.nothing(np.union1d(members, examples.image), EXCITED)
     for number, plan in enumerate(plans):
-        excited.add(number, members, likeness.scores(_maxima(store, plan)))
+        excited.add(number, members, similarity.scores(_maxima(store, plan)))
     _add_examples(excited, members, examples)
     spans = [slice(start, min(start + SAMPLES, collection.count)) for start in range(0, collection.count, SAMPLES)]
     columns = {
@@ -127,7 +127,7 @@ def _example_scores(store: Store, plan: Plan, number: int) -> Scored:
     return Scored(np.full(len(unit), number), image[known], unit, score[known].astype(np.float32))
 
 
-def _add_examples(excited: likeness.Excited, members: np.ndarray[Any, Any], found: Scored) -> None:
+def _add_examples(excited: similarity.Excited, members: np.ndarray[Any, Any], found: Scored) -> None:
     """Fill in the images outside of the reference set, each with the units whose example it is."""
     others = ~np.isin(found.image, members)
     layer, image, unit, score = (column[others] for column in found)

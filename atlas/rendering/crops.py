@@ -21,7 +21,7 @@ from atlas.rendering.rng import Key
 def crop(keys: Sequence[Key], recipe: Recipe, count: int, purpose: str) -> Tensor:
     """`count` crops for each picture, Tensor[count,n,2,3]: output to input, in coordinates from -1 to 1.
 
-    A crop is a square within the picture whose side is a share of the picture's, between the two of `recipe.crop_scale`.
+    A crop is a square within the picture. Its side is a share of the picture's, between the two of `recipe.crop_scale`.
     """
     uniform = torch.stack([torch.rand(count, 3, generator=key.generator(purpose)) for key in keys], 1)
     low, high = recipe.crop_scale

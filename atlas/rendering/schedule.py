@@ -1,12 +1,12 @@
-"""How a picture climbs: Adam, its steps paced by the recipe.
+"""Adam with warm-up and decay of its learning rate, as the recipe has them.
 
     recipe -> rates Tensor[steps]                   how far each step goes
-    (leaf, gradient, rates) -> leaf                  one step
+    (leaf, gradient, rates) -> leaf                 one step
 
-The first steps of an ascent point anywhere: taken at full length they can leave a unit where nothing moves it, so the
-rate rises over `recipe.lr_warmup_steps` steps. It falls to zero over the last `recipe.lr_decay_fraction` of them, since what a step at full
-length ends on is as much the last transform drawn as the unit. The schedule stand in a table on the device, so that no
-step is told anything by the host.
+The first steps of an ascent point anywhere: taken at full length they can leave a unit where nothing moves it. So the
+rate rises over `recipe.lr_warmup_steps` steps. It falls to zero over the last `recipe.lr_decay_fraction` of them, since
+what a step at full length ends on is as much the last transform drawn as the unit. The schedule stands in a table on
+the device, so that no step is told anything by the host.
 
 After "Adam: A Method for Stochastic Optimization", Kingma and Ba 2015.
 """

@@ -10,7 +10,7 @@ import pytest
 
 import atlas
 from atlas.catalogue import Catalogue, write_index
-from atlas.catalogue.likeness import thinned
+from atlas.catalogue.similarity import thinned
 from atlas.errors import StoreError, UnknownName
 from atlas.store import MemoryBackend, Receipt, Store, digest_of
 from tests.collected import BAD, collect_into, name_of
@@ -60,25 +60,25 @@ def test_statistics_of_a_channel(cat: Catalogue, store: Store) -> None:
 
 def test_ratio_is_of_the_best_example_of_its_sign(cat: Catalogue) -> None:
     unit = cat.unit(UNIT)
-    assert unit.ratio == pytest.approx(unit.peak / unit.examples[0].value)
+    assert unit.ratio == pytest.approx(unit.objective_peak / unit.examples[0].value)
     assert np.isnan(unit.ratio_of("negative")), "no image drives it below zero"
     layer = cat.layer("features.3")
     for other in layer:
         assert np.array_equal([other.ratio, other.ratio_of("negative")], layer.ratio[other.index], equal_nan=True)
 
 
-def test_likeness_names_its_images_and_takes_units_as_it_gives_them(cat: Catalogue) -> None:
-    alike = cat.like(cat.unit(UNIT), top=2)
-    assert repr(alike) == repr(cat.like(UNIT, top=2))
-    assert [str(cat.like(unit, top=1).unit) for unit, _ in alike] == [str(unit) for unit, _ in alike]
+def test_similarity_names_its_images_and_takes_units_as_it_gives_them(cat: Catalogue) -> None:
+    alike = cat.similar(cat.unit(UNIT), top=2)
+    assert repr(alike) == repr(cat.similar(UNIT, top=2))
+    assert [str(cat.similar(unit, top=1).unit) for unit, _ in alike] == [str(unit) for unit, _ in alike]
     assert alike.images.tolist() == [row[0] for row in cat.sql("select number from images where in_reference").rows]
     for wrong in (3, None, 2.5):
         with pytest.raises(UnknownName, match="no unit"):
-            cat.like(wrong)  # type: ignore[arg-type]
+            cat.similar(wrong)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("rows", "count"), [(0, 0), (1, 1), (1024, 1024), (1025, 1024), (2425, 1024), (4096, 1024)])
-def test_likeness_rests_on_as_many_images_as_it_may(rows: int, count: int) -> None:
+def test_similarity_rests_on_as_many_images_as_it_may(rows: int, count: int) -> None:
     found = thinned(rows)
     assert len(found) == count == len(set(found.tolist()))
     assert found.tolist() == sorted(found.tolist())
@@ -87,11 +87,11 @@ def test_likeness_rests_on_as_many_images_as_it_may(rows: int, count: int) -> No
 
 def test_a_silent_unit_says_so_whatever_its_picture(cat: Catalogue) -> None:
     unit = cat.unit("features.3:35")
-    assert unit.silent
-    assert unit.status == "silent"
+    assert unit.dead
+    assert unit.status == "dead"
     assert unit.status_of("positive") == "ok"
-    assert not cat.unit(UNIT).silent
-    assert "features.3:35" in [str(found) for found in cat.find(status="silent")]
+    assert not cat.unit(UNIT).dead
+    assert "features.3:35" in [str(found) for found in cat.find(status="dead")]
 
 
 def test_classes_have_names(cat: Catalogue) -> None:
@@ -116,28 +116,28 @@ def test_of_two_classes_of_one_name_neither_is_taken() -> None:
     assert cat.class_number(8) == 8
 
 
-def test_likeness_is_the_correlation_over_the_reference_set(cat: Catalogue, store: Store) -> None:
-    found = cat.like("features.3:2", top=3)
+def test_similarity_is_the_correlation_over_the_reference_set(cat: Catalogue, store: Store) -> None:
+    found = cat.similar("features.3:2", top=3)
     assert str(found[0][0]) == "features.3:3", "made to answer alike"
     maxima = store.read("layers/features.3/statistics/maxima")
     shown = maxima[np.isfinite(maxima).all(1)]
     assert found[0][1] == pytest.approx(np.corrcoef(shown[:, 2], shown[:, 3])[0, 1], abs=1e-5)
     assert found.basis == f"{len(shown)} of 40 images"
     assert found.basis in repr(found)
-    (stored, likeness), *_ = cat.unit("features.3:2").neighbours
+    (stored, similarity), *_ = cat.unit("features.3:2").similar
     assert str(stored) == str(found[0][0])
-    assert likeness == pytest.approx(found[0][1], abs=1e-5)
+    assert similarity == pytest.approx(found[0][1], abs=1e-5)
 
 
-def test_likeness_over_some_layers_and_of_a_unit_that_answers_nothing(cat: Catalogue) -> None:
-    assert {unit.layer.name for unit, _ in cat.like(UNIT, layers=["classifier.*"])} == {"classifier.1"}
-    assert len(cat.like(UNIT, top=500)) < 500
-    assert len(cat.like("features.3:35")) == 0
-    assert "features.3:35" not in [str(unit) for unit, _ in cat.like(UNIT, top=200)]
+def test_similarity_over_some_layers_and_of_a_unit_that_answers_nothing(cat: Catalogue) -> None:
+    assert {unit.layer.name for unit, _ in cat.similar(UNIT, layers=["classifier.*"])} == {"classifier.1"}
+    assert len(cat.similar(UNIT, top=500)) < 500
+    assert len(cat.similar("features.3:35")) == 0
+    assert "features.3:35" not in [str(unit) for unit, _ in cat.similar(UNIT, top=200)]
     with pytest.raises(UnknownName, match=r"Did you mean 'features\.3'"):
-        cat.like("features.33:1")
+        cat.similar("features.33:1")
     with pytest.raises(UnknownName, match="at least 1"):
-        cat.like(UNIT, top=0)
+        cat.similar(UNIT, top=0)
 
 
 def test_images_by_number_and_name(cat: Catalogue, store: Store) -> None:
@@ -193,11 +193,11 @@ def test_images_that_were_not_looked_at_are_absent() -> None:
         _ = atlas.open(store.backend).images[1000].status
 
 
-def test_likeness_leaves_out_images_that_a_layer_did_not_answer() -> None:
+def test_similarity_leaves_out_images_that_a_layer_did_not_answer() -> None:
     store = make_store(MemoryBackend(), layers={"a": 10, "b": 10, "c": 10}, size=16)
     made = collect_into(store, images=2048)
     whole = atlas.open(store.backend)
-    before = whole.like("a:2", layers=["a", "c"])
+    before = whole.similar("a:2", layers=["a", "c"])
     even = [number for number in range(0, 2048, 2) if number % 16 != BAD]
     assert before.basis == f"{len(even):,} of 2,048 images"
     (plan,) = (plan for plan in made if plan.stage == "statistics" and plan.layer_name == "b")
@@ -206,10 +206,10 @@ def test_likeness_leaves_out_images_that_a_layer_did_not_answer() -> None:
     store.put_columns_receipt(plan, Receipt(digest_of(store.receipts(plan).values()), 0, (0, plan.total), ()))
     write_index(store)
     cat = atlas.open(store.backend)
-    assert cat.like("a:2", layers=["a", "c"]).units[0][1] == before.units[0][1], (
+    assert cat.similar("a:2", layers=["a", "c"]).units[0][1] == before.units[0][1], (
         "layers that are whole stay as they are"
     )
-    half = cat.like("a:2", layers=["a", "b"])
+    half = cat.similar("a:2", layers=["a", "b"])
     rows = [number for number in even if number < 1024]
     assert half.basis == f"{len(rows):,} of 2,048 images"
     a, b = (store.read(f"layers/{name}/statistics/maxima") for name in "ab")
@@ -235,15 +235,15 @@ def test_everything_shows_itself(cat: Catalogue) -> None:
     html = cat.unit(UNIT)._repr_html_()
     assert html.count("<img") == 2 + 18
     assert "classes: class 0 8" in html
-    assert "rests on: 37 images" in html
+    assert "measured on: 37 images" in html
 
 
 def test_a_store_without_images(made_store: Callable[..., Store]) -> None:
     cat = atlas.open(made_store(layers={"a": 10}, size=16).backend)
     unit = cat.unit("a:3")
-    assert (len(cat.images), unit.silent, unit.status, unit.neighbours) == (0, False, "ok", [])
+    assert (len(cat.images), unit.dead, unit.status, unit.similar) == (0, False, "ok", [])
     assert np.isnan(unit.ratio)
-    for asked in (lambda: unit.examples, lambda: unit.statistics, lambda: unit.classes, lambda: cat.like("a:3")):
+    for asked in (lambda: unit.examples, lambda: unit.statistics, lambda: unit.classes, lambda: cat.similar("a:3")):
         with pytest.raises(UnknownName, match="--images"):
             asked()
     assert "no images" in repr(cat.images)
@@ -257,7 +257,7 @@ def test_a_store_without_pictures_or_photographs(made_store: Callable[..., Store
     cat = atlas.open(store.backend)
     unit = cat.unit("a:3")
     assert unit.status == "absent"
-    assert np.isnan([unit.mean, unit.peak, unit.ratio]).all()
+    assert np.isnan([unit.objective, unit.objective_peak, unit.ratio]).all()
     assert cat.layer("a").units == []
     assert all(one.picture is None and one.box is not None for one in unit.examples)
     assert unit.classes == []
@@ -266,14 +266,14 @@ def test_a_store_without_pictures_or_photographs(made_store: Callable[..., Store
     for thing in (cat, cat.layer("a"), unit, cat.images[0]):
         assert repr(thing)
         assert "<" in thing._repr_html_()
-    for asked in (lambda: unit.image, lambda: unit.negative, cat.layer("a").sheet, lambda: cat.layer("a").mean):
+    for asked in (lambda: unit.image, lambda: unit.negative, cat.layer("a").sheet, lambda: cat.layer("a").objective):
         with pytest.raises(UnknownName, match="atlas build made:network --layers 'a'"):
             asked()
     assert cat.layer("a").ratio.shape == (10, 0)
-    assert cat.layer("a").silent.tolist() == [index == 5 for index in range(10)]
+    assert cat.layer("a").dead.tolist() == [index == 5 for index in range(10)]
 
 
-def test_strange_layers_have_neighbours(cat: Catalogue) -> None:
-    found = cat.layer(STRANGE)[4].neighbours
+def test_strange_layers_have_similar_units(cat: Catalogue) -> None:
+    found = cat.layer(STRANGE)[4].similar
     assert len(found) == 10
-    assert all(-1 <= likeness <= 1.0001 for _, likeness in found)
+    assert all(-1 <= similarity <= 1.0001 for _, similarity in found)

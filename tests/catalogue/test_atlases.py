@@ -65,10 +65,10 @@ def test_cells_are_those_of_the_arrays(shown: Atlas, plain: Any) -> None:
             assert cell.count == arrays["count"][cell.number] == grid.count[row, column]
             assert np.array_equal(cell.direction, arrays["direction"][cell.row])
             assert [label.number for label in cell.labels] == [k for k in arrays["label"][cell.row] if k >= 0]
-            assert [label.strength for label in cell.labels] == sorted(
-                (label.strength for label in cell.labels), reverse=True
+            assert [label.attribution for label in cell.labels] == sorted(
+                (label.attribution for label in cell.labels), reverse=True
             )
-            assert all(0 <= label.frequency <= 1 for label in cell.labels)
+            assert all(0 <= label.stability <= 1 for label in cell.labels)
             assert np.array_equal(np.asarray(cell.image), arrays["icons/image"][cell.row, 0])
             assert cell.status == Status(int(arrays["icons/status"][cell.row, 0])).name.lower()
             assert cell.rank == arrays["icons/rank"][cell.row]
@@ -108,14 +108,16 @@ def test_a_place_that_only_a_coarser_grid_fills_is_answered_by_it(shown: Atlas) 
 def test_labels_that_cannot_be_relied_on_are_not_told(shown: Atlas) -> None:
     for cell in (cell for side in shown.grids for cell in list(shown.grid(side))[::7]):
         for label in cell.labels:
-            assert label.sure == (cell.count >= 5 and label.frequency >= 0.8)
-        assert cell.sure_labels == [label for label in cell.labels if label.sure]
+            assert label.reliable == (cell.count >= 5 and label.stability >= 0.8)
+        assert cell.reliable_labels == [label for label in cell.labels if label.reliable]
         told = repr(cell) + cell._repr_html_()
         if cell.count < 5:
-            assert "no label is sure" in told
-            assert "none that can be relied on" in told
-        assert not [label for label in cell.labels if not label.sure and f"{label.name} {label.strength:.3g}" in told]
-    sure = shown.layer.catalogue.sql("select side, cell, count, frequency, sure from atlas_cells")
+            assert "no reliable label" in told
+            assert "none is reliable" in told
+        assert not [
+            label for label in cell.labels if not label.reliable and f"{label.name} {label.attribution:.3g}" in told
+        ]
+    sure = shown.layer.catalogue.sql("select side, cell, count, stability, label_reliable from atlas_cells")
     assert all(row[4] == (row[2] >= 5 and row[3] >= 0.8) for row in sure)
 
 
@@ -167,19 +169,19 @@ def test_parents_and_children_share_their_ground(shown: Atlas) -> None:
 
 def test_the_strength_of_a_class_is_by_number_or_name(cat: Catalogue, shown: Atlas, plain: Any) -> None:
     side = shown.grids[0]
-    found = shown.strength(3, side)
+    found = shown.attribution(3, side)
     assert np.array_equal(found, plain[f"atlas/all/{side}/strength"][3, : len(found)])
     name = cat.label(3)
     assert name is not None
-    assert np.array_equal(shown.strength(name, side), found)
-    assert len(shown.strength(3)) == len(shown.grid())
+    assert np.array_equal(shown.attribution(name, side), found)
+    assert len(shown.attribution(3)) == len(shown.grid())
     first = [cell.labels[0] for cell in shown.grid(side)]
     assert all(
-        label.strength == pytest.approx(float(shown.strength(label.number, side)[row]), rel=1e-5)
+        label.attribution == pytest.approx(float(shown.attribution(label.number, side)[row]), rel=1e-5)
         for row, label in enumerate(first)
     )
     with pytest.raises(UnknownName, match="There is no class 5000"):
-        shown.strength(5000)
+        shown.attribution(5000)
 
 
 def test_a_canvas_is_the_tiles_joined(shown: Atlas, plain: Any) -> None:
@@ -206,7 +208,7 @@ def test_figures_of_quality(shown: Atlas, plain: Any) -> None:
         assert figures.filled[side] == len(grid) / side**2
         status, rank = (np.asarray(plain[f"atlas/all/{side}/icons/{name}"]) for name in ("status", "rank"))
         apt = [code == 0 and place < max(1, len(grid) // 50) for code, place in zip(status[:, 0], rank, strict=True)]
-        assert figures.apt[side] == pytest.approx(sum(apt[: len(grid)]) / len(grid))
+        assert figures.pictures_reliable[side] == pytest.approx(sum(apt[: len(grid)]) / len(grid))
         assert 0 < figures.stability[side] <= 1
 
 
@@ -252,10 +254,10 @@ def test_an_atlas_in_the_making_shows_what_is_there(mapped: Path, tmp_path: Path
     shown = next(layer.atlas for layer in atlas.open(place) if layer.atlases)
     assert len(shown.grids) == 2
     cell = next(iter(shown.grid()))
-    assert (cell.status, cell.rank, cell.apt, cell.patches) == ("absent", -1, False, [])
-    assert np.isnan(cell.mean)
+    assert (cell.status, cell.rank, cell.picture_reliable, cell.patches) == ("absent", -1, False, [])
+    assert np.isnan(cell.objective)
     assert all(sample.box is None for sample in cell.samples)
-    assert shown.grids[1] not in shown.quality.apt
+    assert shown.grids[1] not in shown.quality.pictures_reliable
     assert shown.nearest(cell.x, cell.y).grid.side == shown.grids[0], "the finest that has its pictures"
     for ask in (lambda: cell.image, shown.canvas):
         with pytest.raises(UnknownName, match=r"yet: its build goes on"):
@@ -270,10 +272,15 @@ def test_a_row_of_the_table_says_what_the_cell_says(cat: Catalogue, shown: Atlas
         cell = shown.cell(row["x"], row["y"], row["side"])
         best, units = cell.labels, cell.units
         assert (row["layer"], row["map"], row["cell"]) == (shown.layer.name, "all", cell.number)
-        assert (row["count"], row["status"], row["rank"], row["apt"]) == (cell.count, cell.status, cell.rank, cell.apt)
+        assert (row["count"], row["status"], row["rank"], row["picture_reliable"]) == (
+            cell.count,
+            cell.status,
+            cell.rank,
+            cell.picture_reliable,
+        )
         assert (row["class"], row["label"], row["label_2"]) == (best[0].number, best[0].name, best[1].name)
-        assert row["strength"] == pytest.approx(best[0].strength)
-        assert row["frequency_5"] == pytest.approx(best[4].frequency)
+        assert row["attribution"] == pytest.approx(best[0].attribution)
+        assert row["stability_5"] == pytest.approx(best[4].stability)
         assert (row["unit"], row["value"]) == (str(units[0][0]), pytest.approx(units[0][1]))
         nearest = cell.samples[0]
         assert (row["image"], row["path"]) == (nearest.image.number, nearest.image.name)
@@ -307,4 +314,4 @@ def test_an_atlas_without_photographs_and_classes(mapped: Path, tmp_path: Path) 
     assert cell.patches == []
     assert cell.samples[0].box is not None
     with pytest.raises(UnknownName, match="There is no class 0"):
-        shown.strength(0)
+        shown.attribution(0)

@@ -46,14 +46,14 @@ def test_a_unit_has_its_pictures_and_numbers(cat: Catalogue) -> None:
     assert isinstance(unit.image, Image.Image)
     assert np.array_equal(np.asarray(unit.image), pictures[7, 0])
     assert np.array_equal(np.asarray(unit.negative), pictures[7, 1])
-    assert (unit.mean, unit.peak, unit.status) == (7.0, 14.0, "ok")
+    assert (unit.objective, unit.objective_peak, unit.status) == (7.0, 14.0, "ok")
 
 
 def test_units_of_every_layer_can_be_addressed(cat: Catalogue) -> None:
     for layer in cat:
         unit = layer[3]
         assert str(cat[str(unit)]) == str(unit) == str(Unit(layer.name, 3))
-        assert cat.layer(layer.name)[3].mean == 3.0
+        assert cat.layer(layer.name)[3].objective == 3.0
     assert str(cat.layer(STRANGE)[3]) == "späte schicht%2F0@2#1%25:3"
 
 
@@ -71,7 +71,7 @@ def test_a_type_checker_knows_what_a_name_gives(cat: Catalogue) -> None:
     assert hints == [LayerView | UnitView, LayerView, UnitView]
     assert isinstance(cat["features.3"], LayerView)
     assert isinstance(cat["features.3:3"], UnitView)
-    assert cat.unit(Unit("features.3", 3)).mean == 3.0
+    assert cat.unit(Unit("features.3", 3)).objective == 3.0
 
 
 def test_a_layers_recipe_is_read_when_it_is_asked_for() -> None:
@@ -88,7 +88,7 @@ def test_statuses_are_data(cat: Catalogue) -> None:
     statuses = [layer[index].status for index in (0, 9, 13, 5, 33)]
     assert statuses == ["ok", "unstarted", "nan", "ok", "absent"]
     assert layer[5].status_of("negative") == "rectified"
-    assert math.isnan(layer[13].mean)
+    assert math.isnan(layer[13].objective)
     assert layer[13].image.getextrema() == ((0, 0),) * 3
     assert (layer.status[32:64] == 255).all()
     assert [unit.index for unit in layer.units] == [*range(32), *range(64, 70)]
@@ -125,9 +125,9 @@ def test_a_layer_that_was_stopped_shows_what_is_there() -> None:
     whole = atlas.open(make_store(MemoryBackend()).backend).layer("features.3")
     there = [*range(32), *range(64, 70)]
     assert [unit.index for unit in layer.units] == there
-    for name in ("mean", "peak", "status"):
+    for name in ("objective", "objective_peak", "status"):
         assert np.array_equal(getattr(layer, name)[there], getattr(whole, name)[there], equal_nan=True)
-    assert np.isnan(layer.mean[32:64]).all()
+    assert np.isnan(layer.objective[32:64]).all()
     assert np.array_equal(np.asarray(layer[7].image), np.asarray(whole[7].image))
     assert alike(layer.thumbs()[there], whole.thumbs()[there])
     assert not layer.thumbs()[32:64].any()
@@ -135,7 +135,9 @@ def test_a_layer_that_was_stopped_shows_what_is_there() -> None:
     assert "<img" in layer._repr_html_()
     with pytest.raises(UnknownName, match="Build it: "):
         _ = layer[40].image
-    rows = layer.catalogue.sql("select index, status, mean from units where layer = 'features.3' order by index").rows
+    rows = layer.catalogue.sql(
+        "select index, status, objective from units where layer = 'features.3' order by index"
+    ).rows
     assert [row[1] == "absent" for row in rows] == [index not in there for index in range(70)]
     assert rows[7][2] == 7.0
 
@@ -163,7 +165,7 @@ def test_what_was_rendered_since_it_was_opened_says_so() -> None:
 def test_a_unit_without_a_picture_has_no_numbers_to_tell(cat: Catalogue) -> None:
     assert repr(cat["features.3:33"]) == "<features.3:33: absent>"
     assert "nan" not in cat.unit("features.3:33")._repr_html_()
-    assert repr(cat["features.3:7"]) == "<features.3:7: ok, mean 7, peak 14>"
+    assert repr(cat["features.3:7"]) == "<features.3:7: ok, objective 7, peak 14>"
 
 
 def test_a_sheet_of_some_units_at_any_size(cat: Catalogue) -> None:
@@ -182,7 +184,7 @@ def test_a_sheet_of_some_units_at_any_size(cat: Catalogue) -> None:
 
 
 def test_lists_show_themselves_in_a_notebook(cat: Catalogue) -> None:
-    some = cat.find(layer="features.3", order="peak desc", top=3)
+    some = cat.find(layer="features.3", order="objective_peak desc", top=3)
     assert isinstance(some, list)
     shown = some._repr_html_()  # type: ignore[attr-defined]
     assert shown.count("<img") == 3
@@ -204,7 +206,7 @@ def test_a_picture_whose_numbers_are_not_written_is_told_from_one_that_is_not_re
     store = make_store(MemoryBackend(), layers={"a": 70}, size=16, absent={"a": [1]}, columns=False)
     cat = atlas.open(store.backend)
     assert cat.unit("a:69").image.size == (16, 16)
-    assert cat.unit("a:69").mean == 69.0
+    assert cat.unit("a:69").objective == 69.0
     with pytest.raises(UnknownName, match="atlas build"):
         _ = cat.unit("a:33").image
     # A layer that was whole, of which more is made.
@@ -213,7 +215,7 @@ def test_a_picture_whose_numbers_are_not_written_is_told_from_one_that_is_not_re
     make_shard(store, plan, plan.shard(1))
     cat = atlas.open(store.backend)
     assert cat.unit("a:69").image.size == cat.unit("a:33").negative.size == (16, 16)
-    assert cat.unit("a:33").mean == 33.0
+    assert cat.unit("a:33").objective == 33.0
 
 
 def test_pictures_that_are_gone_or_damaged_are_no_black_pictures() -> None:
@@ -299,7 +301,7 @@ def test_the_door_is_derived_and_reading_does_not_write_it(tmp_path: Path, junk:
     if junk is not None:
         store.backend.put("catalogue.json", junk)
     cat = atlas.open(tmp_path / "made")
-    assert cat.unit("a:3").mean == 3.0
+    assert cat.unit("a:3").objective == 3.0
     assert LocalBackend(tmp_path / "made").get("catalogue.json") == junk
     write_index(store)
     assert store.backend.get("catalogue.json") == whole

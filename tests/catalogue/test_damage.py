@@ -27,8 +27,8 @@ DAMAGE: dict[str, Callable[[bytes], bytes | None]] = {
 }
 F, S = "layers/a/features", "layers/a/statistics"
 READS: dict[str, tuple[str, Callable[[Catalogue], Any]]] = {
-    "mean": (f"{F}/mean/c/0/0", lambda cat: cat.unit("a:1").mean),
-    "peak": (f"{F}/peak/c/0/0", lambda cat: cat.unit("a:1").peak),
+    "mean": (f"{F}/mean/c/0/0", lambda cat: cat.unit("a:1").objective),
+    "peak": (f"{F}/peak/c/0/0", lambda cat: cat.unit("a:1").objective_peak),
     "status": (f"{F}/status/c/0/0", lambda cat: cat.unit("a:1").status),
     "picture": (f"{F}/image/c/0/0/0/0/0", lambda cat: cat.unit("a:1").image),
     "thumbs": (f"{F}/thumb/c/0/0/0/0/0", lambda cat: cat.layer("a").thumbs()),
@@ -36,7 +36,7 @@ READS: dict[str, tuple[str, Callable[[Catalogue], Any]]] = {
     "examples": (f"{S}/example_value/c/0/0/0", lambda cat: cat.unit("a:1").examples),
     "crops": ("layers/a/examples/picture/c/0/0/0/0/0/0", lambda cat: cat.unit("a:1").examples),
     "boxes": ("layers/a/examples/box/c/0/0/0/0", lambda cat: cat.unit("a:1").examples),
-    "likeness": (f"{S}/maxima/c/0/0", lambda cat: cat.like("a:1")),
+    "similarity": (f"{S}/maxima/c/0/0", lambda cat: cat.similar("a:1")),
     "images": ("images/probability/c/0/0", lambda cat: cat.images[1].classes),
     "names": ("images/path/c/0/0", lambda cat: cat.images[1].name),
     "photographs": ("images/thumb/c/0/0/0/0", lambda cat: cat.images[1].picture),
@@ -96,7 +96,7 @@ def test_the_advice_leads_somewhere(store: Store) -> None:
 def test_numbers_whose_receipt_is_damaged_are_not_taken_for_none(store: Store, receipt: str) -> None:
     store.backend.put(receipt, b"")
     with pytest.raises(StoreError, match=f"{receipt} is damaged.*--repair"):
-        atlas.open(store.backend).find(top=1, order="peak desc")
+        atlas.open(store.backend).find(top=1, order="objective_peak desc")
 
 
 @pytest.mark.parametrize("key", ["manifests/images.json", "receipts/images/00000.json"])
@@ -110,9 +110,9 @@ def test_a_layer_whose_columns_are_not_written_yet_is_no_damage() -> None:
     """Its numbers are those of its receipts, its thumbnails are made of its pictures."""
     store = make_store(MemoryBackend(), layers={"a": 40}, size=16, columns=False)
     layer = atlas.open(store.backend).layer("a")
-    known = np.isfinite(layer.mean[:, 0])
+    known = np.isfinite(layer.objective[:, 0])
     assert known.sum() > 30
-    assert (layer.mean[known, 0] == np.flatnonzero(known)).all()
+    assert (layer.objective[known, 0] == np.flatnonzero(known)).all()
     assert layer.thumbs()[known].reshape(known.sum(), -1).any(1).all()
 
 
@@ -153,8 +153,8 @@ def test_two_that_write_a_table_at_a_time_leave_a_whole_one(store: Store) -> Non
 
 ALTERED: dict[str, Callable[[Catalogue], Any]] = {
     f"{F}/status/c/0/0": lambda cat: [unit.status for unit in cat.layer("a")],
-    f"{S}/neighbour_layer/c/0/0": lambda cat: [unit.neighbours for unit in cat.layer("a")],
-    f"{S}/neighbour_unit/c/0/0": lambda cat: [unit.neighbours for unit in cat.layer("a")],
+    f"{S}/neighbour_layer/c/0/0": lambda cat: [unit.similar for unit in cat.layer("a")],
+    f"{S}/neighbour_unit/c/0/0": lambda cat: [unit.similar for unit in cat.layer("a")],
     f"{S}/example_image/c/0/0/0": lambda cat: [cat.layer("a")[index].examples for index in (0, 39)],
     f"{S}/class/c/0/0": lambda cat: [unit.classes for unit in cat.layer("a")],
     f"{S}/unit_of_class/c/0/0": lambda cat: [cat.units_of(number) for number in range(10)],

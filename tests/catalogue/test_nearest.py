@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from atlas.catalogue.likeness import Excited, nearest
+from atlas.catalogue.similarity import Excited, nearest
 
 
 @pytest.mark.parametrize("first", [None, 0])

@@ -70,10 +70,14 @@ def test_a_row_of_units_says_what_the_arrays_say(store: Store, cat: Catalogue) -
         layer, index = unit.layer.name, unit.index
         assert Unit.parse(row["unit"]) == Unit(row["layer"], row["index"]) == Unit(layer, index)
         assert (row["basis"], row["kind"], row["images"]) == ("channel", unit.layer.layer.kind, 37)
-        assert close(row["mean"], unit.mean)
-        assert close(row["peak"], unit.peak)
+        assert close(row["objective"], unit.objective)
+        assert close(row["objective_peak"], unit.objective_peak)
         assert row["negative_status"] == unit.status_of("negative")
-        for column, array in {"activation_mean": "mean", "least": "least", "active_images": "active_images"}.items():
+        for column, array in {
+            "activation_mean": "mean",
+            "activation_min": "least",
+            "active_images": "active_images",
+        }.items():
             assert close(row[column], statistics(store, layer, array)[index])
         levels = [row[f"q{level:02d}"] for level in (1, 5, 25, 50, 75, 95, 99)]
         assert levels == pytest.approx(statistics(store, layer, "quantile")[index].tolist(), rel=1e-6)
@@ -86,7 +90,7 @@ def test_the_ratio_is_of_the_peak_and_the_best_real_example_of_its_sign(store: S
     for row in rows_of(cat.sql("select * from units where layer = 'features.3'")):
         best = statistics(store, "features.3", "example_value")[row["index"]]
         for name, value, sign in (("", best[0, 0], 1), ("negative_", best[1, 0], -1)):
-            peak = row[f"{name}peak"]
+            peak = row[f"{name}objective_peak"]
             there = peak is not None and sign * value > 0
             assert row[f"{name}ratio"] == (pytest.approx(peak / value, rel=1e-5) if there else None)
             seen[there] += 1
@@ -95,29 +99,29 @@ def test_the_ratio_is_of_the_peak_and_the_best_real_example_of_its_sign(store: S
 
 
 def test_silent_is_what_never_fired_whatever_its_picture(store: Store, cat: Catalogue) -> None:
-    found = cat.sql("select layer, index, status, silent, mean from units where silent").rows
+    found = cat.sql("select layer, index, status, dead, objective from units where dead").rows
     # Of features.3 unit 35 is silent, and of a shard that was not rendered.
     assert found == [
-        ("features.3", 35, "silent", True, None),
-        (STRANGE, 16, "silent", True, 16.0),
-        ("classifier.1", 5, "silent", True, 5.0),
+        ("features.3", 35, "dead", True, None),
+        (STRANGE, 16, "dead", True, 16.0),
+        ("classifier.1", 5, "dead", True, 5.0),
     ]
     statuses: dict[str, int] = dict(
         cat.sql("select status, count(*) from units where layer = 'features.3' group by status").rows
     )
-    assert statuses == {"ok": 34, "unstarted": 2, "nan": 2, "absent": 31, "silent": 1}
+    assert statuses == {"ok": 34, "unstarted": 2, "nan": 2, "absent": 31, "dead": 1}
 
 
-def test_a_unit_that_never_rises_above_zero_is_silent_and_one_of_nan_is_not() -> None:
+def test_a_unit_that_never_rises_above_zero_is_dead_and_one_of_nan_is_not() -> None:
     value = np.array([[[1.0], [1.0]], [[0.0], [-2.0]], [[np.nan], [np.nan]], [[0.0], [0.0]]], np.float32)
     least, largest = np.array([0, 0, np.nan, 0], np.float32), np.array([2, 0, np.nan, 0], np.float32)
-    assert derived.silent(value, least, largest).tolist() == [False, True, False, True]
+    assert derived.dead(value, least, largest).tolist() == [False, True, False, True]
 
 
-def test_where_values_lie_on_both_sides_of_zero_one_below_it_is_not_silent() -> None:
+def test_where_values_lie_on_both_sides_of_zero_one_below_it_is_not_dead() -> None:
     value = np.array([[[-0.1], [-0.3]], [[-1.0], [-1.0]], [[0.5], [-0.5]]], np.float32)
     least, largest = value[:, 1, 0], value[:, 0, 0]
-    assert derived.silent(value, least, largest).tolist() == [False, True, False]
+    assert derived.dead(value, least, largest).tolist() == [False, True, False]
 
 
 def test_examples_are_those_of_the_statistics(store: Store, cat: Catalogue) -> None:
@@ -169,10 +173,10 @@ def test_images_are_there_shown_or_not(cat: Catalogue) -> None:
 
 
 def test_the_nearest_unit_is_named_by_its_address(cat: Catalogue) -> None:
-    assert cat.sql("select nearest, likeness > 0.99 from units where unit = 'features.3:2'").rows == [
+    assert cat.sql("select most_similar, similarity > 0.99 from units where unit = 'features.3:2'").rows == [
         ("features.3:3", True)
     ]
-    found = {name for (name,) in cat.sql("select distinct nearest from units where nearest is not null")}
+    found = {name for (name,) in cat.sql("select distinct most_similar from units where most_similar is not null")}
     assert {cat.unit(name).layer.name for name in found} == set(LAYERS)
 
 
@@ -184,9 +188,9 @@ def test_without_images_there_are_units_alone() -> None:
     cat = atlas.open(store.backend)
     (row, *others) = rows_of(cat.sql("select * from units"))
     assert len(others) == 9
-    assert (row["mean"], row["status"]) == (0.0, "ok")
+    assert (row["objective"], row["status"]) == (0.0, "ok")
     assert {name for name, value in row.items() if value is not None} == {
-        *("unit", "layer", "index", "basis", "kind", "status", "mean", "peak")
+        *("unit", "layer", "index", "basis", "kind", "status", "objective", "objective_peak")
     }
     for name in ("examples", "classes", "images"):
         assert cat.sql(f"select count(*) from {name}").rows == [(0,)]
@@ -196,8 +200,10 @@ def test_without_pictures_there_is_what_images_say() -> None:
     store = make_store(MemoryBackend(), layers={})
     collect_into(store, layers=made_layers({"a": 10}), photographs=False, classes=0)
     cat = atlas.open(store.backend)
-    assert cat.sql("select distinct status from units order by 1").rows == [("absent",), ("silent",)]
-    assert cat.sql("select count(*), count(class), count(mean), count(least) from units").rows == [(10, 0, 0, 10)]
+    assert cat.sql("select distinct status from units order by 1").rows == [("absent",), ("dead",)]
+    assert cat.sql("select count(*), count(class), count(objective), count(activation_min) from units").rows == [
+        (10, 0, 0, 10)
+    ]
     assert cat.sql("select count(*) from classes").rows == [(0,)]
     assert cat.sql("select count(x0) > 0 from examples").rows == [(True,)]
     assert cat.sql("select count(*), count(class_1), count(width) from images").rows == [(40, 0, 37)]
@@ -205,7 +211,7 @@ def test_without_pictures_there_is_what_images_say() -> None:
 
 def test_a_layer_whose_numbers_are_not_written_has_those_of_its_shards() -> None:
     store = make_store(MemoryBackend(), layers={"a": 40}, columns=False, absent={"a": [1]})
-    rows = atlas.open(store.backend).sql("select index, status, mean from units order by index").rows
+    rows = atlas.open(store.backend).sql("select index, status, objective from units order by index").rows
     assert rows[7] == (7, "ok", 7.0)
     assert rows[9][1:] == ("unstarted", None)
     assert {row[1:] for row in rows[32:]} == {("absent", None)}

@@ -56,13 +56,15 @@ def test_an_atlas_by_one_command(run: Command, folder: Path, tmp_path: Path) -> 
     assert "Not done yet" not in ran.out
     status = run("status", store)
     assert status.code == 0
-    for line in ("activations", "body.1 winners-2 5", "24 images, 2 crops, 4 of each"):
+    for line in ("activations", "body.1 class-2 5", "24 images, 2 crops, 4 of each"):
         assert line in status.out
     charted = [row for row in status.out.splitlines() if row.startswith(("layout", "cells", "tiles", "icons"))]
     assert len(charted) == 8
     assert all(row.rstrip().endswith("yes") for row in charted), status.out
     (icons,) = (row.split() for row in charted if row.startswith("icons") and " all " in row)
     assert icons[-4:] == [str(grid(store)), str(grid(store)), "0", "yes"], "cells that are filled are counted"
+    maps = run("query", store, "select distinct map from atlas_cells order by all", "--format", "csv").out.split()
+    assert maps == ["map", "all", "class-2"]
     assert run("verify", store).code == 0
     again = chart(run, store, folder, "--positions", "4", "--map", "strongest=1")
     assert "Atlas of body.1 strongest-1" in again.out

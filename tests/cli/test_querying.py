@@ -19,7 +19,7 @@ from tests.collected import collect_into
 from tests.stores import STRANGE, make_store
 
 Command = Callable[..., Ran]
-SOME = "select unit, layer, mean, negative_mean, silent, 1/0 as huge from units where index in (2, 5)"
+SOME = "select unit, layer, objective, negative_objective, dead, 1/0 as huge from units where index in (2, 5)"
 
 
 @pytest.fixture(scope="module")
@@ -40,21 +40,21 @@ def test_without_a_question_the_tables_are_listed(run: Command, store: Path) -> 
 
 def test_an_answer_as_a_table(run: Command, store: Path) -> None:
     lines = run("query", store, SOME).out.splitlines()
-    assert lines[0].split() == ["unit", "layer", "mean", "negative_mean", "silent", "huge"]
+    assert lines[0].split() == ["unit", "layer", "objective", "negative_objective", "dead", "huge"]
     assert lines[2].split() == ["features.3:5", "features.3", "5", "NULL", "False", "inf"]
     assert any("späte schicht%2F0@2#1%25:2" in line for line in lines)
 
 
 def test_an_answer_as_csv(run: Command, store: Path) -> None:
     head, *rows = csv.reader(io.StringIO(run("query", store, SOME, "--format", "csv").out))
-    assert head == ["unit", "layer", "mean", "negative_mean", "silent", "huge"]
+    assert head == ["unit", "layer", "objective", "negative_objective", "dead", "huge"]
     assert rows[1] == ["features.3:5", "features.3", "5.0", "", "False", "inf"]
     assert [row[1] for row in rows] == ["features.3"] * 2 + [STRANGE] * 2 + ["classifier.1"] * 2
 
 
 def test_an_answer_as_json(run: Command, store: Path) -> None:
     rows = json.loads(run("query", store, SOME, "--format", "json").out)
-    assert (rows[1]["negative_mean"], rows[1]["huge"]) == (None, "Infinity")
+    assert (rows[1]["negative_objective"], rows[1]["huge"]) == (None, "Infinity")
     lines = run("query", store, SOME, "--format", "jsonl").out.splitlines()
     assert [json.loads(line) for line in lines] == rows
     assert json.loads(run("query", store, f"{SOME} and false", "--format", "json").out) == []
@@ -115,11 +115,19 @@ def test_a_limit(run: Command, store: Path) -> None:
     assert run("query", store, "select 1", "--limit", -1).code == 2
 
 
+def test_an_old_column_is_answered_and_its_new_name_said(run: Command, store: Path) -> None:
+    ran = run("query", store, "select unit, peak from units where not silent order by peak desc", "--format", "csv")
+    new = "select unit, objective_peak as peak from units where not dead order by objective_peak desc"
+    assert (ran.code, ran.out) == (0, run("query", store, new, "--format", "csv").out)
+    assert "The column peak is called objective_peak now." in ran.err
+    assert "The column silent is called dead now." in ran.err
+
+
 @pytest.mark.parametrize(
     ("text", "line"),
     [
         ("select * frm units", "syntax error"),
-        ("select pek from units", '"peak"'),
+        ("select objective_pek from units", '"objective_peak"'),
         ("select * from pictures", "There are: units, examples, classes, images"),
         ("delete from units", "read, not changed"),
     ],

@@ -165,7 +165,7 @@ def test_a_notebook_shows_words_and_runs_none(cat: Catalogue) -> None:
         assert "script" not in found.tags
         assert found.names <= {"alt", "src", "style", "title"}
         harmless(repr(view))
-    for view in (*layer[0].examples, *layer[0].classes, *layer[0].neighbours, cat.like(layer[0])):
+    for view in (*layer[0].examples, *layer[0].classes, *layer[0].similar, cat.similar(layer[0])):
         harmless(repr(view).replace("\n", ""))
 
 

@@ -296,7 +296,7 @@ def test_a_map_of_nothing_is_one_line_and_the_others_are_made(model: Model, imag
     red = Images.open([str(tmp_path)])
     backend = MemoryBackend()
     store, report = chart(backend, model, red, maps=("all", "winners-4"), grids=(5,))
-    assert failures(report) == ["AtlasError: body.1: no activation belongs to the map winners-4."]
+    assert failures(report) == ["AtlasError: body.1: no activation belongs to the map class-4."]
     assert backend.get(f"{GROUP}/5/tiles/tile/c/0/0/0/0") is not None
     assert not store.whole(store.planned(("layout", "body.1", ("winners-4",))) or store.plans()[0])
     assert not verify(store).damage

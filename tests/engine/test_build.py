@@ -216,7 +216,7 @@ def test_failures_of_units_are_data() -> None:
     assert not report.failed
     layer = atlas.open(backend).layer("second.2")
     assert [layer[index].status for index in range(4)] == ["unstarted", "unstarted", "nan", "ok"]
-    assert np.isfinite(layer.mean[3]).all()
+    assert np.isfinite(layer.objective[3]).all()
 
 
 @pytest.mark.parametrize(

@@ -92,8 +92,8 @@ def test_a_unit_knows_all_its_pictures(tiny: Model) -> None:
     assert all(f"<figcaption>{name}" in unit._repr_html_() for name in order)
     with pytest.raises(UnknownName, match="no variant 'negative'"):
         _ = unit.negative
-    (row,) = atlas.open(backend).sql("select agreement, mean from units where unit = 'head:3'")
-    assert row == (pytest.approx(unit.agreement), pytest.approx(unit.mean))
+    (row,) = atlas.open(backend).sql("select agreement, objective from units where unit = 'head:3'")
+    assert row == (pytest.approx(unit.agreement), pytest.approx(unit.objective))
 
 
 def test_what_was_not_asked_for_is_not_there(tiny: Model) -> None:

@@ -29,10 +29,10 @@ def test_pictures_and_numbers_are_read(version: str) -> None:
     cat = atlas.open(FIXTURES / version)
     layer = cat.layer("stage.1#0")
     assert (cat.model["title"], layer.channels, layer.done) == ("Fixture", 6, 6)
-    assert np.array_equal(layer.mean[:5], [[unit, -unit] for unit in range(5)])
-    assert layer.mean[5, 0] == 5
-    assert np.isnan(layer.mean[5, 1])
-    assert np.array_equal(layer.peak[:5], 2 * layer.mean[:5])
+    assert np.array_equal(layer.objective[:5], [[unit, -unit] for unit in range(5)])
+    assert layer.objective[5, 0] == 5
+    assert np.isnan(layer.objective[5, 1])
+    assert np.array_equal(layer.objective_peak[:5], 2 * layer.objective[:5])
     assert [layer[5].status_of(variant) for variant in layer.variants] == ["ok", "rectified"]
     for unit in layer:
         assert np.abs(np.asarray(unit.image).astype(int) - waves(unit.index, 0, 16)).mean() < 4
@@ -49,8 +49,8 @@ def test_what_images_left_is_read(version: str) -> None:
     assert unit.examples[0].box == (64, 48, 320, 304)
     assert unit.examples[0].picture is not None
     assert (unit.statistics.images, unit.statistics.positions) == (6, 384)
-    assert str(unit.neighbours[0][0]) == str(cat.like(unit.unit)[0][0]) == "stage.1#0:3"
-    assert not unit.silent
+    assert str(unit.similar[0][0]) == str(cat.similar(unit.unit)[0][0]) == "stage.1#0:3"
+    assert not unit.dead
     assert cat.sql("select count(*) from examples").rows == [(6 * 2 * 6,)]
 
 

@@ -86,7 +86,7 @@ def test_find_and_what_is_made_up_refuse(store: Store) -> None:
     lose(store, "features/b")
     cat = atlas.open(store.backend)
     assert "plans/features/b.json is gone" in repr(cat)
-    for ask in (lambda: cat.find(top=1), lambda: cat["b:0"].mean):
+    for ask in (lambda: cat.find(top=1), lambda: cat["b:0"].objective):
         with pytest.raises(StoreError, match=r"is gone\. Mend it"):
             ask()
     store.backend.delete("catalogue.json")

@@ -55,7 +55,7 @@ def test_a_layer_goes_whole_and_the_others_stay(made_store: Made) -> None:
     assert not verify(store).damage
     cat = atlas.open(store.backend)
     assert list(cat.layers) == ["b"]
-    assert cat.unit("b:3").neighbours == []
+    assert cat.unit("b:3").similar == []
     assert {layer for (layer,) in cat.sql("select distinct layer from units")} == {"b"}
     with pytest.raises(UnknownName, match="'a'"):
         remove(store, "a")

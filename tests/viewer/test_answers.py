@@ -1,4 +1,4 @@
-"""What units answered to images, on the page in Chromium: histograms, statistics, classes, neighbours, sorted walls."""
+"""Activations on images, on the page in Chromium: histograms, statistics, classes, similar units, sorted walls."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.browser
 SEGMENT = quote(STRANGE, safe="!'()*~")
 GROUP = f"layers/{quote(STRANGE, safe='')}/statistics"
 UNIT = str(Unit(STRANGE, 7))
-SILENT = 16
+DEAD = 16
 """The one of the strange layer's units that never fires."""
 
 
@@ -35,7 +35,7 @@ def number(text: str | Locator) -> float:
 
 def test_the_histogram_is_the_stores_with_zero_apart(page: Page, here: str, collected: Path) -> None:
     page.goto(f"{here}#/{SEGMENT}:7")
-    region = page.get_by_role("region", name="Its answers")
+    region = page.get_by_role("region", name="Activations")
     region.scroll_into_view_if_needed()
     store = Store.open(collected)
     counts, edges = store.read(f"{GROUP}/histogram")[7], store.read(f"{GROUP}/edge")
@@ -79,30 +79,30 @@ def test_the_table_of_a_unit_says_what_sql_says(page: Page, here: str, collected
 def test_shares_above_zero_are_said(page: Page, here: str, collected: Path) -> None:
     store = Store.open(collected)
     page.goto(f"{here}#/{SEGMENT}:7")
-    page.get_by_role("region", name="Its answers").scroll_into_view_if_needed()
+    page.get_by_role("region", name="Activations").scroll_into_view_if_needed()
     for name in ("images", "positions"):
         share = float(store.read(f"{GROUP}/active_{name}")[7])
         assert number(page.locator(f'[data-share="{name}"] b')) == pytest.approx(100 * share, abs=1)
     # What has no positions has no share of them.
     page.goto(f"{here}#/classifier.1:3")
-    page.get_by_role("region", name="Its answers").scroll_into_view_if_needed()
+    page.get_by_role("region", name="Activations").scroll_into_view_if_needed()
     expect(page.locator('[data-share="images"]')).to_be_visible()
     expect(page.locator('[data-share="positions"]')).to_have_count(0)
 
 
 def test_units_that_answer_alike_are_linked(page: Page, here: str, collected: Path) -> None:
     page.goto(f"{here}#/{SEGMENT}:2")
-    region = page.get_by_role("region", name="Units that answer alike")
+    region = page.get_by_role("region", name="Similar units")
     region.scroll_into_view_if_needed()
     store = Store.open(collected)
-    layer, unit, likeness = (store.read(f"{GROUP}/neighbour_{name}")[2] for name in ("layer", "unit", "likeness"))
-    assert unit[0] == 3  # made to answer alike
+    layer, unit, similarity = (store.read(f"{GROUP}/neighbour_{name}")[2] for name in ("layer", "unit", "likeness"))
+    assert unit[0] == 3  # made to be similar
     links = region.locator("a")
     expect(links).to_have_count(10)
     names = list(COLLECTED)
     for at in range(10):
         expect(links.nth(at)).to_have_attribute("href", f"#/{quote(names[layer[at]], safe='')}:{unit[at]}")
-        assert number(links.nth(at).locator(".score")) == pytest.approx(float(likeness[at]), abs=0.006)
+        assert number(links.nth(at).locator(".score")) == pytest.approx(float(similarity[at]), abs=0.006)
     loaded(links.first.locator("img"), 64)
     links.first.click()
     expect(page.get_by_role("heading", level=1)).to_contain_text(":3")
@@ -161,21 +161,21 @@ def test_a_negative_is_compared_with_the_image_that_drives_it_furthest_down(
     page.goto(f"{collected_ours}#/{SEGMENT}:7")
     negative = page.locator('figure[data-variant="negative"]')
     expect(negative.locator('[data-number="ratio"]')).to_have_text("0.5×")
-    expect(negative).to_contain_text("an image drove it further")
+    expect(negative).to_contain_text("an image is stronger")
 
 
-def test_silent_units_are_named_with_their_n(page: Page, here: str) -> None:
-    page.goto(f"{here}#/{SEGMENT}:{SILENT}")
+def test_dead_units_are_named_with_their_n(page: Page, here: str) -> None:
+    page.goto(f"{here}#/{SEGMENT}:{DEAD}")
     note = page.get_by_role("note")
-    expect(note).to_contain_text("It never fired on these 37 images, 2 crops of each; its picture may be excellent.")
+    expect(note).to_contain_text("It never fired on these 37 images, 2 crops of each; its picture may still be good.")
     page.keyboard.press("ArrowRight")
-    expect(page.get_by_role("heading", level=1)).to_contain_text(f":{SILENT + 1}")
+    expect(page.get_by_role("heading", level=1)).to_contain_text(f":{DEAD + 1}")
     expect(note).to_have_count(0)
     page.goto(f"{here}#/{SEGMENT}")
-    page.get_by_label("Show units").select_option("silent")
-    expect(page).to_have_url(f"{here}#/{SEGMENT}?status=silent")
+    page.get_by_label("Show units").select_option("dead")
+    expect(page).to_have_url(f"{here}#/{SEGMENT}?status=dead")
     expect(page.locator("[data-unit]")).to_have_count(1)
-    expect(page.locator("[data-unit]")).to_have_attribute("data-unit", str(SILENT))
+    expect(page.locator("[data-unit]")).to_have_attribute("data-unit", str(DEAD))
 
 
 def test_a_wall_is_sorted_by_what_images_did(page: Page, here: str, collected: Path) -> None:
@@ -218,11 +218,11 @@ def test_numbers_that_are_no_numbers_are_counted(page: Page, collected_ours: str
     nan[7] = 1234
     page.route("**/statistics/nan/c/0", lambda route: route.fulfill(body=nan.tobytes()))
     page.goto(f"{collected_ours}#/{SEGMENT}:7")
-    page.get_by_role("region", name="Its answers").scroll_into_view_if_needed()
-    expect(page.get_by_text("1,234 positions, left out everywhere")).to_be_visible()
+    page.get_by_role("region", name="Activations").scroll_into_view_if_needed()
+    expect(page.get_by_text("1,234 positions, excluded")).to_be_visible()
 
 
-def test_the_home_page_says_what_everything_rests_on(page: Page, here: str) -> None:
+def test_the_home_page_says_which_images_were_used(page: Page, here: str) -> None:
     page.goto(here)
     expect(page.locator(".rests")).to_have_text("40 images, 2 crops of each: 37 used, 3 skipped")
     page.locator(".rests a").click()

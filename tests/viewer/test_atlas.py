@@ -17,7 +17,7 @@ import atlas
 from atlas.catalogue.atlases import Atlas, Grid
 from atlas.catalogue.cells import Cell
 from atlas.server import app_of
-from atlas.units import Status
+from atlas.units import Status, stored_map
 from tests.hosts import atlas_host, static_host
 from tests.stores import broken
 from tests.viewer.conftest import answers_of, tree
@@ -92,7 +92,7 @@ def colour(canvas: Locator, x: float, y: float, side: int = 5) -> np.ndarray[Any
 
 def full(grid: Grid) -> Cell:
     """A cell with a good picture, as many samples as any such, and parts."""
-    good = [cell for cell in grid if cell.apt and cell.children]
+    good = [cell for cell in grid if cell.picture_reliable and cell.children]
     return max(good, key=lambda cell: cell.count)
 
 
@@ -160,9 +160,9 @@ def test_pointing_at_a_cell_tells_what_it_stands_for(quiet: Page, here: str, sho
     expect(rows).to_have_count(len(cell.labels))
     for row, label in enumerate(cell.labels):
         expect(rows.nth(row)).to_contain_text(label.name or f"class {label.number}")
-        shares = rows.nth(row).locator(".sure").inner_text().replace("under 0.01%", "0%").rstrip("%")
-        assert float(shares) / 100 == pytest.approx(label.frequency, abs=0.006)
-    expect(card.locator("li.unsure")).to_have_count(len(cell.labels) - len(cell.sure_labels))
+        shares = rows.nth(row).locator(".stability").inner_text().replace("under 0.01%", "0%").rstrip("%")
+        assert float(shares) / 100 == pytest.approx(label.stability, abs=0.006)
+    expect(card.locator("li.unreliable")).to_have_count(len(cell.labels) - len(cell.reliable_labels))
     expect(card.locator("img")).to_have_count(len(cell.patches))
     for at, patch in enumerate(cell.patches):
         assert np.array_equal(pixels(card.locator("img").nth(at)), np.asarray(patch))
@@ -173,15 +173,17 @@ def test_pointing_at_a_cell_tells_what_it_stands_for(quiet: Page, here: str, sho
 def test_labels_that_cannot_be_relied_on_are_marked(quiet: Page, here: str, shown: Atlas) -> None:
     grid = shown.grid(shown.grids[-1])
     cells = [grid[row] for row in range(len(grid))]
-    sure = next((cell for cell in cells if cell.sure_labels), None)
-    unsure = next(cell for cell in cells if cell.labels and not cell.sure_labels)
-    for cell in [one for one in (sure, unsure) if one]:
+    reliable = next((cell for cell in cells if cell.reliable_labels), None)
+    unreliable = next(cell for cell in cells if cell.labels and not cell.reliable_labels)
+    for cell in [one for one in (reliable, unreliable) if one]:
         column, row = cell.place
         quiet.goto(f"{here}{route(shown)}?cell={grid.side}:{column},{row}")
         panel = quiet.locator(".panel")
         expect(panel.locator(".labels li")).to_have_count(len(cell.labels))
-        expect(panel.locator(".labels li.unsure")).to_have_count(len(cell.labels) - len(cell.sure_labels))
-        expect(panel.get_by_text("These come of too few activations")).to_have_count(0 if cell.sure_labels else 1)
+        expect(panel.locator(".labels li.unreliable")).to_have_count(len(cell.labels) - len(cell.reliable_labels))
+        expect(panel.get_by_text("These labels rest on too few activations")).to_have_count(
+            0 if cell.reliable_labels else 1
+        )
 
 
 def test_a_click_opens_a_cell_with_all_that_is_known_of_it(quiet: Page, here: str, shown: Atlas) -> None:
@@ -240,7 +242,7 @@ def test_an_address_says_what_is_looked_at(quiet: Page, here: str, shown: Atlas)
     the_map(quiet, side)
     expect(quiet.locator(".panel h2")).to_contain_text(f"Cell {cell.place[0]}, {cell.place[1]} of {side}")
     expect(quiet.get_by_label("Size by count")).to_be_checked()
-    expect(quiet.get_by_label("Fade the unsure")).not_to_be_checked()
+    expect(quiet.get_by_label("Fade unreliable")).not_to_be_checked()
     quiet.wait_for_timeout(400)
     assert quiet.url.endswith(view)
     # What is switched on the page is in the address a moment later.
@@ -248,13 +250,13 @@ def test_an_address_says_what_is_looked_at(quiet: Page, here: str, shown: Atlas)
     expect(quiet).to_have_url(re.compile(r"(?<!sized)&faint=no$"))
 
 
-def test_a_class_is_found_by_its_name_and_fades_what_does_not_speak_for_it(
+def test_a_class_is_found_by_its_name_and_fades_cells_without_evidence_for_it(
     quiet: Page, here: str, shown: Atlas
 ) -> None:
     grid = shown.grid(shown.grids[0])
     good = np.flatnonzero(grid.status == Status.OK)
     number = grid[full(grid).row].labels[0].number
-    strength = shown.strength(number, grid.side)
+    strength = shown.attribution(number, grid.side)
     strong, weak = (grid[int(good[place])] for place in (strength[good].argmax(), strength[good].argmin()))
     name = shown.layer.catalogue.label(number)
     assert name
@@ -284,18 +286,18 @@ def test_a_class_is_found_by_its_name_and_fades_what_does_not_speak_for_it(
     assert opacity(weak) == 255
 
 
-def test_unsure_pictures_are_faint_and_said_to_be(quiet: Page, here: str, shown: Atlas) -> None:
+def test_unreliable_pictures_are_faint_and_said_to_be(quiet: Page, here: str, shown: Atlas) -> None:
     grid = shown.grid(shown.grids[0])
-    unsure = [cell for cell in grid if cell.status == "ok" and not cell.apt]
-    assert unsure, "the store has no unsure picture in its first grid"
+    unreliable = [cell for cell in grid if cell.status == "ok" and not cell.picture_reliable]
+    assert unreliable, "the store has no unreliable picture in its first grid"
     quiet.goto(f"{here}{route(shown)}")
-    canvas, cell = the_map(quiet), unsure[0]
+    canvas, cell = the_map(quiet), unreliable[0]
     assert colour(canvas, *middle(canvas, cell))[3] < 90
     quiet.mouse.move(*middle(canvas, cell))
-    expect(quiet.locator(".card")).to_contain_text("unsure picture")
+    expect(quiet.locator(".card")).to_contain_text("unreliable picture")
     quiet.mouse.click(*middle(canvas, cell))
     expect(quiet.locator(".verdict")).to_contain_text(f"{cell.rank:,} picture")
-    quiet.get_by_label("Fade the unsure").uncheck()
+    quiet.get_by_label("Fade unreliable").uncheck()
     quiet.wait_for_timeout(400)
     assert colour(canvas, *middle(canvas, cell))[3] == 255
 
@@ -388,7 +390,7 @@ def test_other_maps_are_chosen_on_the_page(quiet: Page, mapped_ours: str, shown:
     quiet.goto(f"{mapped_ours}{route(shown)}")
     the_map(quiet)
     for name in shown.layer.atlases[1:]:
-        quiet.get_by_label("Map", exact=True).select_option(name)
+        quiet.get_by_label("Map", exact=True).select_option(stored_map(name))
         expect(quiet).to_have_url(re.compile(f"/atlas/{name}$"))
         the_map(quiet)
         first = shown.layer.atlas_of(name).grids[0]
@@ -534,11 +536,13 @@ def test_an_address_of_a_cell_that_nothing_was_made_for_says_so(quiet: Page, map
     few = [place for place in np.argwhere(count > 0) if count[tuple(place)] < shown.grid(side).count.max()]
     filled = {cell.place for cell in shown.grid(side)}
     cases = [(empty, "it holds no activation")]
-    cases += [(place, "too few to say anything") for place in few if (int(place[1]), int(place[0])) not in filled][:1]
+    cases += [(place, "too few for a reliable mean") for place in few if (int(place[1]), int(place[0])) not in filled][
+        :1
+    ]
     for (row, column), words in cases:
         quiet.goto("about:blank")
         quiet.goto(f"{mapped_ours}{route(shown)}?cell={side}:{column},{row}")
-        expect(quiet.locator(".panel")).to_contain_text("Nothing was made for this cell")
+        expect(quiet.locator(".panel")).to_contain_text("This cell has no picture")
         expect(quiet.locator(".panel")).to_contain_text(words)
     quiet.goto("about:blank")
     quiet.goto(f"{mapped_ours}{route(shown)}?cell=7:1,1")

@@ -284,15 +284,15 @@ def test_neighbours_to_come_are_told_from_none(page: Page, built: Path, store: P
     (store / "catalogue.json").write_text(json.dumps(index))
     with shown(store, built) as address:
         go(page, address, "#/features.3:7")
-        region = page.get_by_role("region", name="Units that answer alike")
-        expect(region).to_contain_text("Not looked for yet")
+        region = page.get_by_role("region", name="Similar units")
+        expect(region).to_contain_text("Not computed yet")
 
 
 def test_tiles_of_examples_are_said_to_be_grown_and_mirrored(page: Page, built: Path, store: Path) -> None:
     with shown(store, built) as address:
         go(page, address, "#/features.3:7")
-        expect(page.get_by_role("region", name="What drives it")).to_contain_text(
-            "grown to a square; random crops may be mirrored"
+        expect(page.get_by_role("region", name="Top activating images")).to_contain_text(
+            "extended to a square; random crops may be mirrored"
         )
 
 
@@ -307,8 +307,8 @@ def test_a_unit_without_any_finite_value_has_no_histogram(page: Page, built: Pat
     made.write_whole(plan, "reduce", columns)
     with shown(store, built) as address:
         go(page, address, "#/features.3:7")
-        region = page.get_by_role("region", name="Its answers")
+        region = page.get_by_role("region", name="Activations")
         region.scroll_into_view_if_needed()
-        expect(region).to_contain_text("NaN or infinity everywhere")
+        expect(region).to_contain_text("All its activations are NaN or infinity")
         expect(region.locator("svg")).to_have_count(0)
         expect(region.locator('[data-statistic="activation_mean"]')).to_have_text("–")

@@ -84,7 +84,7 @@ def opened(page: Page, address: str, name: str) -> Locator:
     """The histogram of a unit, on the page."""
     page.goto("about:blank")
     page.goto(f"{address}#/features.3:{NAMES.index(name)}")
-    region = page.get_by_role("region", name="Its answers")
+    region = page.get_by_role("region", name="Activations")
     region.scroll_into_view_if_needed()
     expect(region.locator("g.bar").first).to_be_visible()
     return region

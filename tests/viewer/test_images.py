@@ -38,8 +38,8 @@ def test_a_unit_shows_the_images_that_drive_it_most_and_least(page: Page, here: 
             text = tiles.nth(rank).inner_text().replace("−", "-")
             assert float(text) == pytest.approx(float(value[extreme, rank]), rel=1e-3)
             expect(tiles.nth(rank)).to_have_attribute("href", f"#/images/{image[extreme, rank]}")
-    expect(page.get_by_text("among 37 in 2 crops each")).to_be_visible()
-    expect(page.get_by_text("Ranked by its value before the rectifier, where it has one.")).to_be_visible()
+    expect(page.get_by_text("over 37 images, 2 crops of each")).to_be_visible()
+    expect(page.get_by_text("Ranked by the value before the unit's rectifier, if it has one.")).to_be_visible()
 
 
 def test_pointing_at_an_example_shows_the_whole_image_and_what_the_unit_saw(page: Page, here: str) -> None:
@@ -115,7 +115,7 @@ def test_pages_with_images_take_few_requests_and_none_is_large(page: Page, here:
 
 def test_a_store_without_images_says_how_to_add_some(page: Page, ours: str) -> None:
     page.goto(f"{ours}#/images/1")
-    expect(page.get_by_role("alert")).to_contain_text("This store rests on no images")
+    expect(page.get_by_role("alert")).to_contain_text("This store has no images")
     expect(page.get_by_role("alert")).to_contain_text("--images")
 
 

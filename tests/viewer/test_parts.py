@@ -52,7 +52,11 @@ def test_a_store_of_version_1_0_looks_as_it_always_did(page: Page, built: Path, 
         page.goto(f"{address}#/features.3")
         loaded(page.locator("[data-unit] img"), 64)
         expect(page.get_by_role("button", name="best example")).to_have_count(0)
-        assert page.get_by_label("Sort by").locator("option").all_inner_texts() == ["index", "peak", "mean"]
+        assert page.get_by_label("Sort by").locator("option").all_inner_texts() == [
+            "index",
+            "objective peak",
+            "objective",
+        ]
         answers = answers_of(page)
         page.goto(f"{address}#/features.3:7")
         loaded(page.locator("figure img"), 48)
@@ -60,9 +64,9 @@ def test_a_store_of_version_1_0_looks_as_it_always_did(page: Page, built: Path, 
         page.wait_for_load_state("networkidle")
         assert not [answer.url for answer in answers if "/images/" in answer.url or "/statistics/" in answer.url]
         page.goto(f"{address}#/images/")
-        expect(page.get_by_role("alert")).to_contain_text("This store rests on no images")
+        expect(page.get_by_role("alert")).to_contain_text("This store has no images")
         page.goto(f"{address}#/classes/1")
-        expect(page.get_by_role("alert")).to_contain_text("This store knows of no classes")
+        expect(page.get_by_role("alert")).to_contain_text("This store has no classes")
 
 
 def test_a_layer_without_pictures_shows_the_images_that_drive_it(page: Page, built: Path, tmp_path: Path) -> None:
@@ -72,7 +76,7 @@ def test_a_layer_without_pictures_shows_the_images_that_drive_it(page: Page, bui
         page.goto(address)
         expect(page.locator("article").first).to_contain_text("statistics of all, no pictures")
         loaded(page.locator("article").first.locator("img"), 96)
-        expect(page.get_by_text("Each channel is shown by the images that drive it most")).to_be_visible()
+        expect(page.get_by_text("Each channel is shown by its top activating images")).to_be_visible()
         page.goto(f"{address}#/features.3")
         expect(page.locator("[data-unit]")).to_have_count(40)
         loaded(page.locator("[data-unit] img"), 96)
@@ -82,7 +86,7 @@ def test_a_layer_without_pictures_shows_the_images_that_drive_it(page: Page, bui
         expect(page.get_by_role("heading", level=1)).to_have_text("features.3:7")
         loaded(page.locator('[data-extreme="top"] img'), 96)
         expect(page.locator("figure[data-variant]")).to_have_count(0)
-        region = page.get_by_role("region", name="Units that answer alike")
+        region = page.get_by_role("region", name="Similar units")
         region.scroll_into_view_if_needed()
         loaded(region.locator("img"), 96)
         page.goto(f"{address}#/images/3")
@@ -149,7 +153,7 @@ def test_what_is_asked_for_and_not_there_yet_is_said(page: Page, built: Path, tm
         page.goto(f"{address}#/images/3")
         expect(page.locator(".nothing")).to_contain_text("Not looked at yet")
         page.goto(f"{address}#/classes/3")
-        expect(page.get_by_text("The statistics of no layer are written yet")).to_be_visible()
+        expect(page.get_by_text("No layer has statistics yet")).to_be_visible()
 
 
 def test_statistics_without_examples_and_relations_are_shown(page: Page, built: Path, tmp_path: Path) -> None:
@@ -169,11 +173,11 @@ def test_statistics_without_examples_and_relations_are_shown(page: Page, built: 
         tiles.first.hover()
         loaded(page.locator(".whole img"), 128)
         expect(page.locator(".whole .box")).to_have_count(0)
-        expect(page.get_by_role("region", name="Units that answer alike")).to_have_count(0)
+        expect(page.get_by_role("region", name="Similar units")).to_have_count(0)
         page.goto(f"{address}#/features.3")
         expect(page.locator("[data-unit]")).to_have_count(40)
         page.goto(f"{address}#/images/3")
-        expect(page.get_by_text("is written when the layers are complete")).to_be_visible()
+        expect(page.get_by_text("are computed when the layers are complete")).to_be_visible()
 
 
 def test_the_image_that_drives_it_most_stands_for_a_unit_that_has_no_picture(
@@ -187,7 +191,7 @@ def test_the_image_that_drives_it_most_stands_for_a_unit_that_has_no_picture(
     (place / "catalogue.json").write_text(json.dumps(index))
     with served(place, built) as address:
         page.goto(f"{address}#/features.3:7")
-        region = page.get_by_role("region", name="Units that answer alike")
+        region = page.get_by_role("region", name="Similar units")
         region.scroll_into_view_if_needed()
         loaded(region.locator("img"), 128)
         expect(region.locator(".none")).to_have_count(0)

@@ -163,7 +163,8 @@ def test_what_has_no_picture_is_not_sorted_by_the_number_of_its_grey(page: Page,
     place = tmp_path / "made.atlas"
     store = make_store(place, layers={"features.3": 16}, size=16)
     layer = open_catalogue(place).layer("features.3")
-    numbers = {name: np.nan_to_num(getattr(layer, name), nan=1000) for name in ("mean", "peak")}
+    columns = {"mean": "objective", "peak": "objective_peak"}
+    numbers = {name: np.nan_to_num(getattr(layer, column), nan=1000) for name, column in columns.items()}
     thumbs = np.stack([layer.thumbs(variant) for variant in layer.variants], axis=1)
     store.write_whole(store.plans()[0], "reduce", numbers | {"status": layer.status, "thumb": thumbs})
     with served(place, built) as address:

@@ -82,9 +82,9 @@ def test_a_unit_page_shows_the_stores_own_pictures_and_numbers(page: Page, addre
     for variant, index in (("positive", 0), ("negative", 1)):
         figure = page.locator(f'figure[data-variant="{variant}"]')
         assert np.array_equal(pixels(figure.locator("img")), np.asarray(unit.picture(variant)))
-        for name in ("mean", "peak"):
+        for name, column in (("objective", "objective"), ("peak", "objective_peak")):
             text = figure.locator(f'[data-number="{name}"]').inner_text().replace("−", "-")
-            assert float(text) == pytest.approx(float(getattr(unit.layer, name)[20, index]), rel=1e-3)
+            assert float(text) == pytest.approx(float(getattr(unit.layer, column)[20, index]), rel=1e-3)
 
 
 def test_a_click_opens_a_unit_and_the_way_back_ends_where_one_was(page: Page, address: str) -> None:
@@ -137,12 +137,12 @@ def test_a_wall_is_sorted_filtered_and_turned_as_its_address_says(page: Page, ou
         return page.locator('[data-position="0"]')
 
     page.goto(f"{ours}#/{SEGMENT}")
-    page.get_by_label("Sort by").select_option("peak")
+    page.get_by_label("Sort by").select_option("objective_peak")
     expect(first()).to_have_attribute("data-unit", "32")
     page.get_by_role("button", name="negative").click()
-    expect(page).to_have_url(f"{ours}#/{SEGMENT}?variant=negative&sort=peak")
+    expect(page).to_have_url(f"{ours}#/{SEGMENT}?variant=negative&sort=objective_peak")
     expect(first()).to_have_attribute("data-unit", "32")
-    expect(first()).to_have_attribute("aria-label", f"{Unit(STRANGE, 32)}, negative: peak −64, mean −32")
+    expect(first()).to_have_attribute("aria-label", f"{Unit(STRANGE, 32)}, negative: peak −64, objective −32")
     page.get_by_label("Show units").select_option("rectified")
     expect(page.locator("[data-unit]")).to_have_count(2)
     page.reload()
@@ -155,7 +155,7 @@ def test_pointing_at_a_unit_shows_its_numbers(page: Page, ours: str) -> None:
     page.locator('[data-unit="7"]').hover()
     card = page.locator(".card")
     expect(card).to_contain_text(str(Unit(STRANGE, 7)))
-    expect(card).to_contain_text(re.compile(r"positive\s*peak\s*14\s*mean\s*7\s*negative"))
+    expect(card).to_contain_text(re.compile(r"positive\s*peak\s*14\s*objective\s*7\s*negative"))
     loaded(card.locator("img"), 64)
 
 
@@ -202,8 +202,8 @@ def test_stepping_skips_what_was_not_rendered(page: Page, ours: str) -> None:
 @pytest.mark.parametrize(
     ("unit", "variant", "status", "words"),
     [
-        (5, "negative", "rectified", "No negative exists"),
-        (9, "positive", "unstarted", "nothing in a picture moved this unit, so there is none to show"),
+        (5, "negative", "rectified", "There is no negative"),
+        (9, "positive", "unstarted", "No gradient was found, so no picture could be optimized"),
         (13, "positive", "nan", "NaN or infinity, so there is no picture to show"),
         (100, "positive", "absent", "Not rendered yet"),
     ],

@@ -116,7 +116,7 @@ class BuildPlan:
         yield from self._of_images()
         for plan in self.plans:
             if plan.kind.priced is not None:
-                yield f"{' '.join([plan.layer_name, *plan.part])}: {plan.kind.priced(plan)}."
+                yield f"{plan.called}: {plan.kind.priced(plan)}."
 
     def _of_images(self) -> Iterator[str]:
         """What showing images to the network would cost, what of the units asked for, and what is kept of them."""

@@ -19,7 +19,7 @@ from atlas.errors import AtlasError
 from atlas.plans import Plan, place
 from atlas.store import Data, Store
 from atlas.store.schema import group_key
-from atlas.units import SampleStatus
+from atlas.units import SampleStatus, shown_map
 
 if TYPE_CHECKING:
     from atlas.projection.project import Map
@@ -39,7 +39,7 @@ def laid_out(samples: Samples, plan: Plan) -> Data:
     recipe = plan.charting.layout
     numbers = members(samples, plan.part[0])
     if not len(numbers):
-        raise AtlasError(f"{plan.layer_name}: no activation belongs to the map {plan.part[0]}.")
+        raise AtlasError(f"{plan.layer_name}: no activation belongs to the map {shown_map(plan.part[0])}.")
     some = samples.of(numbers)
     vectors = some.vectors
     pair = classes_of(plan.part[0]) if plan.part[0].startswith("pair-") else []

@@ -16,7 +16,7 @@ const OVERVIEW: Overview = {
   activeImages: Float32Array.of(0.1, 0.5, 0.3, 0, 0.2),
   top: Float32Array.of(10, 20, 0, 5, NaN),
   bottom: Float32Array.of(-1, -4, -2, 0, NaN),
-  silent: Uint8Array.of(0, 0, 1, 0, 0),
+  dead: Uint8Array.of(0, 0, 1, 0, 0),
 };
 
 function layer(pictured = true): Arrangeable {
@@ -25,7 +25,7 @@ function layer(pictured = true): Arrangeable {
     entry: { channels: 5, features: { variants: ["positive", "negative"], size: 32, recipe: "quick", steps: 8, units: 5, done: 4, pictured } },
     variants: ["positive", "negative"],
     faces: [POSITIVE!, NEGATIVE!, EXAMPLE!],
-    numbers: { peak: Float32Array.of(3, -3, 99, -1, 3, -2, 99, 99, 1, -5), mean: Float32Array.of(1, 1, 1, 1, 2, 1, 1, 1, 3, 1), agreement: null },
+    numbers: { objectivePeak: Float32Array.of(3, -3, 99, -1, 3, -2, 99, 99, 1, -5), objective: Float32Array.of(1, 1, 1, 1, 2, 1, 1, 1, 3, 1), agreement: null },
     at,
     status: (unit, variant) => (pictured ? STATUSES[at(unit, variant)]! : COMING),
     rendered: (unit) => pictured && unit !== 3,
@@ -42,15 +42,15 @@ test("units that were rendered, in their order", () => {
 });
 
 test("the strongest first; equal ones in their order, and last what has no number", () => {
-  expect(order({ sort: "peak" })).toEqual([0, 2, 4, 1]);
-  expect(order({ sort: "mean" })).toEqual([4, 2, 0, 1]);
+  expect(order({ sort: "objective_peak" })).toEqual([0, 2, 4, 1]);
+  expect(order({ sort: "objective" })).toEqual([4, 2, 0, 1]);
   expect(order({ sort: "activation", status: "all" })).toEqual([0, 1, 2, 3, 4]);
   expect(order({ sort: "images", status: "all" })).toEqual([1, 2, 4, 0, 3]);
   expect(order({ sort: "example", status: "all" })).toEqual([1, 0, 3, 2, 4]);
 });
 
 test("of negatives the strongest is the lowest", () => {
-  expect(order({ face: NEGATIVE!, sort: "peak" })).toEqual([4, 0, 2, 1]);
+  expect(order({ face: NEGATIVE!, sort: "objective_peak" })).toEqual([4, 0, 2, 1]);
 });
 
 test("the ratio is beside the best image, and none where that is zero", () => {
@@ -64,8 +64,8 @@ test("the ratio is beside the best image, and none where that is zero", () => {
 test("a status shows its units alone", () => {
   expect(order({ status: "nan" })).toEqual([1]);
   expect(order({ status: "absent" })).toEqual([3]);
-  expect(order({ status: "silent" })).toEqual([2]);
-  expect(order({ status: "silent" }, layer(), null)).toEqual([]);
+  expect(order({ status: "dead" })).toEqual([2]);
+  expect(order({ status: "dead" }, layer(), null)).toEqual([]);
   expect(order({ status: "no such" })).toEqual([]);
 });
 
@@ -81,13 +81,21 @@ test("how many units came to what", () => {
     ["ok", 3],
     ["nan", 1],
     ["absent", 1],
-    ["silent", 1],
+    ["dead", 1],
   ]);
   expect(outcomes(layer(false), null, POSITIVE!)).toEqual([]);
 });
 
+test("addresses of before lead where they did", () => {
+  for (const [was, is] of [["sort=peak", "sort=objective_peak"], ["sort=mean&status=silent", "sort=objective&status=dead"]]) {
+    const read = readArrangement(new URLSearchParams(was), layer());
+    expect(read).toEqual(readArrangement(new URLSearchParams(is), layer()));
+    expect(writtenArrangement(read, layer()).toString()).toBe(is);
+  }
+});
+
 test("an arrangement is read as it is written", () => {
-  for (const face of layer().faces) for (const sort of SORTS) for (const status of ["all", "rendered", "nan", "silent"]) {
+  for (const face of layer().faces) for (const sort of SORTS) for (const status of ["all", "rendered", "nan", "dead"]) {
     const of = layer();
     const wanted = { face: of.faces.find(({ name }) => name === face.name)!, sort, status };
     expect(readArrangement(writtenArrangement(wanted, of), of)).toEqual(wanted);

@@ -9,9 +9,9 @@ describe.each(NAMES)("the layer %j", (layer) => {
   });
 
   test("keeps how its wall is shown", () => {
-    const route = parse(toLayer(layer, new URLSearchParams({ sort: "peak", status: "not an image", odd: "?&#/" })));
+    const route = parse(toLayer(layer, new URLSearchParams({ sort: "objective_peak", status: "not an image", odd: "?&#/" })));
     expect(route).toMatchObject({ page: "layer", layer });
-    expect(Object.fromEntries((route as { view: URLSearchParams }).view)).toEqual({ sort: "peak", status: "not an image", odd: "?&#/" });
+    expect(Object.fromEntries((route as { view: URLSearchParams }).view)).toEqual({ sort: "objective_peak", status: "not an image", odd: "?&#/" });
   });
 
   test("has units with addresses, in each basis", () => {
@@ -42,6 +42,12 @@ test("pages without a layer have addresses", () => {
   expect(parse(toClass(7))).toEqual({ page: "class", number: 7 });
   expect(parse(toImages())).toMatchObject({ page: "images" });
   expect((parse(toImages(new URLSearchParams({ from: "20000" }))) as { view: URLSearchParams }).view.get("from")).toBe("20000");
+});
+
+test("a map of a class is called as the command line says it, and found by its stored name too", () => {
+  const stored = { page: "atlas", layer: "a", map: "winners-207" };
+  expect(toAtlas("a", "winners-207")).toBe("#/a/atlas/class-207");
+  for (const address of ["#/a/atlas/class-207", "#/a/atlas/winners-207"]) expect(parse(address)).toMatchObject(stored);
 });
 
 test("what names nothing leads nowhere", () => {

@@ -1,10 +1,10 @@
 /**
  * What the units of a layer answered to the images that were shown.
  *
- *     unit -> statistics, histogram, examples, classes, neighbours
+ *     unit -> statistics, histogram, examples, classes, similar units
  */
 import { COLUMNS } from "../logic/columns";
-import { boxAt, EXTREMES, isSigned, isSilent, scored, type Beside, type Example, type Extreme, type Histogram, type Overview, type Scored, type Statistics } from "../logic/statistics";
+import { boxAt, EXTREMES, isDead, isSigned, scored, type Beside, type Example, type Extreme, type Histogram, type Overview, type Scored, type Statistics } from "../logic/statistics";
 import type { Columns } from "./columns";
 import { Gallery } from "./gallery";
 import { damaged } from "./problems";
@@ -41,8 +41,8 @@ export class Answers {
   async numbers(unit: number): Promise<Statistics> {
     const names = ["mean", "std", "least", "largest", "active_positions", "active_images", "nan"];
     const [quantiles, ...rows] = await Promise.all(["quantile", ...names].map((name) => this.statistics.row(name, unit)));
-    const [mean, std, least, largest, activePositions, activeImages, nan] = rows.map((row) => row[0]) as [number, number, number, number, number, number, number];
-    return { mean, std, least, largest, activePositions, activeImages, nan, quantiles: [...quantiles!] };
+    const [mean, std, min, max, activePositions, activeImages, nan] = rows.map((row) => row[0]) as [number, number, number, number, number, number, number];
+    return { mean, std, min, max, activePositions, activeImages, nan, quantiles: [...quantiles!] };
   }
 
   /** The columns that a unit's page shows as a table. */
@@ -65,30 +65,30 @@ export class Answers {
     const { statistics } = this;
     const [value, least, largest] = await Promise.all([statistics.row("example_value", unit), statistics.whole("least"), statistics.whole("largest")]);
     const [top, bottom] = [value[0]!, value[value.length / EXTREMES.length]!];
-    return { top, bottom, silent: isSilent(top, isSigned(least), least[unit] === largest[unit]) };
+    return { top, bottom, dead: isDead(top, isSigned(least), least[unit] === largest[unit]) };
   }
 
-  /** How many images and positions the statistics rest on. */
+  /** How many images and positions the statistics were measured on. */
   async seen(): Promise<{ images: number; positions: number }> {
     const [images, positions] = await this.statistics.whole("seen");
     return { images: images!, positions: positions! };
   }
 
-  /** The classes that a unit does most for, the strongest first. */
+  /** The classes of a unit's highest attributions, the highest first. */
   async classes(unit: number): Promise<Scored[]> {
     return scored(await this.statistics.row("class", unit), await this.statistics.row("class_attribution", unit));
   }
 
-  /** The units that do most for a class, and on how many images that rests. */
+  /** The units with the highest attribution to a class, and on how many images it was measured. */
   async unitsOf(number: number): Promise<{ units: Scored[]; images: number }> {
     const [unit, value, images] = await Promise.all(["unit_of_class", "unit_attribution", "class_images"].map((name) => this.statistics.row(name, number)));
     return { units: scored(unit!, value!), images: images![0]! };
   }
 
-  /** The units that answer most alike: number of the layer among the store's `relations`, unit, likeness. */
-  async neighbours(unit: number): Promise<{ layer: number; unit: number; likeness: number }[]> {
-    const [layer, other, likeness] = await Promise.all(["layer", "unit", "likeness"].map((name) => this.statistics.row(`neighbour_${name}`, unit)));
-    return Array.from(layer!, (one, at) => ({ layer: one, unit: other![at]!, likeness: likeness![at]! })).filter(({ unit }) => unit >= 0);
+  /** The most similar units: number of the layer among the store's `relations`, unit, similarity. */
+  async similar(unit: number): Promise<{ layer: number; unit: number; similarity: number }[]> {
+    const [layer, other, similarity] = await Promise.all(["layer", "unit", "likeness"].map((name) => this.statistics.row(`neighbour_${name}`, unit)));
+    return Array.from(layer!, (one, at) => ({ layer: one, unit: other![at]!, similarity: similarity![at]! })).filter(({ unit }) => unit >= 0);
   }
 
   /** Asked for once. */
@@ -107,7 +107,7 @@ export class Answers {
     const top = Float32Array.from({ length: units }, (_, unit) => value![unit * width]!);
     const bottom = Float32Array.from({ length: units }, (_, unit) => value![unit * width + width / 2]!);
     const signed = isSigned(least!);
-    const silent = Uint8Array.from({ length: units }, (_, unit) => Number(isSilent(top[unit]!, signed, least![unit] === largest![unit])));
-    return { mean: mean!, activeImages: activeImages!, top, bottom, silent };
+    const dead = Uint8Array.from({ length: units }, (_, unit) => Number(isDead(top[unit]!, signed, least![unit] === largest![unit])));
+    return { mean: mean!, activeImages: activeImages!, top, bottom, dead };
   }
 }

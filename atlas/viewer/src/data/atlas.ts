@@ -25,15 +25,15 @@ const UNITS = 8;
 const PICTURES = 16;
 /** Tiles are ten times as large: so many stay below half a megabyte together. */
 const TILES = 6;
-/** Labels of fewer samples are not relied on, nor those that hold in fewer draws. */
+/** A reliable label rests on so many samples, and has so high a stability. */
 const SAMPLES = 5;
 const HOLDS = 0.8;
 
 export interface Label extends Scored {
-  /** How often it stays as high as it is shown when the cell's samples are drawn again, 0 to 1. */
-  frequency: number;
-  /** Whether it can be relied on; `atlas.catalogue.derived.sure` is the same rule. */
-  sure: boolean;
+  /** Share of resamplings of the cell's samples in which it ranks at least as high, 0 to 1. */
+  stability: number;
+  /** The rule of `atlas.catalogue.derived.label_reliable`. */
+  reliable: boolean;
 }
 
 export interface Sample {
@@ -83,12 +83,12 @@ export class Grid {
   }
 
   async labels(entry: number): Promise<Label[]> {
-    const [cells, [label, strength, frequency]] = await Promise.all([
+    const [cells, [label, attribution, stability]] = await Promise.all([
       this.cells(),
       Promise.all(["label", "label_strength", "label_frequency"].map((name) => this.columns.row(name, entry))),
     ]);
     const enough = cells.count[cells.filled[entry]!]! >= SAMPLES;
-    return scored(label!, strength!).map((one, at) => ({ ...one, frequency: frequency![at]!, sure: enough && frequency![at]! >= HOLDS }));
+    return scored(label!, attribution!).map((one, at) => ({ ...one, stability: stability![at]!, reliable: enough && stability![at]! >= HOLDS }));
   }
 
   /** What the samples nearest to the cell's direction saw, as addresses of pictures; empty for one that is damaged. */
@@ -116,15 +116,15 @@ export class Grid {
     return there.map((_, rank) => ({ image: images[rank]![0]!, cosine: cosine[rank]!, box: rank < PATCHES ? boxAt(box, rank) : null }));
   }
 
-  /** The channels that the cell's direction is largest in. */
+  /** The channels with the largest components of the cell's direction. */
   async units(entry: number): Promise<Scored[]> {
     const direction = await this.columns.row("direction", entry);
     const all = Array.from(direction, (value, index) => ({ index, value })).filter(({ value }) => value > 0);
     return all.sort((a, b) => b.value - a.value).slice(0, UNITS);
   }
 
-  /** How much every filled cell speaks for a class. */
-  async strength(number: number): Promise<Float32Array> {
+  /** Mean attribution of every filled cell to a class. */
+  async attribution(number: number): Promise<Float32Array> {
     return (await this.columns.row("strength", number)) as Float32Array;
   }
 }

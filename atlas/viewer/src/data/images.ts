@@ -72,7 +72,7 @@ export class Images {
     return other! < 0 ? null : other!;
   }
 
-  /** The classes that the network takes it for, with their probabilities. */
+  /** The predicted classes, with their probabilities. */
   async classes(number: number): Promise<Scored[]> {
     return scored(await this.columns.row("class", number), await this.columns.row("probability", number));
   }

@@ -1,7 +1,7 @@
 /**
  * One layer, opened: its pictures and numbers.
  *
- *     catalogue entry -> layer -> (unit, variant) -> picture | status, mean, peak
+ *     catalogue entry -> layer -> (unit, variant) -> picture | status, objective, objective peak
  *                              -> what its units answered to images
  *
  * One request reads the layer's metadata, one the index of a shard, one a run of neighbouring pictures. Pictures, statistics
@@ -31,7 +31,7 @@ interface Numbers extends PictureNumbers {
   attempt: Uint8Array | null;
 }
 
-const NO_NUMBERS: Numbers = { mean: new Float32Array(), peak: new Float32Array(), agreement: null, attempt: null };
+const NO_NUMBERS: Numbers = { objective: new Float32Array(), objectivePeak: new Float32Array(), agreement: null, attempt: null };
 
 /** What of a recipe decides which numbers there are. */
 interface Asked {
@@ -138,7 +138,7 @@ export class Layer {
   }
 }
 
-/** Whether a variant shows more of what drives a unit up, beside its first picture. */
+/** Whether a variant is another picture of what activates a unit, beside its first. */
 function isMore(variant: string): boolean {
   return variant === "neuron" || variant.startsWith("diverse-");
 }
@@ -200,7 +200,7 @@ async function openRendered(root: zarr.Location<Ranged>, entry: LayerEntry, vari
     const wanted = ["mean", "peak", agreement && "agreement", tries > 1 && "attempt"] as const;
     const numbers = await Promise.all(wanted.map((name) => (name ? columns.whole(name) : null)));
     if (numbers.some((column) => column && column.length !== status.length)) throw damaged(root.store.nameOf(group.path), "holds more or fewer numbers than pictures");
-    return { mean: numbers[0], peak: numbers[1], agreement: numbers[2], attempt: numbers[3] } as Numbers;
+    return { objective: numbers[0], objectivePeak: numbers[1], agreement: numbers[2], attempt: numbers[3] } as Numbers;
   };
   return { variants, attributes: group.attrs, image: new Gallery(image, IMAGES), thumb: new Gallery(thumb, THUMBS), statuses: status as Uint8Array, read };
 }

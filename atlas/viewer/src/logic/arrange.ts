@@ -7,14 +7,16 @@ import type { LayerEntry } from "./entries";
 import { ratioOf, type Overview } from "./statistics";
 import { Status, statusName } from "./words";
 
-export const SORTS = ["index", "peak", "mean", "ratio", "agreement", "activation", "images", "example"] as const;
+export const SORTS = ["index", "objective_peak", "objective", "ratio", "agreement", "activation", "images", "example"] as const;
 export type Sort = (typeof SORTS)[number];
 /** Which numbers units can be sorted by, in words: those of a picture, and those of what images did. */
-export const OF_PICTURES: Partial<Record<Sort, string>> = { peak: "peak", mean: "mean", ratio: "ratio to best image", agreement: "agreement of seeds" };
+export const OF_PICTURES: Partial<Record<Sort, string>> = { objective_peak: "objective peak", objective: "objective", ratio: "ratio to best image", agreement: "agreement of seeds" };
 export const OF_IMAGES: Partial<Record<Sort, string>> = { activation: "mean activation", images: "share of images", example: "best example" };
-export const SILENT = "silent";
+export const DEAD = "dead";
+/** Names that addresses had before; those that were kept still lead where they did. */
+const OLD: Record<string, string> = { peak: "objective_peak", mean: "objective", silent: DEAD };
 
-/** What a wall can show of every unit: a picture that was made, or the image that drives it most. */
+/** What a wall can show of every unit: a picture that was made, or the image with its highest activation. */
 export interface Face {
   name: string;
   /** Place among the variants; null for an image. */
@@ -23,9 +25,9 @@ export interface Face {
 
 /** The numbers of all pictures of a layer, as `at` counts them. */
 export interface PictureNumbers {
-  mean: Float32Array;
-  peak: Float32Array;
-  /** How alike a second seed's picture is to the network; null where nobody asked. */
+  objective: Float32Array;
+  objectivePeak: Float32Array;
+  /** How similar a second seed's picture is to the network; null where it was not asked for. */
   agreement: Float32Array | null;
 }
 
@@ -46,15 +48,19 @@ export interface Arrangeable<F extends Face = Face> {
 export interface Arrangement<F extends Face = Face> {
   face: F;
   sort: Sort;
-  /** A status by its name, `rendered` for every one but absent, `silent`, or `all`. */
+  /** A status by its name, `rendered` for every one but absent, `dead`, or `all`. */
   status: string;
 }
 
 /** The arrangement that an address asks for; what it does not say, or says wrongly, is as usual. */
 export function readArrangement<F extends Face>(query: URLSearchParams, layer: Arrangeable<F>): Arrangement<F> {
-  const sort = SORTS.find((name) => name === query.get("sort")) ?? "index";
+  const sort = SORTS.find((name) => name === current(query.get("sort"))) ?? "index";
   const face = layer.faces.find(({ name }) => name === query.get("variant")) ?? layer.faces[0]!;
-  return { face, sort, status: query.get("status") ?? usual(layer, face) };
+  return { face, sort, status: current(query.get("status")) ?? usual(layer, face) };
+}
+
+function current(name: string | null): string | null {
+  return name === null ? null : (OLD[name] ?? name);
 }
 
 /** What is shown of a face unless said otherwise: whatever has a picture, as soon as it is written which units have one. */
@@ -77,7 +83,7 @@ export function arrange(layer: Arrangeable, overview: Overview | null, { face, s
   if (sort === "index") return shown;
   const value = valueOf(layer, overview, face, sort);
   // The strongest first: of a negative's own numbers that is the lowest. What has no number comes last.
-  const sign = face.name === "negative" && (sort === "peak" || sort === "mean") ? 1 : -1;
+  const sign = face.name === "negative" && (sort === "objective_peak" || sort === "objective") ? 1 : -1;
   const key = (unit: number) => (Number.isNaN(value(unit)) ? Infinity : sign * value(unit));
   return shown.sort((a, b) => (key(a) === key(b) ? a - b : key(a) - key(b)));
 }
@@ -88,15 +94,16 @@ export function valueOf(layer: Arrangeable, overview: Overview | null, face: Fac
   const variant = face.variant ?? 0;
   const negative = layer.variants[variant] === "negative";
   // A unit without a picture has the number of the plain grey that is stored in its place.
-  const picture = (column: "peak" | "mean", unit: number) => (layer.status(unit, variant) === Status.OK ? (layer.numbers[column][layer.at(unit, variant)] ?? NaN) : NaN);
+  const picture = (column: "objectivePeak" | "objective", unit: number) => (layer.status(unit, variant) === Status.OK ? (layer.numbers[column][layer.at(unit, variant)] ?? NaN) : NaN);
   switch (sort) {
     case "index":
       return (unit) => unit;
-    case "peak":
-    case "mean":
-      return (unit) => picture(sort, unit);
+    case "objective_peak":
+      return (unit) => picture("objectivePeak", unit);
+    case "objective":
+      return (unit) => picture("objective", unit);
     case "ratio":
-      return (unit) => ratioOf(picture("peak", unit), (negative ? overview?.bottom : overview?.top)?.[unit] ?? NaN, negative);
+      return (unit) => ratioOf(picture("objectivePeak", unit), (negative ? overview?.bottom : overview?.top)?.[unit] ?? NaN, negative);
     case "agreement":
       return (unit) => layer.numbers.agreement?.[layer.at(unit, variant)] ?? NaN;
     case "activation":
@@ -110,7 +117,7 @@ export function valueOf(layer: Arrangeable, overview: Overview | null, face: Fac
 
 function fits(layer: Arrangeable, overview: Overview | null, unit: number, face: Face, status: string): boolean {
   if (status === "all") return true;
-  if (status === SILENT) return Boolean(overview?.silent[unit]);
+  if (status === DEAD) return Boolean(overview?.dead[unit]);
   if (face.variant === null) return status === "rendered" && layer.rendered(unit);
   // Before the numbers are written, nobody knows which units are there: all are tried.
   if (status === "rendered") return !layer.entry.features?.pictured || layer.rendered(unit);
@@ -126,6 +133,6 @@ export function outcomes(layer: Arrangeable, overview: Overview | null, face: Fa
     counts.set(status, (counts.get(status) ?? 0) + 1);
   }
   const named = [...counts].sort(([a], [b]) => a - b).map(([status, count]): [string, number] => [statusName(status), count]);
-  const silent = overview?.silent.reduce((sum, one) => sum + one, 0);
-  return silent ? [...named, [SILENT, silent]] : named;
+  const dead = overview?.dead.reduce((sum, one) => sum + one, 0);
+  return dead ? [...named, [DEAD, dead]] : named;
 }

@@ -1,27 +1,27 @@
 /**
  * How strongly each cell of a grid is drawn, and how large.
  *
- *     cells, strength for a class, what is switched on -> opacity and scale of every filled cell
+ *     cells, attribution to a class, switches -> opacity and scale of every filled cell
  */
 import type { Cells } from "./cells";
 
-/** Of a class: what speaks for it, or against. */
+/** Evidence for a class, or against it. */
 export type Sign = 1 | -1;
 
 export interface Wish {
-  /** Each filled cell's strength for the class that is looked for; null for none. */
-  strength: Float32Array | null;
+  /** Each filled cell's attribution to the selected class; null for none. */
+  attribution: Float32Array | null;
   sign: Sign;
   /** Whether cells of few samples are small. */
   sized: boolean;
-  /** Whether pictures that cannot be relied on are faint. */
+  /** Whether unreliable pictures are faint. */
   faint: boolean;
 }
 
 export interface Look {
   opacity: Float32Array;
   scale: Float32Array;
-  /** The strength that is drawn in full; 0 where no class is looked for, or none speaks for it. */
+  /** The attribution that is drawn at full opacity; 0 without a selected class, or without evidence for it. */
   full: number;
 }
 
@@ -31,14 +31,14 @@ const UNMOVED = 0.07;
 const FULL = 0.99;
 const LEAST_SCALE = 0.28;
 
-export function lookOf(cells: Cells, { strength, sign, sized, faint }: Wish): Look {
+export function lookOf(cells: Cells, { attribution, sign, sized, faint }: Wish): Look {
   const total = cells.filled.length;
   const opacity = new Float32Array(total).fill(1);
   const scale = new Float32Array(total).fill(1);
-  const full = strength ? quantile(strength.subarray(0, total).map((value) => sign * value).filter((value) => value > 0), FULL) : 0;
+  const full = attribution ? quantile(attribution.subarray(0, total).map((value) => sign * value).filter((value) => value > 0), FULL) : 0;
   const usual = sized ? quantile(Float32Array.from(cells.filled, (cell) => cells.count[cell]!), 0.8) : 1;
   for (let entry = 0; entry < total; entry++) {
-    if (strength) opacity[entry] = UNMOVED + (1 - UNMOVED) * Math.min(1, Math.max(0, (sign * strength[entry]!) / (full || 1)) || 0);
+    if (attribution) opacity[entry] = UNMOVED + (1 - UNMOVED) * Math.min(1, Math.max(0, (sign * attribution[entry]!) / (full || 1)) || 0);
     if (sized) scale[entry] = Math.max(LEAST_SCALE, Math.min(1, Math.sqrt(cells.count[cells.filled[entry]!]! / usual)));
     if (faint && cells.doubt(entry) === "rank") opacity[entry]! *= FAINT;
   }

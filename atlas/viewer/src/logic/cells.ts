@@ -1,11 +1,11 @@
 /**
- * The cells of one grid of an atlas: where they lie, how many samples each has, and whether its picture can be relied on.
+ * The cells of one grid of an atlas: where they lie, how many samples each has, and whether its picture is reliable.
  *
  *     place | cell -> entry in the columns of the grid
  */
 import { Status } from "./words";
 
-/** A picture that more than this share of its grid's pictures outdo says little of its cell. */
+/** A reliable picture ranks within this share of its grid's pictures. */
 const TOP = 0.02;
 
 /** Where a cell is: a grid, a column from the left and a row from the top. */
@@ -28,7 +28,7 @@ export class Cells {
     readonly filled: Int32Array,
     /** Of each filled cell's picture; null as long as there are none. */
     readonly status: Uint8Array | null,
-    /** How many other pictures point no less near to each cell's direction than its own. */
+    /** How many other pictures match each cell's direction at least as well as its own. */
     readonly rank: Int32Array | null,
   ) {
     this.entry = new Int32Array(side * side).fill(-1);

@@ -16,7 +16,7 @@ export interface Column {
 
 export const COLUMNS: Column[] = [
   { name: "activation_mean", title: "Mean", arrays: ["mean"] },
-  { name: "activation_std", title: "Deviation", arrays: ["std"] },
-  { name: "least", title: "Least" },
-  { name: "largest", title: "Largest" },
+  { name: "activation_std", title: "Std", arrays: ["std"] },
+  { name: "activation_min", title: "Min", arrays: ["least"] },
+  { name: "activation_max", title: "Max", arrays: ["largest"] },
 ];

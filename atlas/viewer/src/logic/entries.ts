@@ -65,7 +65,7 @@ export interface AtlasEntry {
   placed: number | null;
   crops: number;
   positions: number;
-  /** Whether of each activation only the classes it speaks most for and most against are known. */
+  /** Whether of each activation only the highest and lowest attributions are known. */
   approximate: boolean;
   /** Whether the layout is written. */
   written: boolean;
@@ -98,7 +98,7 @@ export interface Catalogue {
   note: string | null;
   /** Absent where no images were given, as in stores of version 1.0. */
   images?: ImagesEntry | null;
-  /** The layers that neighbours and excited units were sought in, by the numbers that the store gives them. */
+  /** The layers that similar and excited units were sought in, by the numbers that the store gives them. */
   relations?: string[] | null;
   /** Whether the store names the network's classes; older ones do not say. */
   named?: boolean;
@@ -115,7 +115,7 @@ export function unfinished({ images, layers }: Catalogue): boolean {
   });
 }
 
-/** The layers that neighbours and excited units are told by, in the order of their numbers; undefined for one that is not there. */
+/** The layers of similar and excited units, in the order of their numbers; undefined for one that is not there. */
 export function relatedLayers({ relations, layers }: Catalogue): (LayerEntry | undefined)[] {
   return (relations ?? []).map((related) => layers.find(({ name }) => name === related));
 }

@@ -100,12 +100,12 @@ interface Stretch {
 }
 
 /** Densities over an axis that is even about zero and logarithmic far from it, so that outliers do not squeeze the rest. */
-function drawDensity({ counts, edges }: Histogram, { least, largest, quantiles }: Statistics, middle: number, width: number, height: number): Drawing {
+function drawDensity({ counts, edges }: Histogram, { min, max, quantiles }: Statistics, middle: number, width: number, height: number): Drawing {
   const total = sum(counts);
   // What lies beyond the edges is in the outermost bins, which reach as far as it does.
-  const bounds = [Math.min(edges[0]!, least), ...edges.slice(1, -1), Math.max(edges.at(-1)!, largest)];
+  const bounds = [Math.min(edges[0]!, min), ...edges.slice(1, -1), Math.max(edges.at(-1)!, max)];
   const [first, last] = [counts.findIndex((count) => count > 0), counts.findLastIndex((count) => count > 0)];
-  const scale = Math.max(Math.abs(quantiles[1]!), Math.abs(quantiles[5]!)) || Math.max(Math.abs(least), Math.abs(largest));
+  const scale = Math.max(Math.abs(quantiles[1]!), Math.abs(quantiles[5]!)) || Math.max(Math.abs(min), Math.abs(max));
   const bent = (value: number) => Math.asinh(value / scale);
   const [start, end] = [bent(bounds[first]!), bent(bounds[last + 1]!)];
   const x = (value: number) => Math.min(width, Math.max(0, ((bent(value) - start) / (end - start)) * width));

@@ -2,8 +2,8 @@
  * The addresses of the pages, all behind the `#`, so that any static host can serve them.
  *
  *     #/                     home
- *     #/features.11          a layer's wall; `?sort=peak&variant=negative&status=ok` is how it is shown
- *     #/features.11/atlas    its activation atlas, `/atlas/winners-207` another of its maps; `?at=0.5,0.5&zoom=2&cell=20:7,12`
+ *     #/features.11          a layer's wall; `?sort=objective_peak&variant=negative&status=ok` is how it is shown
+ *     #/features.11/atlas    its activation atlas, `/atlas/class-207` another of its maps; `?at=0.5,0.5&zoom=2&cell=20:7,12`
  *     #/features.11:300      a unit; `#/features.11/BASIS:300` for another basis than the channels
  *     #/images/              the wall of images; `?status=truncated&from=20000`
  *     #/images/12            an image
@@ -44,7 +44,7 @@ export function parse(hash: string): Route {
   const [, group, number] = /^(images|classes)\/([0-9]+)$/.exec(path) ?? [];
   if (group) return { page: group === "images" ? "image" : "class", number: Number(number) };
   const [, of, map = ALL] = /^([^:/]+)\/atlas(?:\/([a-z0-9-]+))?$/.exec(path) ?? [];
-  if (of) return { page: "atlas", layer: decoded(of), map, view };
+  if (of) return { page: "atlas", layer: decoded(of), map: storedMap(map), view };
   if (/[:/]/.test(path)) return { page: "nowhere", text: path };
   return { page: "layer", layer: decoded(path), view };
 }
@@ -85,6 +85,16 @@ function decoded(text: string): string {
   });
 }
 
+/** How a stored map is called in addresses and on the command line: `class-207` for `winners-207`. */
+export function shownMap(map: string): string {
+  return map.replace(/^winners-/, "class-");
+}
+
+/** The other way round; a stored name, as addresses had it before, stays. */
+export function storedMap(map: string): string {
+  return map.replace(/^class-/, "winners-");
+}
+
 export const HOME = "#/";
 
 export function toLayer(layer: string, view?: URLSearchParams): string {
@@ -94,7 +104,7 @@ export function toLayer(layer: string, view?: URLSearchParams): string {
 
 export function toAtlas(layer: string, map = ALL, view?: URLSearchParams): string {
   const query = view?.toString();
-  return `#/${encodeURIComponent(layer)}/atlas${map === ALL ? "" : `/${map}`}${query ? `?${query}` : ""}`;
+  return `#/${encodeURIComponent(layer)}/atlas${map === ALL ? "" : `/${shownMap(map)}`}${query ? `?${query}` : ""}`;
 }
 
 export function toUnit(layer: string, index: number, basis = CHANNEL): string {

@@ -8,22 +8,22 @@ export type Extreme = 0 | 1;
 /** Shares of the positions that lie below each of a unit's quantiles. */
 export const QUANTILES = [0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99];
 
-/** An image that drives a unit far up or down. */
+/** An image on which a unit's activation is among the highest or lowest. */
 export interface Example {
   rank: number;
   image: number;
   /** Which crop of the image; 0 is the one that the network is evaluated on. */
   crop: number;
   value: number;
-  /** What the unit saw of it: left, top, right, bottom in pixels of the image; null where it is not measured. */
+  /** The part of it that the unit saw: left, top, right, bottom in pixels of the image; null where it is not measured. */
   box: number[] | null;
 }
 
 export interface Statistics {
   mean: number;
   std: number;
-  least: number;
-  largest: number;
+  min: number;
+  max: number;
   /** Shares above zero of the positions, and of the images. */
   activePositions: number;
   activeImages: number;
@@ -38,7 +38,7 @@ export interface Histogram {
   edges: number[];
 }
 
-/** A number of something: a class and how much a unit does for it, a unit and how much it is alike. */
+/** A number of something: a class and a unit's attribution to it, a unit and its activation. */
 export interface Scored {
   index: number;
   value: number;
@@ -47,7 +47,7 @@ export interface Scored {
 export interface Beside {
   top: number;
   bottom: number;
-  silent: boolean;
+  dead: boolean;
 }
 
 /** What a wall needs of every unit of a layer. */
@@ -57,7 +57,7 @@ export interface Overview {
   /** Of the best and of the worst example, NaN where there is none. */
   top: Float32Array;
   bottom: Float32Array;
-  silent: Uint8Array;
+  dead: Uint8Array;
 }
 
 /** Whether a layer has values on both sides of zero. */
@@ -65,12 +65,12 @@ export function isSigned(least: ArrayLike<number>): boolean {
   return Array.from(least).some((value) => value < 0);
 }
 
-/** Whether a unit never fired: no crop drove it above zero. In a `signed` layer a value below zero says as much as one above. */
-export function isSilent(top: number, signed: boolean, constant: boolean): boolean {
+/** Whether a unit never fired: no crop drove it above zero. In a `signed` layer only constant units count as dead. */
+export function isDead(top: number, signed: boolean, constant: boolean): boolean {
   return top <= 0 && (constant || !signed);
 }
 
-/** How far a picture drives a unit beside its best example; NaN where that is none, zero or of the other sign. */
+/** A picture's objective peak over the activation on its best example; NaN where that is none, zero or of the other sign. */
 export function ratioOf(peak: number, example: number, negative: boolean): number {
   return (negative ? -example : example) > 0 ? peak / example : NaN;
 }

@@ -8,12 +8,12 @@ export const STATUS: Record<number, { name: string; means: string }> = {
   [Status.OK]: { name: "ok", means: "" },
   [Status.UNSTARTED]: {
     name: "unstarted",
-    means: "No gradient was found: nothing in a picture moved this unit, so there is none to show.",
+    means: "No gradient was found, so no picture could be optimized.",
   },
-  [Status.NAN]: { name: "nan", means: "The network answered with NaN or infinity, so there is no picture to show." },
+  [Status.NAN]: { name: "nan", means: "The network gave NaN or infinity, so there is no picture to show." },
   [Status.RECTIFIED]: {
     name: "rectified",
-    means: "No negative exists: this unit is never below zero, and what comes before its rectifier is out of reach.",
+    means: "There is no negative: this unit is never below zero, and the value before its rectifier is out of reach.",
   },
   [Status.ABSENT]: { name: "absent", means: "Not rendered yet." },
   [Status.COMING]: { name: "absent", means: "Not rendered yet." },
@@ -21,15 +21,15 @@ export const STATUS: Record<number, { name: string; means: string }> = {
 
 /** What became of an image that could not be shown to the network, by the name of its status. */
 export const IMAGE_STATUS: Record<string, string> = {
-  duplicate: "The same bytes as an image before it in the list, which was used in its stead.",
-  "not an image": "Empty, or of no format that is read.",
-  truncated: "Cut short: what came before the cut is not used either.",
-  damaged: "An image by its first bytes, but it could not be decoded.",
-  "too large": "More pixels or bytes than are decoded.",
+  duplicate: "The same bytes as an earlier image in the list, which was used instead.",
+  "not an image": "Empty, or not in a supported image format.",
+  truncated: "The file is cut short; no part of it is used.",
+  damaged: "The file begins like an image, but could not be decoded.",
+  "too large": "The image has more pixels or bytes than the limit.",
   unreadable: "The file, folder or data set could not be read.",
-  changed: "No longer what was listed when the build began.",
-  unsupported: "An image of a kind that is not read: a drawing, bands that are no colours.",
-  beside: "A mask or the like, which stands beside the picture of its sample.",
+  changed: "The file has changed since the build began.",
+  unsupported: "A kind of image that is not supported: a drawing, or bands that are not colours.",
+  beside: "A mask or other file beside the picture of its sample.",
   absent: "Not looked at yet.",
 };
 
@@ -95,7 +95,7 @@ export function ordinal(value: number): string {
   return count(value) + ending;
 }
 
-/** The images that everything rests on, in words: `20 images, 64 crops of each: 18 used, 2 skipped`. */
+/** The images that all results are based on, in words: `20 images, 64 crops of each: 18 used, 2 skipped`. */
 export function restsOn({ count: all, done, used, crops }: ImagesEntry): string {
   const told = `${plural(all, "image")}, ${plural(crops, "crop")} of each: ${count(used)} used`;
   const rest = [

@@ -1,9 +1,9 @@
-"""Which units answer alike, and which an image excites most.
+"""Which units are similar, and which an image excites most.
 
     maxima [r,c] of each layer -> unit vectors [c,d] -> nearest units; scores -> units of each image
 
-A unit is known by its strongest answer to each image of the reference set, standardised over the set: two units are as
-alike as the cosine of these (their correlation over the images).
+A unit is represented by its strongest activation on each image of the reference set, standardised over the set. The
+similarity of two units is the cosine of these vectors (their correlation over the images).
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ Integers = np.ndarray[Any, np.dtype[np.int64]]
 Numbers = np.ndarray[Any, np.dtype[np.int32]]
 
 IMAGES = 1024
-"""Images of the reference set that likeness rests on at most: every so many of them."""
+"""Images of the reference set that similarity rests on at most: every so many of them."""
 BLOCK = 1024
 """Units that are compared with all others at a time."""
 
 
 def thinned(rows: int) -> Integers:
-    """Which rows of the reference set likeness rests on, rising: 1024, evenly spread, or all where there are fewer."""
+    """Rows of the reference set that similarity rests on, rising: 1024, evenly spread, or all where there are fewer."""
     kept = min(rows, IMAGES)
     return np.arange(kept, dtype=np.int64) * rows // max(kept, 1)
 
 
 def scores(maxima: Floats) -> Floats:
-    """Each answer in standard deviations above the unit's mean over the set: float32 [r,c].
+    """Each activation in standard deviations above the unit's mean over the set: float32 [r,c].
 
-    Rows of images that could not be shown, and columns of units that answer all images the same, are NaN.
+    Rows of images that could not be shown, and columns of units that are constant over the images, are NaN.
     """
     shown = np.isfinite(maxima).all(axis=1)
     found = np.full(maxima.shape, np.nan, np.float32)
@@ -47,7 +47,7 @@ def scores(maxima: Floats) -> Floats:
 
 
 def vectors(maxima: Floats) -> Floats:
-    """Units as vectors of length one, float32 [c,d]; zeros where a unit answers all images the same."""
+    """Units as vectors of length one, float32 [c,d]; zeros where a unit is constant over the images."""
     found = scores(maxima)
     found = np.nan_to_num(found[np.isfinite(maxima).all(axis=1)]).T
     length = np.linalg.norm(found, axis=1, keepdims=True)

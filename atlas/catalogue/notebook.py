@@ -32,7 +32,7 @@ T = TypeVar("T")
 GAP = 2
 PAPER = 255
 SAID = 4
-"""Classes and neighbours that are named beside a unit's pictures."""
+"""Classes and similar units that are named beside a unit's pictures."""
 WALL = 64
 """Units of a layer without pictures that are shown by an image each."""
 WIDE = 720
@@ -135,15 +135,15 @@ def atlas(atlas: Atlas) -> str:
 
 
 def atlas_cell(cell: Cell) -> str:
-    """A cell's picture beside what its nearest samples saw, and what it speaks for."""
+    """A cell's picture beside what its nearest samples saw, and its labels."""
     made = _img(cell.image, "its picture") if cell.status == "ok" else escape(cell.status)
     real = "".join(_img(patch, "what a sample of it saw") for patch in cell.patches)
-    sure = cell.sure_labels
-    classes = ", ".join(f"{one.name or one.number} {one.strength:.3g} ({one.frequency:.0%})" for one in sure)
-    if not sure and cell.labels:
-        classes = f"none that can be relied on, of {cell.count:,} samples"
+    reliable = cell.reliable_labels
+    classes = ", ".join(f"{one.name or one.number} {one.attribution:.3g} ({one.stability:.0%})" for one in reliable)
+    if not reliable and cell.labels:
+        classes = f"none is reliable, of {cell.count:,} samples"
     units = ", ".join(f"{unit} {value:.3g}" for unit, value in cell.units[:SAID])
-    told = {"classes": classes, "units": units, "picture": "" if cell.apt else "unsure"}
+    told = {"classes": classes, "units": units, "picture": "" if cell.picture_reliable else "unreliable"}
     lines = "".join(f"<div>{what}: {escape(said)}</div>" for what, said in told.items() if said)
     return f"<div><b>{escape(repr(cell))}</b></div>{made} {real}{lines}"
 
@@ -156,7 +156,7 @@ def png(pixels: np.ndarray[Any, Any]) -> bytes:
 
 
 def _answers(unit: UnitView) -> str:
-    """What raises and lowers a unit most among the images, and what else they say; nothing where there are none."""
+    """The images that raise and lower a unit most, its classes and similar units; nothing where there are none."""
     if not unit.layer.answers.there:
         return ""
     rows = "".join(f"<div>{_examples(some)}</div>" for some in (unit.examples, unit.bottom))
@@ -164,8 +164,8 @@ def _answers(unit: UnitView) -> str:
         best = ", ".join(f"{one.image} {one.value:.4g}" for one in unit.examples[:SAID])
         rows = f"<div>raised most by: {escape(best)}</div>"
     classes = ", ".join(f"{name or number} {value:.3g}" for number, name, value in unit.classes[:SAID])
-    alike = ", ".join(f"{other} {likeness:.2f}" for other, likeness in unit.neighbours[:SAID])
-    told = {"classes": classes, "answers like": alike, "rests on": f"{unit.statistics.images:,} images"}
+    similar = ", ".join(f"{other} {cosine:.2f}" for other, cosine in unit.similar[:SAID])
+    told = {"classes": classes, "similar units": similar, "measured on": f"{unit.statistics.images:,} images"}
     return rows + "".join(f"<div>{what}: {escape(said)}</div>" for what, said in told.items() if said)
 
 

@@ -1,6 +1,6 @@
-"""Units that answer alike, over any layers.
+"""Similar units, over any layers.
 
-(Catalogue, unit, layers) -> Alike: units with their likeness, and the set of images it rests on
+(Catalogue, unit, layers) -> SimilarUnits: units with their similarity, and the images it rests on
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from atlas.catalogue import likeness, show
+from atlas.catalogue import notebook, similarity
 from atlas.errors import UnknownName
 from atlas.plans import SAMPLES
 from atlas.store.schema import layer_key
@@ -27,12 +27,12 @@ Values = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
-class Alike:
-    """The units most like one; iterate for (unit, likeness) pairs."""
+class SimilarUnits:
+    """The units most similar to one; iterate for (unit, similarity) pairs."""
 
     unit: UnitView
     units: tuple[tuple[UnitView, float], ...]
-    """Each with the cosine of standardised answers, at most 1; the most alike first."""
+    """Each with the cosine of standardised activations, at most 1; the most similar first."""
     basis: str
     """How many images it rests on: `1,024 of 40,000 images`."""
     images: Values
@@ -48,18 +48,18 @@ class Alike:
         return self.units[index]
 
     def _repr_html_(self) -> str:
-        return f"<div>{escape(self._basis)}</div>{show.Listed(self.units)._repr_html_()}"
+        return f"<div>{escape(self._basis)}</div>{notebook.Listed(self.units)._repr_html_()}"
 
     @property
     def _basis(self) -> str:
-        return f"most like {shown(self.unit)}, by the answers to {self.basis}:"
+        return f"most similar to {shown(self.unit)}, over {self.basis}:"
 
     def __repr__(self) -> str:
-        rows = "".join(f"\n  {likeness:.3f}  {shown(unit)}" for unit, likeness in self.units)
+        rows = "".join(f"\n  {cosine:.3f}  {shown(unit)}" for unit, cosine in self.units)
         return f"{self._basis}{rows}"
 
 
-class Likeness:
+class Similarity:
     """Units as vectors of length one, in one matrix: a layer's rows are read when it is first compared, and kept."""
 
     def __init__(self, catalogue: Catalogue) -> None:
@@ -71,16 +71,16 @@ class Likeness:
         self._numbers = {view.name: number for number, view in enumerate(self._layers)}
         self._firsts = np.cumsum([0, *(view.channels for view in self._layers)])
         reference = catalogue.index["images"]["reference"]
-        self._wanted = likeness.thinned(reference)
+        self._wanted = similarity.thinned(reference)
         # Memory is taken when rows are written: of layers that nobody compares there is none.
         self._vectors = np.empty((self._firsts[-1], len(self._wanted)), np.float32)
         self._fires = np.zeros(self._firsts[-1], bool)
-        """Which units do not answer all images the same."""
+        """Which units are not constant over the images."""
         self._images: dict[int, Values] = {}
-        """Of the layers that were read, which images all units answered with a number: bool [r]."""
+        """Of the layers that were read, for which images all units have a number: bool [r]."""
 
-    def nearest(self, unit: UnitView, top: int, layers: Sequence[str]) -> Alike:
-        """The `top` units of `layers` most like `unit`; of equal ones those that the network computes first."""
+    def nearest(self, unit: UnitView, top: int, layers: Sequence[str]) -> SimilarUnits:
+        """The `top` units of `layers` most similar to `unit`; of equal ones those that the network computes first."""
         if unit.layer.name not in self._numbers:
             raise UnknownName(f"{unit.layer.name} has no statistics yet, so {unit} cannot be compared.")
         own = self._numbers[unit.layer.name]
@@ -88,16 +88,16 @@ class Likeness:
         images = np.logical_and.reduce([self._read(layer) for layer in (own, *chosen)])
         query = self._over(images, own, own + 1)[unit.index]
         cosines = np.full(self._firsts[-1], -np.inf, np.float32)
-        if query.any():  # else it answers all images the same: nothing is like it
+        if query.any():  # else it is constant over the images: nothing is similar to it
             for start, stop in self._runs(chosen, images):
                 cosines[self._rows(start, stop)] = self._over(images, start, stop) @ query
         cosines[~self._fires] = -np.inf
         cosines[self._firsts[own] + unit.index] = -np.inf
-        (places,), (values,) = likeness.best(cosines[None], top)
+        (places,), (values,) = similarity.best(cosines[None], top)
         found = [(self._view(int(at)), float(one)) for at, one in zip(places, values, strict=True) if at >= 0]
         told = self._catalogue.index["images"]
         basis = f"{int(images.sum()):,} of {told['count']:,} images"
-        return Alike(unit, tuple(found), basis, self._wanted[images] * told["step"])
+        return SimilarUnits(unit, tuple(found), basis, self._wanted[images] * told["step"])
 
     def _rows(self, start: int, stop: int) -> slice:
         """Of the layers from `start` to `stop`."""
@@ -120,7 +120,7 @@ class Likeness:
         return np.array_equal(self._images[layer], images)
 
     def _over(self, images: Values, start: int, stop: int) -> Values:
-        """The vectors of layers over `images`: as they are kept, or of one layer that answered others too, anew."""
+        """The vectors of layers over `images`: as they are kept, or of one layer that has more of them, anew."""
         if self._rests_on(images, start):
             return self._vectors[self._rows(start, stop)]
         return _vectors(self._maxima(self._layers[start]), images)
@@ -137,7 +137,7 @@ class Likeness:
         return self._images[layer]
 
     def _maxima(self, view: LayerView) -> Values:
-        """What a layer's units answered to the images that likeness rests on, float32 [r,c].
+        """The strongest activations of a layer's units on the images that similarity rests on, float32 [r,c].
 
         Read shard by shard; NaN where a shard of images has failed.
         """
@@ -154,7 +154,7 @@ class Likeness:
 
 
 def _vectors(maxima: Values, images: Values) -> Values:
-    """Units that answered `maxima` [r,c] as vectors over `images`, float32 [c,r]: zeros for the other images."""
+    """Units of the activations `maxima` [r,c] as vectors over `images`, float32 [c,r]: zeros for the other images."""
     vectors = np.zeros(maxima.shape[::-1], np.float32)
-    vectors[:, images] = likeness.vectors(maxima[images])
+    vectors[:, images] = similarity.vectors(maxima[images])
     return vectors
