@@ -94,7 +94,7 @@ def test_plan_takes_what_build_takes(run: Command, folder: Path, tmp_path: Path)
     atlases = ("--images", folder, "--atlas", "second.1", "--map", "class=name 3", "--relaxed", "--whitening", "0.5")
     ran = run("plan", TINY, "--layers", "head", "--labels", labels, *atlases, "--no-photographs")
     assert ran.code == 0, ran.err
-    assert "second.1 winners-3 20: at most 400 cells" in ran.out
+    assert "second.1 class-3 20: at most 400 cells" in ran.out
 
 
 def test_a_store_is_gone_on_with(run: Command, tmp_path: Path, folder: Path) -> None:
