@@ -33,7 +33,7 @@ def load_model(
     *,
     weights: Path | str | None = None,
     labels: Path | str | Sequence[str] | None = None,
-    preprocessing: Preprocessing | None = None,
+    preprocessing: Preprocessing | str | None = None,
     logits: str | None = None,
     layout: Mapping[str, str] | None = None,
 ) -> Model:
@@ -41,15 +41,16 @@ def load_model(
 
     `spec` may be a network itself, a `torch.nn.Module` in memory: a copy of it is looked into, and `preprocessing` must
     be given. `labels` is a file of class names, one a line or JSON, a list by its name, as `imagenet`, or the names
-    themselves. `preprocessing` goes before what the library says. Of a file the library knows neither: there are no
-    labels then, and its own preprocessing is taken with a logged warning. `logits` is the key or index of the output
-    that is the logits, or the layer that gives them, where the network has several and it is open which: `Model.answer`
-    raises where it cannot be. `layout` says the order of the axes of layers, by name or glob, where it could not be
-    established: `{"stages.1.*": "nhwc"}`, see `atlas.units.Layer.layout`. `weights` is `FILE#KEY` where a file holds
-    several.
+    themselves. `preprocessing`, a text such as "size=224 mean=0,0,0 std=1,1,1" too, goes before what the library says.
+    Of a file the library knows neither: there are no labels then, and its own preprocessing is taken with a logged
+    warning. `logits` is the key or index of the output that is the logits, or the layer that gives them, where the
+    network has several and it is open which: `Model.answer` raises where it cannot be. `layout` says the order of the
+    axes of layers, by name or glob, where it could not be established: `{"stages.1.*": "nhwc"}`, see
+    `atlas.units.Layer.layout`. `weights` is `FILE#KEY` where a file holds several.
     Raises `UnknownName` with the nearest names, `WeightsError` for a weights file that is unsafe, does not fit or holds
     NaN, and `ModelError` where nobody says how images are preprocessed, or for labels that are not certain.
     """
+    preprocessing = Preprocessing.parse(preprocessing) if isinstance(preprocessing, str) else preprocessing
     given, spec = (None, spec) if isinstance(spec, str) else (spec, f"{MEMORY}{type(spec).__name__}")
     untrained = weights is not None or (given is None and is_random(spec))
     found = find(spec, trained=not untrained) if given is None else _copied(given, spec)
