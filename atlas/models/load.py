@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from pathlib import Path
 
 from torch import nn
@@ -18,6 +17,7 @@ from torch import nn
 from atlas.errors import ModelError, WeightsError
 from atlas.factories import guarded
 from atlas.models.checkpoints import load_weights, read_checkpoint, refuse_nan
+from atlas.models.copying import copy_of, refuse_unlike
 from atlas.models.families import find, is_random
 from atlas.models.found import MEMORY, Found
 from atlas.models.labels import read_labels
@@ -78,6 +78,8 @@ def load_model(
     names = theirs if labels is None else read_labels(labels) if isinstance(labels, str | Path) else tuple(labels)
     said = tuple((layout or {}).items())
     model = Model(found.network, ModelSource(spec, how, names, random, found.title or spec, logits, said))
+    if given is not None and weights is None:
+        refuse_unlike(given, model)
     for note in filter(None, (*model.notes, how.doubt)):
         log.warning("%s: %s.", spec, note)
     return model
@@ -85,5 +87,6 @@ def load_model(
 
 def _copied(network: nn.Module, spec: str) -> Found:
     """A network that was given itself: a copy, so that its owner's stays as it is."""
-    with guarded(f"{spec}: the network cannot be copied", ModelError):
-        return Found(deepcopy(network).cpu(), None, title=type(network).__name__)
+    advice = "Name a function that makes it: package.module:factory."
+    with guarded(f"{spec}: the network cannot be copied", ModelError, advice):
+        return Found(copy_of(network), None, title=type(network).__name__)
