@@ -95,6 +95,8 @@ def check(
         say(str(seen.file))
         rows = [(f"{guess.probability:.1%}", guess.index, guess.label or "") for guess in seen.guesses]
         table(["probability>", "class>", "label"], rows)
+    for seen in [seen for seen in answer.seen if seen.note][:TOLD]:
+        remark(f"{seen.file}: {seen.note}.")
     for file, reason in list(zip(answer.unreadable, answer.reasons, strict=True))[:TOLD]:
         complain(f"{file} was left out: {reason}.")
     if (untold := len(answer.unreadable) - TOLD) > 0:

@@ -3,7 +3,7 @@
 what the user names -> ImageSource -> ImageList -> uint8 [h,w,3] -> crops -> what a network answers
 """
 
-from atlas.dataset.decoding import decode
+from atlas.dataset.decoding import decode, read_picture
 from atlas.dataset.images import counted, open_images
 from atlas.dataset.listing import ImageList, Looked, list_images, look, require_one
 from atlas.dataset.prefetch import prefetch
@@ -21,5 +21,6 @@ __all__ = [
     "look",
     "open_images",
     "prefetch",
+    "read_picture",
     "require_one",
 ]

@@ -198,6 +198,8 @@ def _problem(data: bytes, error: Exception) -> Problem:
             return Problem(ImageStatus.NOT_AN_IMAGE, f"no image of a format that is read ({', '.join(_formats())})")
     if _is_cut(data, kind) or "truncated" in str(error).lower() or isinstance(error, EOFError):
         return Problem(ImageStatus.TRUNCATED, f"cut short after {len(data)} bytes")
+    if "MAX_TEXT_CHUNK" in str(error) or "MAX_TEXT_MEMORY" in str(error):
+        return Problem(ImageStatus.UNSUPPORTED, "a PNG with more text in it than is read: save it without its comments")
     if CANNOT.search(str(error)):
         return Problem(ImageStatus.UNSUPPORTED, f"{kind or 'an image'} of a kind that is not read ({_text(error)})")
     broken = isinstance(error, UnidentifiedImageError)

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from atlas.dataset import Entry, ImageSource, Problem, decode, open_images, prefetch
+from atlas.dataset import Entry, ImageSource, Problem, open_images, prefetch, read_picture
 from atlas.errors import ImagesError, ModelError
 from atlas.models.classes import unfitting
 from atlas.models.conventions import Counting, Trial, Verdict, judge, logits, trials, undecided
@@ -25,6 +25,10 @@ from atlas.models.model import Model
 
 MOST = 32
 """Images that are looked at unless more are asked for."""
+
+
+Looked = tuple[Tensor, str] | Problem
+"""An image as evaluation sees it, and what is uncertain of it; or why there is none."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,8 @@ class Seen:
     file: Path
     """Its name, below the folder that was given."""
     guesses: tuple[Guess, ...]
+    note: str = ""
+    """What is uncertain of how it is shown, as where it is not known what is white; empty where nothing is."""
 
 
 @dataclass(frozen=True)
@@ -95,14 +101,18 @@ def check(
     """
     source = _opened(images)
     looked = _looked(model, source, most, counting("looking", min(most, len(source.entries)), "images"))
-    pictures = {name: picture for name, picture in looked.items() if isinstance(picture, Tensor)}
+    shown = {name: picture for name, picture in looked.items() if not isinstance(picture, Problem)}
+    pictures = {name: picture for name, (picture, _) in shown.items()}
     skipped = {Path(name): problem.reason for name, problem in looked.items() if isinstance(problem, Problem)}
     if not pictures:
         raise _no_image(len(source.entries), "".join(f" {file}: {why}." for file, why in list(skipped.items())[:1]))
     x = torch.stack(list(pictures.values()))
     answers = logits(model, model.preprocessing, x)
     named = zip(map(Path, pictures), answers, strict=False)
-    seen = tuple(Seen(file, _guesses(model, answer, top)) for file, answer in named)
+    notes = [note for _, note in shown.values()]
+    seen = tuple(
+        Seen(file, _guesses(model, answer, top), note) for (file, answer), note in zip(named, notes, strict=False)
+    )
     tried: tuple[Trial, ...] = ()
     if not model.random and answers.shape[1] > 2:
         tried = trials(model, x, counting)
@@ -125,28 +135,28 @@ def _no_image(files: int, why: str) -> ModelError:
     return ModelError(f"None of {files} files is an image.{why} Give image files, or a folder of them.")
 
 
-def _looked(model: Model, source: ImageSource, most: int, told: Callable[[int], None]) -> dict[str, Tensor | Problem]:
+def _looked(model: Model, source: ImageSource, most: int, told: Callable[[int], None]) -> dict[str, Looked]:
     """Images by their names, in order, as evaluation sees them: at most `most`, and what was met that is none."""
     numbers: Sequence[int] = range(len(source.entries))
     if len(numbers) > most:
         numbers = random.Random(0).sample(numbers, len(numbers))
-    looked: dict[int, Tensor | Problem] = {}
+    looked: dict[int, Looked] = {}
     shown = 0
     pictures = prefetch(lambda number: _picture(model, source, source.entries[number]), numbers)
     for number, picture in zip(numbers, pictures, strict=False):
         looked[number] = picture
-        shown += isinstance(picture, Tensor)
+        shown += not isinstance(picture, Problem)
         told(shown)
         if shown == most:
             break
     return {source.entries[number].name: looked[number] for number in sorted(looked)}
 
 
-def _picture(model: Model, source: ImageSource, entry: Entry) -> Tensor | Problem:
+def _picture(model: Model, source: ImageSource, entry: Entry) -> Looked:
     """What is behind `entry` as the model's evaluation sees it, or why there is no picture."""
     raw = source.read(entry)
-    decoded = raw if isinstance(raw, Problem) else decode(raw)
-    return decoded if isinstance(decoded, Problem) else model.preprocessing.image(Image.fromarray(decoded))
+    read = raw if isinstance(raw, Problem) else read_picture(raw)
+    return read if isinstance(read, Problem) else (model.preprocessing.image(Image.fromarray(read.pixels)), read.note)
 
 
 def _guesses(model: Model, answer: Tensor, top: int) -> tuple[Guess, ...]:

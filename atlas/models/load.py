@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from pathlib import Path
 
 from torch import nn
@@ -18,6 +17,7 @@ from torch import nn
 from atlas.errors import ModelError, WeightsError
 from atlas.factories import guarded
 from atlas.models.checkpoints import load_weights, read_checkpoint, refuse_nan
+from atlas.models.copying import copy_of, refuse_unlike
 from atlas.models.families import find, is_random
 from atlas.models.found import MEMORY, Found
 from atlas.models.labels import read_labels
@@ -33,7 +33,7 @@ def load_model(
     *,
     weights: Path | str | None = None,
     labels: Path | str | Sequence[str] | None = None,
-    preprocessing: Preprocessing | None = None,
+    preprocessing: Preprocessing | str | None = None,
     logits: str | None = None,
     layout: Mapping[str, str] | None = None,
 ) -> Model:
@@ -41,15 +41,16 @@ def load_model(
 
     `spec` may be a network itself, a `torch.nn.Module` in memory: a copy of it is looked into, and `preprocessing` must
     be given. `labels` is a file of class names, one a line or JSON, a list by its name, as `imagenet`, or the names
-    themselves. `preprocessing` goes before what the library says. Of a file the library knows neither: there are no
-    labels then, and its own preprocessing is taken with a logged warning. `logits` is the key or index of the output
-    that is the logits, or the layer that gives them, where the network has several and it is open which: `Model.answer`
-    raises where it cannot be. `layout` says the order of the axes of layers, by name or glob, where it could not be
-    established: `{"stages.1.*": "nhwc"}`, see `atlas.units.Layer.layout`. `weights` is `FILE#KEY` where a file holds
-    several.
+    themselves. `preprocessing`, a text such as "size=224 mean=0,0,0 std=1,1,1" too, goes before what the library says.
+    Of a file the library knows neither: there are no labels then, and its own preprocessing is taken with a logged
+    warning. `logits` is the key or index of the output that is the logits, or the layer that gives them, where the
+    network has several and it is open which: `Model.answer` raises where it cannot be. `layout` says the order of the
+    axes of layers, by name or glob, where it could not be established: `{"stages.1.*": "nhwc"}`, see
+    `atlas.units.Layer.layout`. `weights` is `FILE#KEY` where a file holds several.
     Raises `UnknownName` with the nearest names, `WeightsError` for a weights file that is unsafe, does not fit or holds
     NaN, and `ModelError` where nobody says how images are preprocessed, or for labels that are not certain.
     """
+    preprocessing = Preprocessing.parse(preprocessing) if isinstance(preprocessing, str) else preprocessing
     given, spec = (None, spec) if isinstance(spec, str) else (spec, f"{MEMORY}{type(spec).__name__}")
     untrained = weights is not None or (given is None and is_random(spec))
     found = find(spec, trained=not untrained) if given is None else _copied(given, spec)
@@ -77,6 +78,8 @@ def load_model(
     names = theirs if labels is None else read_labels(labels) if isinstance(labels, str | Path) else tuple(labels)
     said = tuple((layout or {}).items())
     model = Model(found.network, ModelSource(spec, how, names, random, found.title or spec, logits, said))
+    if given is not None and weights is None:
+        refuse_unlike(given, model)
     for note in filter(None, (*model.notes, how.doubt)):
         log.warning("%s: %s.", spec, note)
     return model
@@ -84,5 +87,6 @@ def load_model(
 
 def _copied(network: nn.Module, spec: str) -> Found:
     """A network that was given itself: a copy, so that its owner's stays as it is."""
-    with guarded(f"{spec}: the network cannot be copied", ModelError):
-        return Found(deepcopy(network).cpu(), None, title=type(network).__name__)
+    advice = "Name a function that makes it: package.module:factory."
+    with guarded(f"{spec}: the network cannot be copied", ModelError, advice):
+        return Found(copy_of(network), None, title=type(network).__name__)

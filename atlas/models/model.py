@@ -195,6 +195,7 @@ class Model:
             if layer.name == name:
                 return layer
         self._refuse_doubtful(name)
+        self._refuse_left_out(name)
         names = [layer.name for layer in self.layers]
         raise UnknownName.among("layer", name, names, hint=listing(self.spec))
 
@@ -208,6 +209,7 @@ class Model:
         known, doubtful = [layer.name for layer in self.layers], self.discovery.doubtful
         found: set[str] = set()
         for pattern in patterns:
+            self._refuse_left_out(pattern)
             names = chosen(self.network, [*known, *doubtful], [pattern], self.spec)
             if not names - doubtful.keys():
                 self._refuse_doubtful(min(names))
@@ -227,6 +229,10 @@ class Model:
     def _refuse_doubtful(self, name: str) -> None:
         if name in self.discovery.doubtful:
             raise ModelError(f"{self.spec}: layer {name!r} is not built: {self.discovery.doubtful[name]}.")
+
+    def _refuse_left_out(self, name: str) -> None:
+        if (reason := self.discovery.left_out.get(name)) and name not in {layer.name for layer in self.layers}:
+            raise ModelError(f"{self.spec}: {name!r} is no layer: {reason}.")
 
     def _tell(self, what: str, reasons: Mapping[str, str], meant: set[str]) -> None:
         """Say once which of the layers that were meant are not as they might be, and why."""

@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
-from atlas.errors import UnknownName
-from atlas.models import Model, load_model, prepare
+from atlas.errors import ModelError, UnknownName
+from atlas.models import Model, Preprocessing, load_model, prepare
 from atlas.recipe import Numerics, Recipe
 from atlas.rendering.features import render_units
 from atlas.rendering.spectrum import Spectrum
@@ -24,23 +25,28 @@ from atlas.units import Unit
 
 
 def render(
-    model: Model | str,
+    model: Model | str | nn.Module,
     units: str | Unit | Iterable[str | Unit],
     recipe: str | Recipe = "standard",
     *,
+    preprocessing: Preprocessing | str | None = None,
     spectrum: Spectrum | None = None,
     threads: int = 1,
     **changes: Any,
 ) -> NDArray[np.uint8]:
     """The pictures of `units`, uint8 [u,v,h,w,3]: in the order given, in the recipe's variants.
 
-    `model` is a loaded model or a spec such as `torchvision:resnet50`; a unit reads `features.11:300`. `changes` are
-    knobs of the recipe: `render(model, units, "quick", size=160)`; `spectrum` is one that was measured on images, for
-    the recipe `maco`. More `threads` are quicker on a machine that does nothing else, and many times slower on one
-    that does; the pictures are the same. A unit that gives no picture is plain grey.
-    Raises `UnknownName` for a layer, unit, recipe or knob that does not exist.
+    `model` is a loaded model, a spec such as `torchvision:resnet50` or a network itself, whose `preprocessing` is said
+    as `load_model` takes it; a unit reads `features.11:300`. `changes` are knobs of the recipe: `render(model, units,
+    "quick", size=160)`; `spectrum` is one that was measured on images, for the recipe `maco`. More `threads` are
+    quicker on a machine that does nothing else, and many times slower on one that does; the pictures are the same. A
+    unit that gives no picture is plain grey.
+    Raises `UnknownName` for a layer, unit, recipe or knob that does not exist, `ModelError` as `load_model`.
     """
-    model = load_model(model) if isinstance(model, str) else model
+    if not isinstance(model, Model):
+        model = load_model(model, preprocessing=preprocessing)
+    elif preprocessing is not None:
+        raise ModelError(f"{model.spec} is loaded, with its preprocessing: say another to load_model.")
     if spectrum is not None:
         changes["spectrum"] = spectrum.hash
     knobs = Recipe.named(recipe, **changes) if isinstance(recipe, str) else replace(recipe, **changes)

@@ -7,7 +7,7 @@ import random
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from atlas.dataset.decoding import MOST_PIXELS, UPRIGHT, Pixels, decode
 from atlas.dataset.source import Problem
@@ -198,3 +198,12 @@ def test_a_picture_that_a_data_set_opened_is_taken_as_it_is() -> None:
     np.testing.assert_array_equal(decoded(Image.fromarray(pixels())), pixels())
     assert problem(Image.open(io.BytesIO(encoded(pixels(size=(64, 64)), "BMP")[:400]))).status == ImageStatus.TRUNCATED
     assert problem(Image.new("RGB", (0, 5))).status == ImageStatus.NOT_AN_IMAGE
+
+
+def test_a_picture_with_a_book_in_it_is_not_called_damaged() -> None:
+    """Pillow writes texts that it does not read again."""
+    text = PngImagePlugin.PngInfo()
+    text.add_text("workflow", "x" * 2**21, zip=True)
+    found = problem(encoded(pixels(), "PNG", pnginfo=text))
+    assert found.status == ImageStatus.UNSUPPORTED
+    assert "save it without its comments" in found.reason

@@ -67,6 +67,14 @@ def test_images_are_decoded_as_a_build_decodes_them(write: Callable[..., Path], 
     assert found.mean == pytest.approx(x.mean((0, 2, 3)).tolist(), abs=1e-5)
 
 
+def test_what_is_uncertain_of_an_image_is_told(tmp_path: Path) -> None:
+    Image.fromarray(np.linspace(0, 4095, 1600).reshape(40, 40).astype(np.uint16)).save(tmp_path / "twelve.png")
+    Image.fromarray(np.full((40, 40), 128, np.uint8)).save(tmp_path / "usual.png")
+    notes = {seen.file.name: seen.note for seen in check(model_of(resnet()), [tmp_path]).seen}
+    assert "white" in notes["twelve.png"]
+    assert notes["usual.png"] == ""
+
+
 def test_subfolders_are_looked_at_and_what_is_left_out_has_a_reason(tmp_path: Path) -> None:
     (tmp_path / "dogs").mkdir()
     shutil.copy(photographs()[0], tmp_path / "dogs")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from atlas.errors import ModelError
+from atlas.errors import ModelError, UnknownName
 from atlas.models import able, load_model
 from atlas.models.trial import trial
 from tests.foreign import SMALL, Made, net
@@ -252,6 +253,28 @@ def test_a_layer_whose_first_axis_is_no_batch_is_named_and_the_others_are_not() 
     found = failures("recogniser")
     assert set(found) <= {"rnn#1"}
     assert all("it has no axis of images" in reason for reason in found.values())
+
+
+class Quartered(nn.Module):
+    """Shows a part the four quarters of an image as images of their own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.part = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 6, 3)
+
+    def forward(self, x: Tensor) -> Any:
+        quarters = self.stem(x).unfold(2, 16, 16).unfold(3, 16, 16).permute(0, 2, 3, 1, 4, 5)
+        return self.part(quarters.reshape(-1, 4, 16, 16)).mean((2, 3)).reshape(len(x), 4, 6).mean(1)
+
+
+def test_a_module_that_is_no_layer_is_named_with_the_reason() -> None:
+    model = load_model(Quartered(), preprocessing=SMALL)
+    assert [layer.name for layer in model.layers] == ["stem"]
+    for asked in (model.layer, lambda name: model.select([name])):
+        with pytest.raises(ModelError, match=r"'part' is no layer: no axis of it is the images \(8 entries for 2\)"):
+            asked("part")
+        with pytest.raises(UnknownName, match="no layer 'parts'"):
+            asked("parts")
 
 
 def test_a_layer_that_is_not_reached_is_named() -> None:

@@ -219,6 +219,42 @@ def test_what_images_are_shown_to_answers_as_the_original(name: str) -> None:
                 assert close(watched(shown, layer, x), original(model, layer, x)), layer.name
 
 
+def used(network: nn.Module, images: int) -> nn.Module:
+    """As its owner used it before: hooks have caught something, and weights that are norms times directions history."""
+    network.train()(torch.rand(images, 3, 32, 32))
+    return network
+
+
+@pytest.mark.parametrize("images", [0, 1, 2])
+def test_a_network_in_memory_whose_hooks_hold_the_original_is_refused(images: int) -> None:
+    caught: dict[str, Tensor] = {}
+    network = nn.Sequential(Catching(caught).eval(), nn.Conv2d(8, 4, 3))
+    if images:
+        with torch.no_grad():
+            network(torch.rand(images, 3, 32, 32))
+    before = dict(caught)
+    with pytest.raises(ModelError, match=r"memory:Sequential: a copy of it .* package\.module:factory"):
+        load_model(network, preprocessing=SMALL)
+    assert caught.keys() == before.keys()
+    assert all(caught[name] is before[name] for name in before), "the owner's network is as it was"
+
+
+def test_a_network_in_memory_whose_copy_runs_the_originals_modules_is_refused() -> None:
+    with pytest.raises(ModelError, match=r"a copy of it does not run its 'head': .* package\.module:factory"):
+        load_model(used(Borrowed(), 2), preprocessing=SMALL)
+
+
+@pytest.mark.parametrize("make", [weight_normed, spectral_normed, remembering, holding])
+def test_a_network_in_memory_that_was_trained_a_step_is_looked_into(make: Callable[[], Made]) -> None:
+    network = used(make()[0], 2)
+    model = load_model(network, preprocessing=SMALL)
+    assert network.training
+    x = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(5))
+    value = prepare(model, model.layers[-1]).activations(x).value
+    with torch.no_grad():
+        assert close(value, original(model, model.layers[-1], x))
+
+
 def test_images_are_shown_to_a_network_itself_where_there_is_no_other() -> None:
     model = Model(OneOfAKind(), ModelSource("no.such:network", SMALL))
     assert on_device(model, "cpu") is model

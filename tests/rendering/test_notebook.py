@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from atlas.errors import UnknownName
-from atlas.models import Model, prepare
+from atlas.errors import ModelError, UnknownName
+from atlas.models import Model, Preprocessing, load_model, prepare
 from atlas.recipe import Numerics, Recipe
 from atlas.rendering import render, render_units
 from atlas.units import Unit
@@ -53,3 +53,17 @@ def test_what_does_not_exist_gets_one_clear_line(model: Model, unit: str, messag
 def test_an_unknown_knob_is_named(model: Model) -> None:
     with pytest.raises(UnknownName, match=r"'step'. Did you mean 'steps'"):
         render(model, "second.1:1", step=3)
+
+
+def test_a_network_itself_is_rendered_with_its_preprocessing() -> None:
+    network, how = tiny()
+    wanted = render(load_model(network, preprocessing=how), "first.1:0", "quick", **KNOBS)
+    assert np.array_equal(render(network, "first.1:0", "quick", preprocessing=how, **KNOBS), wanted)
+    assert np.array_equal(render(network, "first.1:0", "quick", preprocessing=how.text(), **KNOBS), wanted)
+
+
+def test_a_network_without_preprocessing_gets_one_clear_line(model: Model) -> None:
+    with pytest.raises(ModelError, match="Tiny: nobody says how its images are preprocessed"):
+        render(tiny()[0], "first.1:0", "quick", **KNOBS)
+    with pytest.raises(ModelError, match="is loaded, with its preprocessing"):
+        render(model, "first.1:0", "quick", preprocessing=Preprocessing((32, 32)), **KNOBS)
