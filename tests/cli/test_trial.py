@@ -11,6 +11,7 @@ import pytest
 import atlas
 from atlas.models import Preprocessing
 from tests.cli.conftest import Ran
+from tests.dataset.made import encoded, pixels
 
 pytestmark = pytest.mark.builder
 
@@ -34,6 +35,10 @@ def test_a_layer_of_a_glob_is_left_out_and_a_named_one_is_an_error(run: Command,
     ran = run(command, f"{NETS}:detach", "--layers", "backbone.3,h*", *store)
     assert ran.code == 0, ran.err
     assert ran.err.count("Left out: head: ") == 1
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "one.png").write_bytes(encoded(pixels(1, (20, 20))))
+    with_images = run("plan", f"{NETS}:detach", "--layers", "backbone.3,h*", "--images", tmp_path / "images")
+    assert with_images.err.count("Left out: head: ") == 1  # said once, although two stages ask
     if command == "build":
         assert list(atlas.open(tmp_path / "s").layers) == ["backbone.3"]
 

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from atlas.models import Model
     from atlas.rendering import Spectrum
 
+Wanted = tuple[list[Layer], dict[str, list[int]]]
+"""Layers, and the units of those of which not all are wanted."""
 COUNTED = ""
 """The hash of a list of images that were counted and not read."""
 
@@ -70,10 +72,11 @@ def prepared(pipeline: Pipeline, *, counted: bool = False) -> Prepared:
     model = _load(pipeline)
     spectrum = _measured(pipeline)
     images, found, others = _images(pipeline, counted=counted)
-    plans = _features(pipeline, model, spectrum, store) if pipeline.pictures else []
+    wanted = _wanted(pipeline, model)
+    plans = _features(pipeline, model, wanted, spectrum, store) if pipeline.pictures else []
     if found is not None:
         collection = replace(found, classes=model.classes)
-        plans += _collecting(pipeline, model, collection)
+        plans += _collecting(pipeline, model, wanted, collection)
         plans += _charting(pipeline, model, collection, store)
     return Prepared(pipeline, model, place, plans, images, others, spectrum)
 
@@ -167,7 +170,7 @@ def _able(model: Model, layers: list[Layer], texts: Sequence[str]) -> list[Layer
     return able(model, layers, named, remark)
 
 
-def _wanted(pipeline: Pipeline, model: Model) -> tuple[list[Layer], dict[str, list[int]]]:
+def _wanted(pipeline: Pipeline, model: Model) -> Wanted:
     """The layers that are asked for, and the units of those of which not all are."""
     if pipeline.layers is None and pipeline.atlas is not None and not pipeline.pictures:
         names = pipeline.names("atlas")  # of what else would be known what drives it?
@@ -180,10 +183,12 @@ def _wanted(pipeline: Pipeline, model: Model) -> tuple[list[Layer], dict[str, li
 # -- feature visualizations --------------------------------------------------------------------------------------------
 
 
-def _features(pipeline: Pipeline, model: Model, spectrum: Spectrum | None, store: Store | None) -> list[Plan]:
+def _features(
+    pipeline: Pipeline, model: Model, wanted: Wanted, spectrum: Spectrum | None, store: Store | None
+) -> list[Plan]:
     measured = [] if spectrum is None else [f"spectrum={spectrum.hash}"]
     recipe = Recipe.parse(pipeline.recipe, [*pipeline.knobs("settings"), *measured])
-    layers, units = _wanted(pipeline, model)
+    layers, units = wanted
     return features.plan(model.identity, layers, recipe, _numerics(pipeline, store, FEATURES.name), units)
 
 
@@ -226,8 +231,8 @@ def _images(pipeline: Pipeline, *, counted: bool) -> tuple[Images | None, Collec
     return images, collection, 0
 
 
-def _collecting(pipeline: Pipeline, model: Model, collection: Collection) -> list[Plan]:
-    layers, units = _wanted(pipeline, model)
+def _collecting(pipeline: Pipeline, model: Model, wanted: Wanted, collection: Collection) -> list[Plan]:
+    layers, units = wanted
     numerics = numerics_for(pipeline.device)
     width = WIDTHS_OF_COLLECTING[numerics.device]
     return collecting.plans(model.identity, layers, collection, replace(numerics, batch=width), units)
