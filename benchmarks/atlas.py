@@ -40,7 +40,7 @@ from atlas.projection.grid import cells_of
 from atlas.recipe import Recipe
 from atlas.stages import IMAGES
 from atlas.store import Store, verify
-from atlas.store.schema import columns_receipt, group_key
+from atlas.store.layout import columns_receipt, group_key
 
 COUNT = "ATLAS_BENCHMARK_IMAGES"
 """How many images the data set has, told to every process."""

@@ -27,8 +27,8 @@ from atlas.plans import Plan
 from atlas.recipe import Collection
 from atlas.stages import FEATURES, IMAGES, STATISTICS
 from atlas.store import Data, Receipt, Store, Stored, digest_of
+from atlas.store.layout import manifest_key
 from atlas.store.receipts import fold
-from atlas.store.schema import manifest_key
 from atlas.units import Layer
 from tests.collected import _measure, _show
 from tests.stores import IDENTITY, NUMERICS, made_layer, plan_of

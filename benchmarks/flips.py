@@ -31,8 +31,8 @@ from atlas.catalogue.images import Images
 from atlas.catalogue.mending import examine, mend
 from atlas.errors import AtlasError
 from atlas.plans import Plan
-from atlas.store import MemoryBackend, Store, cure, schema
-from atlas.store.schema import CALIBRATIONS, LOGS, group_key
+from atlas.store import MemoryBackend, Store, cure, layout
+from atlas.store.layout import CALIBRATIONS, LOGS, group_key
 from atlas.store.seals import found
 
 LEAST = 30
@@ -242,7 +242,7 @@ def flip(dump: Dump, key: str, bit: int, count: Count) -> None:
 @contextmanager
 def metadata_once() -> Iterator[None]:
     """What plans say of their arrays is the same each time: worked out once for all flips."""
-    made, known = schema.metadata, dict[str, dict[str, bytes]]()
+    made, known = layout.metadata, dict[str, dict[str, bytes]]()
 
     def metadata(plans: Sequence[Plan]) -> dict[str, bytes]:
         key = json.dumps([plan.to_dict() for plan in plans])
@@ -250,11 +250,11 @@ def metadata_once() -> Iterator[None]:
             known[key] = made(plans)
         return known[key]
 
-    schema.metadata = metadata
+    layout.metadata = metadata
     try:
         yield
     finally:
-        schema.metadata = made
+        layout.metadata = made
 
 
 def run(

@@ -19,7 +19,7 @@ from atlas.plans import SAMPLES, Plan
 from atlas.recipe import Collection
 from atlas.stages import EXAMPLES, IMAGES, STATISTICS, dataset
 from atlas.store import Receipt, Store, digest_of
-from atlas.store.schema import LIST
+from atlas.store.layout import LIST
 from atlas.store.text import written
 from atlas.units import ImageStatus, Layer
 from tests.stores import HOST, NUMERICS, waves

@@ -18,7 +18,7 @@ from atlas.engine.work import reduce
 from atlas.plans import Identity, Plan, Shard
 from atlas.recipe import VARIANTS, Numerics, Recipe
 from atlas.store import Backend, MemoryBackend, Receipt, Store, as_stored
-from atlas.store.schema import data_objects
+from atlas.store.layout import data_objects
 from atlas.units import Kind, Layer, Status
 
 STRANGE = "späte schicht/0@2#1%"

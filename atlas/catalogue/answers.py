@@ -18,8 +18,8 @@ from atlas.catalogue import derived, notebook
 from atlas.catalogue.renamed import renamed
 from atlas.errors import UnknownName
 from atlas.stages.dataset import LEVELS
+from atlas.store.layout import layer_key
 from atlas.store.missing import gone
-from atlas.store.schema import layer_key
 from atlas.words import quoted
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from atlas.catalogue.query import Result
 from atlas.catalogue.renamed import renamed
 from atlas.errors import UnknownName
 from atlas.stages.atlas import ACROSS, TILE
-from atlas.store.schema import atlas_key, layer_key
+from atlas.store.layout import atlas_key, layer_key
 from atlas.units import Status, stored_map
 from atlas.words import shown
 

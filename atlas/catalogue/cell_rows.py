@@ -16,7 +16,7 @@ from atlas.catalogue.rows import Chunk, Expression, LayerSource, Source, address
 from atlas.plans import Plan
 from atlas.stages import ACTIVATIONS, CELLS, ICONS
 from atlas.stages.atlas import LABELS
-from atlas.store.schema import columns_receipt, group_key
+from atlas.store.layout import columns_receipt, group_key
 from atlas.units import shown_map
 
 Values = np.ndarray[Any, Any]

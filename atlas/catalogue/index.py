@@ -14,9 +14,9 @@ from atlas.plans import SAMPLES, STAGES, Plan
 from atlas.stages import CELLS, FEATURES, IMAGES, LAYOUT
 from atlas.stages.atlas import LISTED
 from atlas.store import Receipt, Store, check_version
+from atlas.store.layout import CATALOGUE, INDEX, RELATIONS, VERSION, WRITER, columns_receipt
 from atlas.store.missing import lost, refuse
 from atlas.store.plans import CHANNELS, SHARDS
-from atlas.store.schema import CATALOGUE, INDEX, RELATIONS, VERSION, WRITER, columns_receipt
 from atlas.store.seals import Seal, fits, found, seal_of, unsealed
 from atlas.units import ImageStatus, status_name
 

@@ -21,8 +21,8 @@ from atlas.errors import UnknownName
 from atlas.plans import SHARD, Plan
 from atlas.recipe import Recipe
 from atlas.stages.features import THUMB
+from atlas.store.layout import features_key
 from atlas.store.missing import gone
-from atlas.store.schema import features_key
 from atlas.units import Layer, Status, shown_map
 from atlas.words import quoted, shown
 

@@ -14,8 +14,8 @@ from atlas.catalogue.tables import write_tables
 from atlas.errors import StoreError
 from atlas.plans import Shard
 from atlas.store import Finding, Store, Verified, repair, verify
+from atlas.store.layout import INDEX, TABLE_RECEIPTS, TABLES
 from atlas.store.missing import lost
-from atlas.store.schema import INDEX, TABLE_RECEIPTS, TABLES
 from atlas.store.seals import found
 
 

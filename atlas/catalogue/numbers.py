@@ -17,7 +17,7 @@ from PIL import Image
 from atlas.plans import Plan
 from atlas.stages.features import THUMB
 from atlas.store import Store
-from atlas.store.schema import features_key
+from atlas.store.layout import features_key
 
 Values = np.ndarray[Any, Any]
 

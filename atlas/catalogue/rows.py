@@ -21,7 +21,7 @@ from atlas.recipe import VARIANTS
 from atlas.stages import EXAMPLES, FEATURES, IMAGES, STATISTICS
 from atlas.stages.dataset import EXTREMES, GUESSES, LEVELS
 from atlas.store import Receipt, Store
-from atlas.store.schema import LIST, RELATIONS, columns_receipt, group_key
+from atlas.store.layout import LIST, RELATIONS, columns_receipt, group_key
 from atlas.store.text import texts
 from atlas.units import ImageStatus, Layer, Status, Unit
 

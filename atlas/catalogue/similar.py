@@ -15,7 +15,7 @@ import numpy as np
 from atlas.catalogue import notebook, similarity
 from atlas.errors import UnknownName
 from atlas.plans import SAMPLES
-from atlas.store.schema import layer_key
+from atlas.store.layout import layer_key
 from atlas.words import shown
 
 if TYPE_CHECKING:

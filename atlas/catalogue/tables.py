@@ -30,9 +30,9 @@ from atlas.catalogue.rows import Chunk, Expression, Source
 from atlas.plans import fingerprint
 from atlas.stages import ACTIVATIONS, CELLS, EXAMPLES, FEATURES, ICONS, IMAGES, STATISTICS
 from atlas.store import LocalBackend, Receipt, Store, Stored, digest_of
+from atlas.store.layout import LIST, RELATIONS, TABLE_RECEIPTS, columns_receipt
+from atlas.store.layout import TABLES as FOLDER
 from atlas.store.missing import refuse
-from atlas.store.schema import LIST, RELATIONS, TABLE_RECEIPTS, columns_receipt
-from atlas.store.schema import TABLES as FOLDER
 
 FORMAT = 4
 """Rises with every change of what the columns of the tables hold."""

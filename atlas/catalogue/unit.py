@@ -15,7 +15,7 @@ from atlas.catalogue.answers import ChannelStatistics, Example
 from atlas.catalogue.renamed import renamed
 from atlas.errors import StoreError, UnknownName
 from atlas.stages.features import THUMB
-from atlas.store.schema import features_key
+from atlas.store.layout import features_key
 from atlas.units import Status, Unit, status_name
 from atlas.words import quoted, shown
 

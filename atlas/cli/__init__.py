@@ -23,7 +23,7 @@ from atlas.cli import building, looking, querying, reading, removing
 from atlas.cli.options import as_options
 from atlas.cli.printing import program
 from atlas.errors import AtlasError
-from atlas.store.schema import VERSION
+from atlas.store.layout import VERSION
 from atlas.terminal import complain, forgiving, remark, say, worded
 
 app = typer.Typer(

@@ -19,7 +19,7 @@ from atlas.pipeline import Pipeline
 from atlas.plans import Plan, called
 from atlas.stages import FEATURES, ICONS, STATISTICS
 from atlas.store import Store
-from atlas.store.schema import group_key
+from atlas.store.layout import group_key
 from atlas.terminal import complain, say, table
 from atlas.units import SampleStatus, summary
 from atlas.words import duration

@@ -15,8 +15,8 @@ from atlas.plans import Plan, Shard, columns_of
 from atlas.recipe import AtlasRecipe, Recipe, Sampling
 from atlas.stages import IMAGES
 from atlas.store import Store
+from atlas.store.layout import LOGS, columns_receipt
 from atlas.store.missing import gone, lost, names_of
-from atlas.store.schema import LOGS, columns_receipt
 from atlas.store.seals import fits
 from atlas.terminal import complain, say, table
 from atlas.units import ImageStatus, status_name, summary

@@ -18,7 +18,7 @@ from atlas.cost import Calibration
 from atlas.plans import Plan
 from atlas.recipe import Numerics
 from atlas.store import Store
-from atlas.store.schema import CALIBRATIONS
+from atlas.store.layout import CALIBRATIONS
 
 if TYPE_CHECKING:
     from atlas.models import Model

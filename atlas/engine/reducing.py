@@ -20,7 +20,7 @@ from atlas.engine.making import Clock
 from atlas.errors import StoreError
 from atlas.plans import Plan, columns_of
 from atlas.store import Data, Receipt, Store
-from atlas.store.schema import columns_receipt
+from atlas.store.layout import columns_receipt
 from atlas.store.store import Blocks
 
 Receipts = Mapping[int, Receipt]

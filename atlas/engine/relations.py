@@ -19,9 +19,9 @@ from atlas.plans import SAMPLES, Plan, fingerprint
 from atlas.stages import IMAGES, STATISTICS
 from atlas.stages.dataset import EXCITED, NEIGHBOURS
 from atlas.store import Receipt, Store, Stored
+from atlas.store.layout import RELATIONS, columns_receipt, group_key
 from atlas.store.missing import refuse
 from atlas.store.prepare import consolidate
-from atlas.store.schema import RELATIONS, columns_receipt, group_key
 
 
 def finish(store: Store) -> dict[str, Any]:

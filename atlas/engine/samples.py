@@ -15,7 +15,7 @@ import numpy as np
 
 from atlas.plans import Plan
 from atlas.store import Store
-from atlas.store.schema import group_key
+from atlas.store.layout import group_key
 
 if TYPE_CHECKING:
     from atlas.projection.rows import Floats, Numbers, Rows

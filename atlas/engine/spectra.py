@@ -16,7 +16,7 @@ from atlas.errors import AtlasError, StoreError
 from atlas.plans import Plan
 from atlas.stages import FEATURES
 from atlas.store import Store
-from atlas.store.schema import group_key
+from atlas.store.layout import group_key
 from atlas.words import parameter
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from atlas.store import schema
+from atlas.store import layout
 
 LATER = {"scratch", "unsupported", "beside"}
 """Attributes, and statuses of images, that came after the first stores, and that no reader needs."""
@@ -52,5 +52,5 @@ def _same(name: str, planned: Any, there: Any) -> bool:
 
 def newer(version: str) -> bool:
     """Whether a version of the store, MAJOR.MINOR, is newer than ours."""
-    theirs, ours = (tuple(map(int, text.split("."))) for text in (version, schema.VERSION))
+    theirs, ours = (tuple(map(int, text.split("."))) for text in (version, layout.VERSION))
     return theirs > ours

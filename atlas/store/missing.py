@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from atlas.errors import StoreError
 from atlas.plans import STAGES, Key
 from atlas.stages import FEATURES, IMAGES, LAYOUT
-from atlas.store import schema
+from atlas.store import layout
 from atlas.store.plans import restored
 from atlas.store.receipts import Receipt, unfold
 from atlas.store.seals import fits, found
@@ -62,7 +62,7 @@ def names_of(key: str) -> Key:
 def group_of(key: str) -> str:
     """Where the arrays of that plan lie."""
     stage, *rest = key.removesuffix(".json").split("/")
-    return schema.group_of(stage, rest[0] if rest else "", rest[1:])
+    return layout.group_of(stage, rest[0] if rest else "", rest[1:])
 
 
 def top_of(key: str) -> str:
@@ -89,7 +89,7 @@ def _by_receipts(store: Store) -> Iterator[tuple[str, str]]:
     """Plans that receipts lie under the names of."""
     for key in store.backend.list("receipts/"):
         _, *path = key.split("/")
-        if key == schema.LIST:
+        if key == layout.LIST:
             yield f"{IMAGES.name}.json", key
         elif path[0] == "columns":
             name = "/".join(path[1:])
@@ -100,7 +100,7 @@ def _by_receipts(store: Store) -> Iterator[tuple[str, str]]:
 
 def _by_door(store: Store) -> Iterator[tuple[str, str]]:
     """Plans that the index tells of: what is of them are their arrays, as long as these were not taken out."""
-    index = found(store.backend.get(schema.INDEX))
+    index = found(store.backend.get(layout.INDEX))
     if not store.vouched(index) or not fits(index, INDEX):
         return
     if index.get("images"):

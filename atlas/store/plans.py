@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from atlas.errors import AtlasError
 from atlas.plans import STAGES, Plan
-from atlas.store import schema
+from atlas.store import layout
 from atlas.store.seals import Seal, fits, found, parsed, seal_of, sealed
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def restored(store: Store, key: str) -> Plan | None:
     """
     stage, *rest = key.removesuffix(".json").split("/")
     layer, part = (rest[0], rest[1:]) if rest else ("", [])
-    group = store.attributes_of(f"{schema.group_of(stage, layer, part)}/zarr.json")
+    group = store.attributes_of(f"{layout.group_of(stage, layer, part)}/zarr.json")
     told = store.attributes_of(f"layers/{layer}/zarr.json").get("layer") if layer else None
     known = {name: group.get(name) for name in ("recipe", "numerics")} | {"layer": told, "part": part, "wanted": []}
     named = {"stage": stage, "identity": store.identity.to_dict(), "id": group.get("plan")}

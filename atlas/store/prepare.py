@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 from atlas.plans import STAGES, Plan, place
 from atlas.stages import IMAGES
+from atlas.store import layout
 from atlas.store import plans as objects
-from atlas.store import schema
 from atlas.store.consistency import agree
 from atlas.store.missing import lost, names_of
 from atlas.store.seals import found
@@ -58,9 +58,9 @@ def _prepared(store: Store, plans: list[Plan], short: bool) -> list[Plan]:
 
     Of a layer that is `short` of a plan what is consolidated stays.
     """
-    keys, top = {plan.key for plan in plans}, schema.top_key(plans[0])
+    keys, top = {plan.key for plan in plans}, layout.top_key(plans[0])
     known = [other for other in _of_layer(store, plans[0].layer_name) if other.key not in keys] + plans
-    made = schema.metadata(known)
+    made = layout.metadata(known)
     differing = [key for key, data in made.items() if not _stands(store, key, data)]
     merged = [_merged(store, plan) for plan in plans]
     for key in differing:
@@ -92,23 +92,23 @@ def _merged(store: Store, plan: Plan) -> Plan:
 
 def _consolidate(store: Store, plan: Plan, made: dict[str, bytes], known: list[Plan]) -> None:
     """Write the group of a layer from the plans that are there; `made` of those that are `known`."""
-    top, ids = schema.top_key(plan), {other.id for other in known}
+    top, ids = layout.top_key(plan), {other.id for other in known}
 
     def told(_: bytes | None) -> bytes:
         plans = list(_of_layer(store, plan.layer_name))
-        return made[top] if {other.id for other in plans} == ids else schema.metadata(plans)[top]
+        return made[top] if {other.id for other in plans} == ids else layout.metadata(plans)[top]
 
     store.backend.update(top, told)
 
 
 def _told(store: Store, plans: list[Plan]) -> bool:
     """Whether the group of a layer tells of all its plans."""
-    top = schema.top_key(plans[0])
+    top = layout.top_key(plans[0])
     groups = found(store.backend.get(top))
     if isinstance(groups, dict) and plans[0].layer is not None:
-        below = len(schema.layer_key(plans[0].layer)) + 1
+        below = len(layout.layer_key(plans[0].layer)) + 1
         groups = (groups.get("consolidated_metadata") or {}).get("metadata") or {}
-        return all(_owner(groups.get(schema.group_key(plan)[below:])) == plan.id for plan in plans)
+        return all(_owner(groups.get(layout.group_key(plan)[below:])) == plan.id for plan in plans)
     return _owner(groups) == plans[0].id
 
 

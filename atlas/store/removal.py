@@ -18,7 +18,7 @@ from itertools import chain
 from atlas.errors import UnknownName
 from atlas.plans import Plan
 from atlas.stages import FEATURES
-from atlas.store import schema
+from atlas.store import layout
 from atlas.store.backends import PARTIAL, Backend, LocalBackend
 from atlas.store.missing import lost, names_of
 from atlas.store.store import Store
@@ -31,7 +31,7 @@ def remove(store: Store, layer: str) -> int:
     for key in keys:
         store.backend.delete(key)
     # Neighbours are numbered by all layers.
-    store.backend.delete(schema.RELATIONS)
+    store.backend.delete(layout.RELATIONS)
     return len(keys)
 
 
@@ -50,7 +50,7 @@ def keys_of(store: Store, layer: str) -> Iterator[str]:
 def make_way(store: Store, plans: Sequence[Plan]) -> None:
     """Take out the plans that `plans` take the place of. Raises as `replaced`, before anything is taken out."""
     for old in replaced(store, plans):
-        for key in (f"plans/{old.key}", *list(store.backend.list(f"{schema.group_key(old)}/"))):
+        for key in (f"plans/{old.key}", *list(store.backend.list(f"{layout.group_key(old)}/"))):
             store.backend.delete(key)
 
 

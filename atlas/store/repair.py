@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 
 from atlas.plans import Plan, Shard
+from atlas.store import layout
 from atlas.store import plans as objects
-from atlas.store import schema
 from atlas.store.seals import Seal, found, seal_of, sealed
 from atlas.store.store import Store
 from atlas.store.verify import Finding, carries_its_own, identity_of, plans_of
@@ -35,10 +35,10 @@ def repair(store: Store, findings: tuple[Finding, ...]) -> list[Shard]:
     plans, _ = plans_of(store)
     for plan in plans:
         mine = {shard.index for shard in damaged if (shard.stage, shard.layer, shard.part) == plan.names}
-        if schema.columns_receipt(plan) in {finding.receipt for finding in damage}:
+        if layout.columns_receipt(plan) in {finding.receipt for finding in damage}:
             mine |= store.dropped(plan)  # what the reduce would read
             damaged |= {plan.shard(index) for index in mine}
-        if mine or schema.manifest_key(plan) in torn:
+        if mine or layout.manifest_key(plan) in torn:
             store.forget(plan, mine)
     store.prepare(plans)
     if not store.sealed:
@@ -55,14 +55,14 @@ def cure(finding: Finding) -> str:
         return "left as it is"
     if finding.shard is not None:
         return f"{finding.shard} will be made again by the next atlas build"
-    if key == schema.ROOT:
+    if key == layout.ROOT:
         return "made anew where the plans tell it, else by the next atlas build"
     if key.startswith("plans/"):
         return (
             "made anew from the metadata of its arrays, asking for the shards that are done; where these do not tell "
             "it, by the atlas build that made it"
         )
-    if key == schema.INDEX or finding.receipt.startswith(schema.TABLE_RECEIPTS) or key.startswith(schema.TABLES):
+    if key == layout.INDEX or finding.receipt.startswith(layout.TABLE_RECEIPTS) or key.startswith(layout.TABLES):
         return "derived, and made anew"
     if key.startswith("manifests/"):
         return "the receipts in it that are whole are kept, the shards of the others will be made again"
@@ -80,7 +80,7 @@ def _mend_root(store: Store) -> None:
     told = store.attributes | {"identity": identity_of(store).to_dict()}
     if seal_of(told) is Seal.WHOLE:
         root = {"zarr_format": 3, "node_type": "group", "attributes": told}
-        store.backend.put(schema.ROOT, json.dumps(root, indent=1).encode())
+        store.backend.put(layout.ROOT, json.dumps(root, indent=1).encode())
         store.attributes, store.identity = told, identity_of(store)
 
 
@@ -98,15 +98,15 @@ def _better_gone(key: str) -> bool:
 
     Not the root or a plan, which are mended, nor a manifest, whose other receipts may be whole.
     """
-    return key.endswith((".json", ".parquet")) and key != schema.ROOT and not key.startswith(("manifests/", "plans/"))
+    return key.endswith((".json", ".parquet")) and key != layout.ROOT and not key.startswith(("manifests/", "plans/"))
 
 
 def _seal(store: Store) -> None:
     """Give the small objects of an older store their hashes; the root last, which says that all have one."""
-    for key in [key for key in store.backend.list() if carries_its_own(key) and key != schema.ROOT]:
+    for key in [key for key in store.backend.list() if carries_its_own(key) and key != layout.ROOT]:
         value = found(store.backend.get(key))
         if isinstance(value, dict):
             store.put_json(key, value)
     root = {"zarr_format": 3, "node_type": "group", "attributes": sealed(store.attributes)}
-    store.backend.put(schema.ROOT, json.dumps(root, indent=1).encode())
+    store.backend.put(layout.ROOT, json.dumps(root, indent=1).encode())
     store.attributes, store.sealed = root["attributes"], True  # type: ignore[assignment]

@@ -24,7 +24,7 @@ from atlas.arrays import Array, Writer
 from atlas.errors import AtlasError, NotAStore, PlanMismatch, StoreError, StoreTooNew
 from atlas.plans import STAGES, Identity, Key, Plan, Shard, differences, fingerprint, key_of
 from atlas.recipe import Recipe
-from atlas.store import schema
+from atlas.store import layout
 from atlas.store.backends import Backend, backend_at
 from atlas.store.plans import read as read_plan
 from atlas.store.plans import restored
@@ -76,15 +76,15 @@ class Store:
     def open(cls, place: str | Path | Backend) -> Store:
         """The store at `place`. Raises `NotAStore`, or `StoreTooNew` for a newer major version."""
         backend = backend_at(place)
-        attributes = _attributes(backend.get(schema.ROOT))
-        if attributes.get("encoding-type") != schema.STORE:
-            if backend.get(schema.ROOT) is not None and next(backend.list("plans/"), None):
-                raise NotAStore(f"{backend}/{schema.ROOT} is damaged. {REBUILD}")
+        attributes = _attributes(backend.get(layout.ROOT))
+        if attributes.get("encoding-type") != layout.STORE:
+            if backend.get(layout.ROOT) is not None and next(backend.list("plans/"), None):
+                raise NotAStore(f"{backend}/{layout.ROOT} is damaged. {REBUILD}")
             build = command("atlas", "build", "MODEL", "--store", backend)
             raise NotAStore(f"{backend} is no atlas store. Build one: {build}")
         check_version(attributes, where=str(backend))
         if not fits(attributes, ROOT):
-            raise NotAStore(f"{backend}/{schema.ROOT} is damaged: it does not say what network it is of. {REBUILD}")
+            raise NotAStore(f"{backend}/{layout.ROOT} is damaged: it does not say what network it is of. {REBUILD}")
         return cls(backend, attributes)
 
     @classmethod
@@ -94,14 +94,14 @@ class Store:
         Raises `PlanMismatch` where the store there is another network's, `NotAStore` where other files lie there.
         """
         backend = backend_at(place)
-        first, root = next(iter(backend.list()), None), backend.get(schema.ROOT)
+        first, root = next(iter(backend.list()), None), backend.get(layout.ROOT)
         attributes = _attributes(root)
         if first is None:
             # Of two that make a store at the same time one wins; the other finds it and compares.
-            backend.put_new(schema.ROOT, _json(schema.root_group(identity.to_dict(), model)))
+            backend.put_new(layout.ROOT, _json(layout.root_group(identity.to_dict(), model)))
         elif _lost(attributes) and fingerprint(_of(backend, attributes)) == fingerprint(identity.to_dict()):
-            backend.put_if(schema.ROOT, _json(schema.root_group(identity.to_dict(), model)), root)
-        elif attributes.get("encoding-type") != schema.STORE:
+            backend.put_if(layout.ROOT, _json(layout.root_group(identity.to_dict(), model)), root)
+        elif attributes.get("encoding-type") != layout.STORE:
             raise NotAStore(f"{backend} is not empty ({first}) and no atlas store. Name another {parameter('store')}.")
         store = cls.open(backend)
         _compare(store.identity.to_dict(), identity.to_dict(), f"{backend} holds another network")
@@ -123,7 +123,7 @@ class Store:
             if isinstance(error, AtlasError):
                 raise
             key = f"{path}/zarr.json"
-            if not any(key in schema.metadata([plan]) for plan in self.plans()):
+            if not any(key in layout.metadata([plan]) for plan in self.plans()):
                 check = command("atlas", "verify", self)
                 raise StoreError(
                     f"{self}: there is no readable array {path}: no plan asked for it. Check what was: {check}"
@@ -243,7 +243,7 @@ class Store:
         what = f"columns of {plan.layer_name or plan.stage}"
         stored = self._write(plan, what, owned, rows, data)
         for name, blocks in streamed.items():
-            stored += self._stream(f"{schema.group_key(plan)}/{name}", every[name], blocks)
+            stored += self._stream(f"{layout.group_key(plan)}/{name}", every[name], blocks)
         return stored
 
     def _stream(self, path: str, array: Array, blocks: Blocks) -> Iterator[Stored]:
@@ -269,7 +269,7 @@ class Store:
         given = {name: (values.shape, str(values.dtype)) for name, values in data.items()}
         if given != expected:
             raise AtlasError(f"{what}: written whole, as {expected}; not {given}.")
-        group = schema.group_key(plan)
+        group = layout.group_key(plan)
         owner = _attributes(self.backend.get(f"{group}/zarr.json")).get("plan")
         if owner != plan.id:
             raise PlanMismatch(f"{self}: {group} belongs to plan {str(owner)[:12]}, not {plan.id[:12]}.")
@@ -291,13 +291,13 @@ class Store:
 
     def standing(self, plan: Plan, by: Writer) -> list[Stored]:
         """What is there already of the arrays that `by` fills."""
-        keys = [f"{schema.group_key(plan)}/{name}" for name in plan.written_by(by)]
+        keys = [f"{layout.group_key(plan)}/{name}" for name in plan.written_by(by)]
         found = {key: self.backend.get(key) for path in keys for key in self.backend.list(f"{path}/c/")}
         return [Stored(key, len(data), hashlib.sha256(data).hexdigest()) for key, data in found.items() if data]
 
     def read_shard(self, plan: Plan, shard: Shard, name: str) -> np.ndarray[Any, Any]:
         """What a shard wrote of the array `name`, as a reader sees it. Raises as `read`."""
-        return self.read(f"{schema.group_key(plan)}/{name}", plan.arrays[name].of(shard.index))
+        return self.read(f"{layout.group_key(plan)}/{name}", plan.arrays[name].of(shard.index))
 
     def read(self, path: str, rows: slice | None = None) -> np.ndarray[Any, Any]:
         """Rows of the array at `path`, all unless said, which must be there.
@@ -324,8 +324,8 @@ class Store:
 
         Raises as `read`, where what was written is gone.
         """
-        path = f"{schema.group_key(plan)}/{name}"
-        promised = self.backend.range(schema.columns_receipt(plan), 0, 0) is not None
+        path = f"{layout.group_key(plan)}/{name}"
+        promised = self.backend.range(layout.columns_receipt(plan), 0, 0) is not None
         if promised or next(iter(self.backend.list(f"{path}/c/")), None):
             return self.read(path)
         array = plan.arrays[name]
@@ -337,7 +337,7 @@ class Store:
         """The valid receipts of `plan` by the index of their shard, asked for or not."""
         # The single ones first: a fold that goes on meanwhile writes the manifest before it deletes them.
         single = [Receipt.parse(self.backend.get(key)) for key in self.backend.list(f"receipts/{_folder(plan)}")]
-        folded = unfold(self.backend.get(schema.manifest_key(plan)))
+        folded = unfold(self.backend.get(layout.manifest_key(plan)))
         found = [*folded, *(receipt for receipt in single if receipt is not None)]
         ours = plan.id  # a hash of all it says: once
         return {receipt.shard: receipt for receipt in found if receipt.plan == ours}
@@ -352,9 +352,9 @@ class Store:
         """The same, for a reader, who cannot do again what a damaged receipt speaks of. Raises `StoreError` for one."""
         for key in self.backend.list(f"receipts/{_folder(plan)}"):
             self.told_of(key)
-        manifest = self.backend.get(schema.manifest_key(plan))
+        manifest = self.backend.get(layout.manifest_key(plan))
         if manifest is not None and len(unfold(manifest)) < max(1, len(rows_of(manifest))):
-            raise self.damaged(schema.manifest_key(plan))
+            raise self.damaged(layout.manifest_key(plan))
         return self.receipts(plan)
 
     def told_of(self, key: str) -> Receipt | None:
@@ -369,7 +369,7 @@ class Store:
         single = Receipt.parse(self.backend.get(f"receipts/{shard.key}"))
         if single is not None and single.plan == plan.id:
             return single
-        folded = unfold(self.backend.get(schema.manifest_key(plan)))
+        folded = unfold(self.backend.get(layout.manifest_key(plan)))
         return next((one for one in folded if one.plan == plan.id and one.shard == shard.index), None)
 
     def put_receipt(self, plan: Plan, shard: Shard, receipt: Receipt) -> None:
@@ -392,9 +392,9 @@ class Store:
 
     def columns_done(self, plan: Plan) -> bool:
         """Whether a layer's reduce rests on the receipts that are there now; true where it has none."""
-        if not schema.reduces(plan):
+        if not layout.reduces(plan):
             return True
-        receipt = self.reduced(schema.columns_receipt(plan))
+        receipt = self.reduced(layout.columns_receipt(plan))
         return receipt is not None and receipt.plan == self.digest(plan)
 
     def digest(self, plan: Plan, receipts: Mapping[int, Receipt] | None = None) -> str:
@@ -408,7 +408,7 @@ class Store:
         before = self.before(plan)
         read = [] if before is None else list(self.receipts(before).values())
         if before is not None and before.over == "whole":
-            columns = self.reduced(schema.columns_receipt(before))
+            columns = self.reduced(layout.columns_receipt(before))
             read = [] if columns is None else [columns]
         return fingerprint([plan.id, digest_of(read)])
 
@@ -437,7 +437,7 @@ class Store:
         return self.columns_done(plan) and not (self.whole(plan) and (single or next(self._scratch(plan), None)))
 
     def put_columns_receipt(self, plan: Plan, receipt: Receipt) -> None:
-        self._put_receipt(schema.columns_receipt(plan), receipt, receipt.plan)
+        self._put_receipt(layout.columns_receipt(plan), receipt, receipt.plan)
 
     def reduced(self, key: str) -> Receipt | None:
         """The receipt at `key` of what was written whole: the list of images, the relations."""
@@ -457,7 +457,7 @@ class Store:
         receipts = self.receipts(plan)
         single = list(self.backend.list(f"receipts/{_folder(plan)}"))
         if single:
-            self.backend.put(schema.manifest_key(plan), fold(receipts.values()))
+            self.backend.put(layout.manifest_key(plan), fold(receipts.values()))
         for key in (*single, *(self._scratch(plan) if self.columns_done(plan) else ())):
             self.backend.delete(key)
         return True
@@ -466,19 +466,19 @@ class Store:
         """Keys of what is there of the arrays that are for the reduce of `plan` alone."""
         for name, array in plan.arrays.items():
             if array.scratch:
-                yield from self.backend.list(f"{schema.group_key(plan)}/{name}/c/")
+                yield from self.backend.list(f"{layout.group_key(plan)}/{name}/c/")
 
     def dropped(self, plan: Plan) -> set[int]:
         """Shards that are done and what they left for the reduce of `plan` alone is gone."""
         there = set(self._scratch(plan))
-        return {index for index in self.receipts(plan) if not there.issuperset(schema.scratch_objects(plan, index))}
+        return {index for index in self.receipts(plan) if not there.issuperset(layout.scratch_objects(plan, index))}
 
     def forget(self, plan: Plan, indices: set[int]) -> None:
         """Drop the receipts of the shards `indices` of `plan`, so that the next build makes them again."""
         kept = [receipt for receipt in self.receipts(plan).values() if receipt.shard not in indices]
         for receipt in kept:
             self.put_receipt(plan, plan.shard(receipt.shard), receipt)
-        self.backend.delete(schema.manifest_key(plan))
+        self.backend.delete(layout.manifest_key(plan))
         for index in indices:
             self.backend.delete(f"receipts/{plan.shard(index).key}")
 
@@ -520,18 +520,18 @@ class Store:
 
     @property
     def _classes(self) -> dict[str, Any]:
-        there: dict[str, Any] | None = self.get_json(schema.CLASSES)
+        there: dict[str, Any] | None = self.get_json(layout.CLASSES)
         if fits(there, {"names": ([str], None), "logits": (str, None)}):
             return there or {}
-        if self.backend.range(schema.CLASSES, 0, 0) is not None:
-            raise self.damaged(schema.CLASSES)
+        if self.backend.range(layout.CLASSES, 0, 0) is not None:
+            raise self.damaged(layout.CLASSES)
         return {}
 
     def put_labels(self, names: Sequence[str] | None, logits: str | None = None) -> None:
         """Write the names of the network's classes, or others in their place, and which output they are of."""
-        kind = {"encoding-type": "classes", "encoding-version": schema.VERSION}
+        kind = {"encoding-type": "classes", "encoding-version": layout.VERSION}
         said = {"names": None if names is None else list(names), "logits": logits}
-        self.put_json(schema.CLASSES, kind | {name: value for name, value in said.items() if value is not None})
+        self.put_json(layout.CLASSES, kind | {name: value for name, value in said.items() if value is not None})
 
     @property
     def pipeline(self) -> dict[str, Any] | None:
@@ -539,17 +539,17 @@ class Store:
 
         None where it was not noted. Raises `StoreError` where it is damaged.
         """
-        there: dict[str, Any] | None = self.get_json(schema.PIPELINE)
-        if there is None and self.backend.range(schema.PIPELINE, 0, 0) is None:
+        there: dict[str, Any] | None = self.get_json(layout.PIPELINE)
+        if there is None and self.backend.range(layout.PIPELINE, 0, 0) is None:
             return None
         if not fits(there, {"options": dict, "without": [str]}):
-            raise self.damaged(schema.PIPELINE)
+            raise self.damaged(layout.PIPELINE)
         return there
 
     def put_pipeline(self, options: Mapping[str, Any], without: Sequence[str]) -> None:
         """Note what a build is told."""
-        kind = {"encoding-type": "pipeline", "encoding-version": schema.VERSION}
-        self.put_json(schema.PIPELINE, kind | {"options": dict(options), "without": list(without)})
+        kind = {"encoding-type": "pipeline", "encoding-version": layout.VERSION}
+        self.put_json(layout.PIPELINE, kind | {"options": dict(options), "without": list(without)})
 
     def _put(self, key: str, data: bytes) -> None:
         """Write a small object unless it is there already, the same."""
@@ -559,7 +559,7 @@ class Store:
 
 def check_version(attributes: dict[str, Any], *, where: str) -> None:
     """Raise `StoreTooNew` where `attributes` are of a newer major version than ours."""
-    theirs, ours = str(attributes.get("encoding-version", "")), schema.VERSION
+    theirs, ours = str(attributes.get("encoding-version", "")), layout.VERSION
     if not re.fullmatch(r"[0-9]+\.[0-9]+", theirs):
         raise NotAStore(f"{where} has no readable version ({theirs!r}). Is it damaged? See: atlas verify")
     if int(theirs.partition(".")[0]) > int(ours.partition(".")[0]):
@@ -619,4 +619,4 @@ def _of(backend: Backend, attributes: dict[str, Any]) -> dict[str, Any] | None:
             told.append(read_plan(backend.get(key) or b"").identity.to_dict())
     if told:
         return told[0] if all(one == told[0] for one in told) else None
-    return attributes.get("identity") if attributes.get("encoding-type") == schema.STORE else None
+    return attributes.get("identity") if attributes.get("encoding-type") == layout.STORE else None

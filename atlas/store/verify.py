@@ -20,7 +20,7 @@ from atlas.errors import StoreError, StoreTooNew
 from atlas.plans import Identity, Plan, Shard
 from atlas.recipe import Recipe
 from atlas.stages import IMAGES
-from atlas.store import schema
+from atlas.store import layout
 from atlas.store.consistency import agree, newer
 from atlas.store.missing import folders_of, lost, top_of
 from atlas.store.plans import restored
@@ -29,8 +29,8 @@ from atlas.store.seals import Seal, found, seal_of, unsealed
 from atlas.store.store import Store
 
 Kind = Literal["missing", "torn", "foreign", "unfinished"]
-OWN = (schema.ROOT, schema.INDEX, schema.CLASSES, schema.PIPELINE)
-OWN_FOLDERS = ("plans/", schema.CALIBRATIONS, schema.LOGS)
+OWN = (layout.ROOT, layout.INDEX, layout.CLASSES, layout.PIPELINE)
+OWN_FOLDERS = ("plans/", layout.CALIBRATIONS, layout.LOGS)
 """Objects that carry a hash of their own."""
 BACK = "brings it back, or a repair where its arrays tell what it said"
 ALTERED = "it is not what was written: its own hash does not fit"
@@ -92,18 +92,18 @@ def verify(store: Store) -> Verified:
         shards += len(receipts)
         backoffs += sum(bool(receipt.record.get("backoff")) for receipt in receipts.values())
         findings += _damaged_receipts(store, plan)
-        columns = store.reduced(schema.columns_receipt(plan)) if schema.reduces(plan) else None
+        columns = store.reduced(layout.columns_receipt(plan)) if layout.reduces(plan) else None
         # What shards wrote for the reduce alone is dropped once that was done.
         dropped = store.dropped(plan) if columns else set()
-        gone = {key for index in dropped for key in schema.scratch_objects(plan, index)}
+        gone = {key for index in dropped for key in layout.scratch_objects(plan, index)}
         for receipt in receipts.values():
             held = tuple(one for one in receipt.objects if one.key not in gone)
             findings += _held_against(store, held, plan.shard(receipt.shard))
             claimed |= {stored.key: stored for stored in held}
-        if schema.reduces(plan):
+        if layout.reduces(plan):
             claimed |= {stored.key: stored for stored in columns.objects} if columns else {}
             findings += _columns(store, plan, columns)
-    for key in (schema.LIST, schema.RELATIONS, *store.backend.list(schema.TABLE_RECEIPTS)):
+    for key in (layout.LIST, layout.RELATIONS, *store.backend.list(layout.TABLE_RECEIPTS)):
         whole = store.reduced(key)
         claimed |= {stored.key: stored for stored in whole.objects} if whole else {}
         findings += _whole(store, key, whole)
@@ -117,7 +117,7 @@ def verify(store: Store) -> Verified:
     theirs = tuple(folder for key in unknown for folder in folders_of(key)) + tuple(short)
     findings += _unclaimed(plans, [key for key in keys if not key.startswith(theirs)], known)
     size = sum(stored.size for stored in claimed.values())
-    bare = tuple(key for key in keys if _is_bare(store, key) or (key.startswith(schema.TABLES) and key not in claimed))
+    bare = tuple(key for key in keys if _is_bare(store, key) or (key.startswith(layout.TABLES) and key not in claimed))
     return Verified(len(keys), size, shards, backoffs, tuple(findings), () if store.sealed else bare)
 
 
@@ -133,7 +133,7 @@ def expected(plans: list[Plan]) -> dict[str, bytes]:
     layers: dict[str, list[Plan]] = {}
     for plan in plans:
         layers.setdefault(plan.layer_name, []).append(plan)
-    return {key: data for some in layers.values() for key, data in schema.metadata(some).items()}
+    return {key: data for some in layers.values() for key, data in layout.metadata(some).items()}
 
 
 def carries_its_own(key: str) -> bool:
@@ -196,12 +196,12 @@ def _damaged_receipts(store: Store, plan: Plan) -> Iterator[Finding]:
         elif receipt.plan != plan.id or receipt.shard != shard.index:
             other = f"shard {receipt.shard} of plan {receipt.plan[:12]}"
             yield Finding("foreign", key, f"it is of {other}, the store's is {plan.id[:12]}", shard)
-    data = store.backend.get(schema.manifest_key(plan))
+    data = store.backend.get(layout.manifest_key(plan))
     if data is not None:
         whole = {receipt.shard for receipt in unfold(data) if receipt.plan == plan.id}
         lost = max(len(set(plan.needed) - whole - set(store.receipts(plan))), len(rows_of(data)) - len(whole))
         if lost:
-            yield Finding("torn", schema.manifest_key(plan), f"{lost} of its receipts are torn, altered or gone")
+            yield Finding("torn", layout.manifest_key(plan), f"{lost} of its receipts are torn, altered or gone")
 
 
 def _shard_of(plan: Plan, key: str) -> Shard | None:
@@ -215,7 +215,7 @@ def _shard_of(plan: Plan, key: str) -> Shard | None:
 
 def _columns(store: Store, plan: Plan, columns: Receipt | None) -> Iterator[Finding]:
     """What is wrong with a layer's numbers and thumbnails."""
-    key = schema.columns_receipt(plan)
+    key = layout.columns_receipt(plan)
     yield from _whole(store, key, columns)
     # Where the plan that it rests on is damaged, that is a finding of its own.
     with suppress(StoreError):
@@ -236,10 +236,10 @@ def _other_images(store: Store, plans: list[Plan]) -> Iterator[Finding]:
     shown = next((plan for plan in plans if plan.stage == IMAGES.name), None)
     if shown is None:
         return
-    listed = store.reduced(schema.LIST)
+    listed = store.reduced(layout.LIST)
     if listed is not None and listed.plan != shown.id:
         yield Finding(
-            "torn", schema.LIST, f"it is of another list of images than plans/{shown.key}", receipt=schema.LIST
+            "torn", layout.LIST, f"it is of another list of images than plans/{shown.key}", receipt=layout.LIST
         )
     for plan in plans:
         if not isinstance(plan.recipe, Recipe) and plan.collection.images != shown.collection.images:
@@ -262,7 +262,7 @@ def _vouching_for_themselves(store: Store, keys: list[str]) -> Iterator[Finding]
         value = found(store.backend.get(key))
         if value is None:
             yield Finding("torn", key, "it is no JSON")
-        elif key == schema.ROOT:
+        elif key == layout.ROOT:
             if not _is_root(value, sealed=store.sealed):
                 yield Finding("torn", key, ALTERED)
         elif not store.vouched(value) and not key.startswith("plans/"):
@@ -274,7 +274,7 @@ def _is_root(value: object, *, sealed: bool) -> bool:
     if not isinstance(value, dict) or not isinstance(value.get("attributes"), dict):
         return False
     attributes = value["attributes"]
-    written = schema.root_group(attributes.get("identity", {}), attributes.get("model", {}))["attributes"]
+    written = layout.root_group(attributes.get("identity", {}), attributes.get("model", {}))["attributes"]
     known = {**unsealed(written), **({"digest": ""} if sealed else {})}
     as_written = value == {"zarr_format": 3, "node_type": "group", "attributes": attributes}
     return as_written and attributes.keys() == known.keys() and seal_of(attributes) is not Seal.BROKEN
@@ -285,23 +285,23 @@ def _is_bare(store: Store, key: str) -> bool:
     if not carries_its_own(key):
         return False
     value = found(store.backend.get(key))
-    return seal_of(value.get("attributes") if key == schema.ROOT and isinstance(value, dict) else value) is Seal.NONE
+    return seal_of(value.get("attributes") if key == layout.ROOT and isinstance(value, dict) else value) is Seal.NONE
 
 
 def _unclaimed(plans: list[Plan], keys: list[str], known: set[str]) -> Iterator[Finding]:
     """Objects that no plan and no receipt accounts for."""
-    small = {schema.LAYERS, schema.LIST, schema.RELATIONS}
+    small = {layout.LAYERS, layout.LIST, layout.RELATIONS}
     owned: dict[str, Array] = {}
     for plan in plans:
-        small |= {schema.manifest_key(plan), schema.columns_receipt(plan)}
-        owned |= {f"{schema.group_key(plan)}/{name}": array for name, array in plan.arrays.items()}
+        small |= {layout.manifest_key(plan), layout.columns_receipt(plan)}
+        owned |= {f"{layout.group_key(plan)}/{name}": array for name, array in plan.arrays.items()}
     folders = {f"receipts/{plan.key.removesuffix('.json')}": plan for plan in plans}
     for key in keys:
         path, _, index = key.rpartition("/c/")
         receipts = folders.get(key.rpartition("/")[0])
         if key in known or key in small or carries_its_own(key) or (receipts and _shard_of(receipts, key)):
             continue
-        if path in owned and schema.is_object(owned[path], f"c/{index}"):
+        if path in owned and layout.is_object(owned[path], f"c/{index}"):
             yield Finding("unfinished", key, "data without a receipt; the next build writes it again")
-        elif not key.startswith((schema.TABLES, schema.TABLE_RECEIPTS)):
+        elif not key.startswith((layout.TABLES, layout.TABLE_RECEIPTS)):
             yield Finding("foreign", key, "no plan accounts for it")

@@ -18,7 +18,7 @@ from atlas.catalogue import Catalogue, LayerView, UnitView, write_index, write_t
 from atlas.engine.work import reduce
 from atlas.errors import NotAStore, StoreError, StoreTooNew, UnknownName
 from atlas.store import LocalBackend, MemoryBackend, Store
-from atlas.store.schema import VERSION
+from atlas.store.layout import VERSION
 from atlas.units import Unit
 from tests.stores import STRANGE, make_shard, make_store, seen
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import atlas
-from atlas.store.schema import VERSION
+from atlas.store.layout import VERSION
 from tests.cli.conftest import Ran
 from tests.stores import make_store
 

@@ -16,7 +16,7 @@ from atlas.models import Model, load_model
 from atlas.plans import Plan
 from atlas.recipe import ProjectionRecipe, Recipe
 from atlas.store import MemoryBackend, Store, verify
-from atlas.store.schema import columns_receipt, group_key
+from atlas.store.layout import columns_receipt, group_key
 from tests.builds import atlas_plans, build_in, collecting_plans, contents, tiny_plans
 from tests.dataset.made import encoded, pixels
 

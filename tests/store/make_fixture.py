@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from atlas.store.schema import TABLES, VERSION
+from atlas.store.layout import TABLES, VERSION
 from tests.collected import collect_into
 from tests.stores import make_store
 

@@ -15,7 +15,7 @@ from atlas.errors import AtlasError, PlanMismatch
 from atlas.plans import Plan
 from atlas.recipe import Collection
 from atlas.store import MemoryBackend, Receipt, Store, repair, verify
-from atlas.store.schema import group_key, metadata
+from atlas.store.layout import group_key, metadata
 from tests.charted import chart_into
 from tests.stores import make_store, store_of
 

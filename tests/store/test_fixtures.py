@@ -13,7 +13,7 @@ import pytest
 
 import atlas
 from atlas.store import Store, verify
-from atlas.store.schema import VERSION
+from atlas.store.layout import VERSION
 from tests.store.make_fixture import FIXTURES
 from tests.stores import waves
 

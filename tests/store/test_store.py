@@ -16,7 +16,7 @@ import pytest
 from atlas.errors import AtlasError, NotAStore, PlanMismatch, StoreError, StoreTooNew
 from atlas.plans import Shard
 from atlas.store import Backend, LocalBackend, MemoryBackend, Receipt, Store
-from atlas.store.schema import manifest_key, metadata
+from atlas.store.layout import manifest_key, metadata
 from tests.stores import IDENTITY, image_object, made_layer, make_shard, make_store, numbers_of, paint, plan_of, seen
 
 MODEL = {"title": "A made network", "random": False, "input": [64, 64], "labels": None}

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from atlas.engine.work import reduce
 from atlas.plans import Plan
 from atlas.store import MemoryBackend, Receipt, Store, Verified, repair, verify
-from atlas.store.schema import columns_receipt, manifest_key
+from atlas.store.layout import columns_receipt, manifest_key
 from tests.collected import collect_into
 from tests.stores import STRANGE, image_object, make_shard, make_store, plan_of
 

@@ -16,7 +16,7 @@ from atlas.recipe import Collection, Numerics
 from atlas.stages import EXAMPLES, IMAGES, STATISTICS
 from atlas.stages.dataset import TEXT
 from atlas.store import Data, Receipt, Store
-from atlas.store.schema import LIST
+from atlas.store.layout import LIST
 from atlas.store.text import texts, written
 from atlas.units import Layer
 from atlas.words import parameter

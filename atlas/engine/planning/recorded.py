@@ -16,7 +16,7 @@ from atlas.places import local
 from atlas.plans import Plan
 from atlas.stages import FEATURES, ICONS
 from atlas.store import Store
-from atlas.store.schema import ROOT
+from atlas.store.layout import ROOT
 from atlas.words import command, parameter
 
 

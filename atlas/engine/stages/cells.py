@@ -18,7 +18,7 @@ from atlas.engine.samples import Samples
 from atlas.plans import Plan
 from atlas.stages.atlas import LABELS
 from atlas.store import Store
-from atlas.store.schema import group_key
+from atlas.store.layout import group_key
 
 if TYPE_CHECKING:
     from atlas.projection.grid import Cells

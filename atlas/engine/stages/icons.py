@@ -18,7 +18,7 @@ from atlas.engine.stages.features import rendered
 from atlas.plans import Plan, Shard
 from atlas.recipe import Numerics
 from atlas.store import Store, as_stored
-from atlas.store.schema import group_key
+from atlas.store.layout import group_key
 from atlas.units import Status
 
 if TYPE_CHECKING:

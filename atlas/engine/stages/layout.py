@@ -18,7 +18,7 @@ from atlas.engine.samples import Samples
 from atlas.errors import AtlasError
 from atlas.plans import Plan, place
 from atlas.store import Data, Store
-from atlas.store.schema import group_key
+from atlas.store.layout import group_key
 from atlas.units import SampleStatus, shown_map
 
 if TYPE_CHECKING:

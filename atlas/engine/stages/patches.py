@@ -22,7 +22,7 @@ from atlas.plans import Plan, Shard
 from atlas.stages import ACTIVATIONS
 from atlas.stages.atlas import PATCHED
 from atlas.store import Store
-from atlas.store.schema import group_key
+from atlas.store.layout import group_key
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -17,7 +17,7 @@ from atlas.engine.reducing import Receipts, Reduced, required
 from atlas.plans import Plan
 from atlas.stages.atlas import ACROSS
 from atlas.store import Store
-from atlas.store.schema import group_key
+from atlas.store.layout import group_key
 from atlas.units import Status
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from atlas.stages.features import THUMB, THUMBS
 from atlas.store import LocalBackend, MemoryBackend, Store
-from atlas.store.schema import VERSION, is_object, metadata
+from atlas.store.layout import VERSION, is_object, metadata
 from atlas.units import Status
 from tests.stores import STRANGE, image_object, made_layer, make_store, numbers_of, plan_of, seen
 
