@@ -159,3 +159,27 @@ def test_the_law_can_be_broken(tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.py"
     wrong.write_text("def late():\n    import ray.data\n    from atlas.store import backends, Store\n")
     assert set(imports(wrong)) == {"ray.data", "atlas.store.backends", "atlas.store"}
+
+
+@pytest.mark.parametrize("module", sorted(name for name in MODULES if not name.startswith("atlas.stages")))
+def test_no_table_is_keyed_by_stages(module: str) -> None:
+    """What is known of a stage stands in its declaration: a table elsewhere would have to learn of a new one."""
+    stages = {
+        "features",
+        "images",
+        "statistics",
+        "examples",
+        "activations",
+        "layout",
+        "cells",
+        "patches",
+        "icons",
+        "tiles",
+    }
+    names = {f"{name.upper()}.name" for name in stages}
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+        if isinstance(node, ast.Dict) and len(node.keys) > 1:
+            keys = {ast.unparse(key) for key in node.keys if key is not None}
+            said = {key.strip("'\"") for key in keys} & stages | keys & names
+            kinds = {"images", "cells"}  # what shards can go over, too
+            assert len(said) < len(keys) or not said - kinds, f"{module}, line {node.lineno}: a table keyed by stages"
