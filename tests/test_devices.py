@@ -84,7 +84,7 @@ def test_what_images_excite(model: Model, monkeypatch: pytest.MonkeyPatch) -> No
     assert not here.failed
     assert not there.failed
     for name, fields in here.fields.items():
-        for field in ("images", "positions", "min", "max"):
+        for field in ("images", "positions", "least", "largest"):
             one, other = (each[:, FIELDS[field]] for each in (fields, there.fields[name]))
             np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
         np.testing.assert_allclose(here.attribution[name], there.attribution[name], rtol=1e-2, atol=1e-4)

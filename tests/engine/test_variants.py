@@ -65,7 +65,13 @@ def test_every_number_in_the_store_is_the_renderers(tiny: Model) -> None:
     units = [0, 31, 32, 69]
     made = render_units(prepared, units, VARIED, plans[0].numerics)
     mean, peak = score_pictures(prepared, as_stored(made.pictures, 90), units, VARIED, plans[0].numerics)
-    expected = {"mean": mean, "peak": peak, "status": made.status, "attempt": made.attempt, "agreement": made.agreement}
+    expected = {
+        "objective": mean,
+        "objective_peak": peak,
+        "status": made.status,
+        "attempt": made.attempt,
+        "agreement": made.agreement,
+    }
     for name, values in expected.items():
         assert np.array_equal(getattr(layer, name)[units].astype(float), np.asarray(values, float), equal_nan=True), (
             name

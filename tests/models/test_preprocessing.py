@@ -114,7 +114,7 @@ def test_what_cannot_be_is_one_line_in_python_too(changes: dict[str, Any]) -> No
 @pytest.mark.parametrize("mode", ["I;16", "I", "F"])
 def test_deep_pictures_are_refused_rather_than_clipped(mode: str) -> None:
     deep = Image.fromarray(np.full((9, 9), 60_000, np.uint16)).convert(mode)
-    with pytest.raises(ModelError, match=r"mode .* is too deep; atlas\.collecting\.decode"):
+    with pytest.raises(ModelError, match=r"mode .* is too deep; atlas\.dataset\.decode"):
         CAFFE.image(deep)
 
 

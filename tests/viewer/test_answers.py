@@ -65,12 +65,12 @@ def test_the_histogram_is_the_stores_with_zero_apart(page: Page, here: str, coll
 
 def test_the_table_of_a_unit_says_what_sql_says(page: Page, here: str, collected: Path) -> None:
     page.goto(f"{here}#/{SEGMENT}:7")
-    region = page.get_by_role("region", name="Its answers")
+    region = page.get_by_role("region", name="Activations")
     region.scroll_into_view_if_needed()
     told = region.locator("[data-statistic]")
     expect(told.first).to_be_visible()
     names = [str(one.get_attribute("data-statistic")) for one in told.all()]
-    assert {"activation_mean", "activation_std", "least", "largest"} <= {*names}
+    assert {"activation_mean", "activation_std", "activation_min", "activation_max"} <= {*names}
     sql = f"select {', '.join(names)} from units where unit = $unit"
     (row,) = open_catalogue(collected).sql(sql, unit=UNIT).rows
     assert list(map(number, told.all_inner_texts())) == pytest.approx(list(row), rel=1e-3)
