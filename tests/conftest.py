@@ -14,7 +14,7 @@ from tests.stores import make_store
 
 # Ray's own 15 would starve its workers beside the other process of tests. (Ray spells it so.)
 os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112
-BUILDING = {"models", "rendering", "layout", "explain", "engine"}
+BUILDING = {"models", "rendering", "projection", "attribution", "engine"}
 """Folders of tests that need torch, ray, numba or umap-learn to be so much as read."""
 
 
