@@ -35,7 +35,7 @@ def main() -> None:
             run(version, ["-m", "atlas", *BUILD, "--store", str(stores[name])])
         for _ in range(given.runs):
             for name, version in versions.items():
-                taken[name].append(json.loads(run(version, [str(ROUND), str(stores[name])])))
+                taken[name].append(json.loads(run(version, ["-P", str(ROUND), str(stores[name])])))
     for what in taken["old"][0]:
         old, new = ([one[what] for one in taken[name]] for name in ("old", "new"))
         spread = abs(median(old[::2]) / median(old[1::2]) - 1)
