@@ -59,15 +59,7 @@ def load_model(
             load_weights(found.network, read_checkpoint(weights, found.network), str(weights))
     with guarded(f"{spec}: the network's weights cannot be read", ModelError):
         refuse_nan(found.network, str(weights or spec))
-    how = preprocessing or found.preprocessing
-    if how is None and found.unfollowed:
-        raise ModelError(f"{spec}: {found.unfollowed}")
-    if how is None:
-        raise ModelError(
-            f"{spec}: nobody says how its images are preprocessed. "
-            f"{'Say' if given else 'Return (network, preprocessing) from the factory, or say'} it: "
-            + parameter("preprocessing", "size=224 mean=0.5,0.5,0.5 std=0.5,0.5,0.5")
-        )
+    how = preprocessing or _known_preprocessing(found, spec)
     if weights is not None and preprocessing is None and found.origin:
         log.warning(
             "%s: preprocessing is that of %s, '%s'. Give %s if the file was trained otherwise.",
@@ -83,6 +75,17 @@ def load_model(
     for note in filter(None, (*model.notes, how.doubt)):
         log.warning("%s: %s.", spec, note)
     return model
+
+
+def _known_preprocessing(found: Found, spec: str) -> Preprocessing:
+    """What a library or a factory says of preprocessing. Raises `ModelError` where nobody says it."""
+    if found.preprocessing is not None:
+        return found.preprocessing
+    if found.unfollowed:
+        raise ModelError(f"{spec}: {found.unfollowed}")
+    begin = "Say" if spec.startswith(MEMORY) else "Return (network, preprocessing) from the factory, or say"
+    usual = parameter("preprocessing", "size=224 mean=0.5,0.5,0.5 std=0.5,0.5,0.5")
+    raise ModelError(f"{spec}: nobody says how its images are preprocessed. {begin} it: {usual}")
 
 
 def _copied(network: nn.Module, spec: str) -> Found:
