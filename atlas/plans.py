@@ -14,6 +14,7 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, replace
 from enum import IntEnum
+from functools import cached_property
 from typing import Any, Literal
 
 from atlas.arrays import Array, Writer
@@ -309,7 +310,7 @@ class Plan:
         """The same, with the knobs too that are not written at their defaults: what differs is told by it."""
         return self.content | {"recipe": _nameless(asdict(self.recipe)), "numerics": asdict(self.numerics)}
 
-    @property
+    @cached_property
     def id(self) -> str:
         return fingerprint(self.content)
 

@@ -17,7 +17,7 @@ import duckdb
 
 from atlas.catalogue import notebook
 from atlas.catalogue.columns import TABLES
-from atlas.catalogue.renamed import old_columns, tell_columns, tell_values
+from atlas.catalogue.renamed import OLD, old_columns, tell_columns, tell_values
 from atlas.errors import AtlasError, QueryError, UnknownName
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Row = tuple[Any, ...]
 READING = {"SELECT", "EXPLAIN", "COPY", "MULTI"}
 """Kinds of statements that change no table; a pivot is several."""
-PAST = "SET search_path = 'old,main'"
+PAST = f"SET search_path = '{OLD},main'"
 BATCH = 10_000
 """Rows that are fetched at a time."""
 
@@ -144,7 +144,9 @@ def ask(tables: Tables, text: str, values: Mapping[str, Any]) -> Result:
     _check(text)
     # More tables than are asked do no harm, but making them may take long. What names none may ask which there are.
     words = set(re.findall(r"\w+", text.lower()))
-    return Result(tables.cursor([name for name in TABLES if name in words] or list(TABLES)), text, values, tables.check)
+    names = [name for name in TABLES if name in words] or TABLES
+    cursor = tables.cursor(names, old=OLD in words or bool(old_columns(text)))
+    return Result(cursor, text, values, tables.check)
 
 
 def _check(text: str) -> None:

@@ -44,6 +44,8 @@ COLUMNS = {
 """Old columns of each table, and what they are called now."""
 VALUES = {"silent": "dead"}
 """Old values of columns."""
+OLD = "old"
+"""The schema of the views of the tables that have the old columns too."""
 
 
 def renamed(**names: str) -> Callable[[Class], Class]:

@@ -54,7 +54,8 @@ class Source:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.plans = sorted(store.plans(), key=store.place_of)
-        self.labels = Names(store.labels)
+        self.class_names = store.labels
+        self.labels = Names(self.class_names)
         relations = store.told_of(RELATIONS)
         self.related: list[str] = [] if relations is None else relations.record.get("layers") or []
         """The layers that similar units are numbered by."""

@@ -25,7 +25,7 @@ import numpy as np
 from atlas.catalogue import rows
 from atlas.catalogue.cell_rows import atlas_cells
 from atlas.catalogue.columns import TABLES
-from atlas.catalogue.renamed import COLUMNS
+from atlas.catalogue.renamed import COLUMNS, OLD
 from atlas.catalogue.rows import Chunk, Expression, Source
 from atlas.plans import fingerprint
 from atlas.stages import ACTIVATIONS, CELLS, EXAMPLES, FEATURES, ICONS, IMAGES, STATISTICS
@@ -59,8 +59,6 @@ NEEDED = {
     "atlas_cells": (CELLS.name, ICONS.name, IMAGES.name),
 }
 """The stages without whose plans a table would be short of rows, or of what stands in them."""
-OLD = "old"
-"""The schema of the views that have the old columns too."""
 MEMORY = "1GB"
 """What writing the tables takes at most; what does not fit waits on the disk."""
 TRIES = 5
@@ -143,7 +141,7 @@ def digest(source: Source, name: str) -> str:
     if name == "units":  # of layers whose columns are not written, what their shards say is told
         read += [[plan.id, digest_of(store.receipts(plan).values())] for plan in half if not store.columns_done(plan)]
     columns_of = [[column.name, column.type] for column in TABLES[name]]
-    return fingerprint([FORMAT, columns_of, planned, read, store.labels])
+    return fingerprint([FORMAT, columns_of, planned, read, source.class_names])
 
 
 def connect(**settings: Any) -> duckdb.DuckDBPyConnection:
@@ -209,12 +207,18 @@ class Tables:
         """Where tables lie that come from a store which is no folder; gone with this object."""
         return tempfile.TemporaryDirectory(prefix="atlas-")
 
-    def cursor(self, names: Iterable[str] = TABLES) -> duckdb.DuckDBPyConnection:
-        """A cursor for which the tables `names` are ready. Raises `StoreError` where what they rest on is gone."""
+    def cursor(self, names: Iterable[str] = TABLES, *, old: bool = False) -> duckdb.DuckDBPyConnection:
+        """A cursor for which the tables `names` are ready, and with `old` the views of them that have the old columns.
+
+        Raises `StoreError` where what they rest on is gone.
+        """
+        wanted = set(names)
         with self._lock:
-            for name in set(names) - self._ready:
+            for name in wanted - self._ready:
                 self._make(name)
                 self._ready.add(name)
+            for name in wanted if old else ():
+                _keep_old(self._connection, name)
             return self._connection.cursor()
 
     def check(self) -> None:
@@ -235,14 +239,13 @@ class Tables:
                 raise self._store.damaged(key_of(name)) from error
         else:
             fill(self._connection, name, self._source)
-        _keep_old(self._connection, name)
 
 
 def _keep_old(connection: duckdb.DuckDBPyConnection, name: str) -> None:
     """Keep a table with its old columns behind the new ones: as a view of the same name in the schema `old`."""
     old = "".join(f', "{new}" AS "{old}"' for old, new in COLUMNS.get(name, {}).items())
     connection.execute(f"CREATE SCHEMA IF NOT EXISTS {OLD}")
-    connection.execute(f"CREATE VIEW {OLD}.{name} AS SELECT *{old} FROM main.{name}")
+    connection.execute(f"CREATE VIEW IF NOT EXISTS {OLD}.{name} AS SELECT *{old} FROM main.{name}")
 
 
 def _file(store: Store, key: str, folder: Callable[[], Path]) -> Path | None:

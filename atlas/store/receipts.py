@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from atlas.plans import fingerprint
@@ -67,7 +68,7 @@ class Receipt:
             "numbers": self.numbers,
         }
 
-    @property
+    @cached_property
     def proof(self) -> str:
         """A hash of the content."""
         return fingerprint(self.content)

@@ -80,11 +80,13 @@ def fits(value: Any, pattern: Any) -> bool:
             return value is None
         case tuple():
             return any(fits(value, one) for one in pattern)
+        case [type() as kind]:  # as below, at once: lists of names and numbers may be long
+            return isinstance(value, list) and set(map(type, value)) <= {kind}
         case list():
             return isinstance(value, list) and all(fits(one, pattern[0]) for one in value)
         case dict() if str in pattern:
             return isinstance(value, dict) and all(fits(one, pattern[str]) for one in value.values())
         case dict():
             return isinstance(value, dict) and all(fits(value.get(name), one) for name, one in pattern.items())
-    # To Python, True is a number.
-    return isinstance(value, pattern) and (pattern is bool or not isinstance(value, bool))
+    # By its very type: to Python, True is a number.
+    return type(value) is pattern

@@ -339,8 +339,7 @@ class Store:
         single = [Receipt.parse(self.backend.get(key)) for key in self.backend.list(f"receipts/{_folder(plan)}")]
         folded = unfold(self.backend.get(layout.manifest_key(plan)))
         found = [*folded, *(receipt for receipt in single if receipt is not None)]
-        ours = plan.id  # a hash of all it says: once
-        return {receipt.shard: receipt for receipt in found if receipt.plan == ours}
+        return {receipt.shard: receipt for receipt in found if receipt.plan == plan.id}
 
     def receipts_there(self, key: str) -> list[str]:
         """Keys of all that says that a shard of the plan at `key` below `plans/`, or what follows them, is done."""
