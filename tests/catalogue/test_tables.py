@@ -20,6 +20,7 @@ from atlas.store import LocalBackend, MemoryBackend, Store, verify
 from atlas.units import Unit
 from tests.collected import BAD, CLASSES, collect_into, name_of
 from tests.stores import LAYERS, STRANGE, made_layers, make_store
+from tests.viewer.derived import FILE, written
 
 LABELS = [f"kind {number}" for number in range(CLASSES)]
 KEYS = [f"tables/{name}.parquet" for name in TABLES]
@@ -122,6 +123,11 @@ def test_where_values_lie_on_both_sides_of_zero_one_below_it_is_not_dead() -> No
     value = np.array([[[-0.1], [-0.3]], [[-1.0], [-1.0]], [[0.5], [-0.5]]], np.float32)
     least, largest = value[:, 1, 0], value[:, 0, 0]
     assert derived.dead(value, least, largest).tolist() == [False, True, False]
+
+
+def test_the_page_is_held_to_the_same_rules() -> None:
+    # `atlas/viewer/test/derived.test.ts` holds the page's own to this file: python -m tests.viewer.derived
+    assert FILE.read_text() == written()
 
 
 def test_examples_are_those_of_the_statistics(store: Store, cat: Catalogue) -> None:

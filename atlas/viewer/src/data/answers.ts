@@ -4,7 +4,8 @@
  *     unit -> statistics, histogram, examples, classes, similar units
  */
 import { COLUMNS } from "../logic/columns";
-import { boxAt, EXTREMES, isDead, isSigned, scored, type Beside, type Example, type Extreme, type Histogram, type Overview, type Scored, type Statistics } from "../logic/statistics";
+import { isDead, isSigned } from "../logic/derived";
+import { boxAt, EXTREMES, scored, type Beside, type Example, type Extreme, type Histogram, type Overview, type Scored, type Statistics } from "../logic/statistics";
 import type { Columns } from "./columns";
 import { Gallery } from "./gallery";
 import { damaged } from "./problems";

@@ -9,6 +9,7 @@
 import * as zarr from "zarrita";
 import { Cells } from "../logic/cells";
 import type { AtlasEntry, GridEntry, LayerEntry } from "../logic/entries";
+import { isReliable } from "../logic/derived";
 import { boxAt, scored, type Scored } from "../logic/statistics";
 import { Columns, openGroup, type Ranged } from "./columns";
 import { Gallery, openPictures } from "./gallery";
@@ -25,14 +26,10 @@ const UNITS = 8;
 const PICTURES = 16;
 /** Tiles are ten times as large: so many stay below half a megabyte together. */
 const TILES = 6;
-/** A reliable label rests on so many samples, and has so high a stability. */
-const SAMPLES = 5;
-const HOLDS = 0.8;
 
 export interface Label extends Scored {
   /** Share of resamplings of the cell's samples in which it ranks at least as high, 0 to 1. */
   stability: number;
-  /** The rule of `atlas.catalogue.derived.label_reliable`. */
   reliable: boolean;
 }
 
@@ -87,8 +84,8 @@ export class Grid {
       this.cells(),
       Promise.all(["label", "label_strength", "label_frequency"].map((name) => this.columns.row(name, entry))),
     ]);
-    const enough = cells.count[cells.filled[entry]!]! >= SAMPLES;
-    return scored(label!, attribution!).map((one, at) => ({ ...one, stability: stability![at]!, reliable: enough && stability![at]! >= HOLDS }));
+    const count = cells.count[cells.filled[entry]!]!;
+    return scored(label!, attribution!).map((one, at) => ({ ...one, stability: stability![at]!, reliable: isReliable(count, stability![at]!) }));
   }
 
   /** What the samples nearest to the cell's direction saw, as addresses of pictures; empty for one that is damaged. */

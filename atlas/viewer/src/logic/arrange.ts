@@ -4,7 +4,8 @@
  *     (layer, arrangement) -> unit indices
  */
 import type { LayerEntry } from "./entries";
-import { ratioOf, type Overview } from "./statistics";
+import { ratioOf } from "./derived";
+import type { Overview } from "./statistics";
 import { Status, statusName } from "./words";
 
 export const SORTS = ["index", "objective_peak", "objective", "ratio", "agreement", "activation", "images", "example"] as const;

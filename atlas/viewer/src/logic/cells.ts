@@ -3,10 +3,8 @@
  *
  *     place | cell -> entry in the columns of the grid
  */
+import { isHigh } from "./derived";
 import { Status } from "./words";
-
-/** A reliable picture ranks within this share of its grid's pictures. */
-const TOP = 0.02;
 
 /** Where a cell is: a grid, a column from the left and a row from the top. */
 export interface Place {
@@ -52,12 +50,7 @@ export class Cells {
     const status = this.status?.[entry] ?? Status.ABSENT;
     if (status === Status.ABSENT) return "absent";
     if (status !== Status.OK) return "failed";
-    return this.rank && this.rank[entry]! >= this.bar ? "rank" : null;
-  }
-
-  /** Ranks below this one are within the top 2%. */
-  get bar(): number {
-    return Math.max(1, Math.floor(TOP * this.filled.length));
+    return this.rank && !isHigh(this.rank[entry]!, this.filled.length) ? "rank" : null;
   }
 }
 

@@ -5,8 +5,6 @@
 export const EXTREMES = ["top", "bottom"] as const;
 /** Place of an extreme in the store. */
 export type Extreme = 0 | 1;
-/** Shares of the positions that lie below each of a unit's quantiles. */
-export const QUANTILES = [0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99];
 
 /** An image on which a unit's activation is among the highest or lowest. */
 export interface Example {
@@ -58,21 +56,6 @@ export interface Overview {
   top: Float32Array;
   bottom: Float32Array;
   dead: Uint8Array;
-}
-
-/** Whether a layer has values on both sides of zero. */
-export function isSigned(least: ArrayLike<number>): boolean {
-  return Array.from(least).some((value) => value < 0);
-}
-
-/** Whether a unit never fired: no crop drove it above zero. In a `signed` layer only constant units count as dead. */
-export function isDead(top: number, signed: boolean, constant: boolean): boolean {
-  return top <= 0 && (constant || !signed);
-}
-
-/** A picture's objective peak over the activation on its best example; NaN where that is none, zero or of the other sign. */
-export function ratioOf(peak: number, example: number, negative: boolean): number {
-  return (negative ? -example : example) > 0 ? peak / example : NaN;
 }
 
 /** `indices` with their `values`; a place that stays empty is -1. */
