@@ -1,6 +1,6 @@
 """The store: the only floor that knows Zarr. It needs no torch."""
 
-from atlas.store.backends import Backend, LocalBackend, MemoryBackend, backend_at
+from atlas.store.backends import Backend, LocalBackend, MemoryBackend, ObjectBackend, backend_at
 from atlas.store.codec import as_stored
 from atlas.store.receipts import Receipt, Stored, digest_of
 from atlas.store.repair import cure, repair
@@ -13,6 +13,7 @@ __all__ = [
     "Finding",
     "LocalBackend",
     "MemoryBackend",
+    "ObjectBackend",
     "Receipt",
     "Store",
     "Stored",

@@ -19,7 +19,8 @@ import pytest
 
 from atlas.errors import CannotWrite, NotAStore, StoreError, StoreFull
 from atlas.store import Backend, LocalBackend, MemoryBackend, backend_at
-from atlas.store.backends import PARTIAL, _explained
+from atlas.store.backends import PARTIAL
+from atlas.store.backends.local import _explained
 from tests.store.contract import BackendContract
 
 MEGABYTE = 2**20

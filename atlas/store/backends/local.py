@@ -1,9 +1,6 @@
-"""Where a store's objects lie: the seam every place fulfils.
+"""A place in a folder.
 
-    key -> bytes, whole or in ranges
-
-A key is a path of segments joined by `/`. `put` is atomic and durable: after it returns, the object
-survives a power cut; before, none of it can be seen. Readers never see half an object.
+key -> file of that path
 """
 
 from __future__ import annotations
@@ -11,16 +8,14 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import threading
 import uuid
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from atlas.errors import CannotWrite, NotAStore, StoreError, StoreFull
-from atlas.places import local
+from atlas.errors import CannotWrite, StoreError, StoreFull
+from atlas.store.backends.backend import Backend
 from atlas.words import parameter
 
 PARTIAL = ".partial"
@@ -29,56 +24,6 @@ LOCK = "lock"
 """In that folder: held while an object is compared and replaced."""
 OLD = 3600.0
 """Seconds after which a partial file that nobody holds is a dead writer's."""
-
-
-class Backend(ABC):
-    """A place for objects. Subclasses are cheap to pickle: workers get a copy."""
-
-    settled = False
-    """Whether there is a store here: then a place that is gone is not made anew."""
-
-    @abstractmethod
-    def get(self, key: str) -> bytes | None:
-        """The object at `key`; None where there is none."""
-
-    @abstractmethod
-    def range(self, key: str, start: int, stop: int | None = None) -> bytes | None:
-        """Bytes `start:stop` of the object, as in a slice (a negative start counts from the end)."""
-
-    @abstractmethod
-    def put(self, key: str, value: bytes) -> None:
-        """Write an object, replacing one that is there. Raises `StoreFull` or `CannotWrite`."""
-
-    @abstractmethod
-    def put_new(self, key: str, value: bytes) -> bool:
-        """Write an object unless one is there; say whether it was written. One of many writers wins."""
-
-    @abstractmethod
-    def put_if(self, key: str, value: bytes, there: bytes | None) -> bool:
-        """Write an object where what is there is still `there` (None: nothing is); say whether it was written."""
-
-    @abstractmethod
-    def delete(self, key: str) -> None:
-        """Remove an object; no error where there is none."""
-
-    @abstractmethod
-    def list(self, prefix: str = "") -> Iterator[str]:
-        """Every key that starts with `prefix`, sorted."""
-
-    def update(self, key: str, make: Callable[[bytes | None], bytes]) -> bytes:
-        """Replace an object by what `make` makes of it, and lose no other writer's doing; say what is there then.
-
-        `make` is asked again where somebody else was faster, so it reads anew all that it rests on.
-        """
-        while True:
-            there = self.get(key)
-            value = make(there)
-            if value == there or self.put_if(key, value, there):
-                return value
-
-    def sweep(self) -> int:
-        """Remove what writers that died left behind; say how many pieces. Nothing that lives is touched."""
-        return 0
 
 
 class LocalBackend(Backend):
@@ -271,60 +216,3 @@ def _explained(error: OSError, path: Path) -> StoreFull | CannotWrite:
     in_the_way = error.errno in {errno.EEXIST, errno.ENOTDIR}
     reason = "a file lies where a folder is needed" if in_the_way else error.strerror or error
     return CannotWrite(f"{path} cannot be written: {reason}. Name another folder.")
-
-
-class MemoryBackend(Backend):
-    """A dictionary: for tests and notebooks. It lives and dies with its process."""
-
-    def __init__(self) -> None:
-        self._objects: dict[str, bytes] = {}
-        self._lock = threading.Lock()
-
-    def __str__(self) -> str:
-        return "memory"
-
-    def __reduce__(self) -> str:
-        raise StoreError(
-            "A store in memory cannot be handed to another process: build with "
-            f"{parameter('local', True)}, or in a folder."
-        )
-
-    def get(self, key: str) -> bytes | None:
-        return self._objects.get(key)
-
-    def range(self, key: str, start: int, stop: int | None = None) -> bytes | None:
-        value = self._objects.get(key)
-        return None if value is None else value[start:stop]
-
-    def put(self, key: str, value: bytes) -> None:
-        with self._lock:
-            self._objects[key] = bytes(value)
-
-    def put_new(self, key: str, value: bytes) -> bool:
-        with self._lock:
-            if key in self._objects:
-                return False
-            self._objects[key] = bytes(value)
-            return True
-
-    def put_if(self, key: str, value: bytes, there: bytes | None) -> bool:
-        with self._lock:
-            if self._objects.get(key) != there:
-                return False
-            self._objects[key] = bytes(value)
-            return True
-
-    def delete(self, key: str) -> None:
-        with self._lock:
-            self._objects.pop(key, None)
-
-    def list(self, prefix: str = "") -> Iterator[str]:
-        with self._lock:
-            return iter(sorted(key for key in self._objects if key.startswith(prefix)))
-
-
-def backend_at(place: str | Path | Backend) -> Backend:
-    """The backend that `place` names: a folder's path, or a backend already made. Raises `NotAStore` for an address."""
-    if isinstance(place, Backend):
-        return place
-    return LocalBackend(local(place, NotAStore))

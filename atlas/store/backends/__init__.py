@@ -1,0 +1,27 @@
+"""Where a store's objects lie: in a folder, in memory, in an object store.
+
+place -> Backend: key -> bytes
+"""
+
+from pathlib import Path
+
+from atlas.errors import NotAStore
+from atlas.places import local
+from atlas.store.backends.backend import Backend
+from atlas.store.backends.local import PARTIAL, LocalBackend
+from atlas.store.backends.memory import MemoryBackend
+from atlas.store.backends.object_store import SCHEMES, ObjectBackend
+
+__all__ = ["PARTIAL", "Backend", "LocalBackend", "MemoryBackend", "ObjectBackend", "backend_at"]
+
+
+def backend_at(place: str | Path | Backend) -> Backend:
+    """The backend that `place` names: a folder's path, an address, or a backend already made.
+
+    Raises `NotAStore` for an address of another kind.
+    """
+    if isinstance(place, Backend):
+        return place
+    if str(place).startswith(tuple(f"{scheme}://" for scheme in SCHEMES)):
+        return ObjectBackend(str(place))
+    return LocalBackend(local(place, NotAStore))

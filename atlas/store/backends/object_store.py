@@ -1,0 +1,224 @@
+"""A place in an object store: S3, Google Cloud Storage, Azure.
+
+    s3://bucket/prefix -> ObjectBackend
+
+Credentials come by the platform's own means alone: its environment variables, its profiles, the machine's role. Nothing
+of them is kept here, so nothing of them is pickled, stored or told.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import cache
+from importlib.util import find_spec
+from itertools import chain
+from typing import Any
+from urllib.parse import quote
+
+import obstore
+from obstore.exceptions import (
+    AlreadyExistsError,
+    BaseError,
+    PermissionDeniedError,
+    PreconditionError,
+    UnauthenticatedError,
+)
+from obstore.store import from_url
+
+from atlas.errors import CannotWrite, StoreError
+from atlas.store.backends.backend import Backend
+
+SCHEMES = ("s3", "gs", "az")
+PATIENCE = timedelta(seconds=60)
+"""How long a request is tried again that failed for reasons of the network or of the server."""
+WRITER = "writer"
+"""The metadata of an object that was written on a condition: who wrote it."""
+WRITERS = 8
+"""Writers of the proof that one of many wins."""
+NO_BUCKET = ("NoSuchBucket", "ContainerNotFound", "The specified bucket does not exist")
+"""What servers say of a bucket that is not there."""
+CREDENTIALS = {
+    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile of ~/.aws (with boto3), or the machine's role; "
+    "the region from AWS_REGION, the address of a server of your own from AWS_ENDPOINT_URL",
+    "gs": "GOOGLE_APPLICATION_CREDENTIALS, `gcloud auth application-default login`, or the machine's role",
+    "az": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY, or the machine's identity",
+}
+"""What each scheme's own means are."""
+
+
+class ObjectBackend(Backend):
+    """The objects below a prefix of a bucket; keys of the store are names below it. Pickled as its address."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address.rstrip("/")
+
+    def __str__(self) -> str:
+        return self.address
+
+    @property
+    def _scheme(self) -> str:
+        return self.address.partition(":")[0]
+
+    @property
+    def _store(self) -> Any:
+        try:
+            return _opened(self.address, os.getpid())
+        except (BaseError, ValueError) as error:
+            raise StoreError(f"{self}: {_line(error)}") from error
+
+    def get(self, key: str) -> bytes | None:
+        found = self._asked(key)
+        return None if found is None else found[0]
+
+    def _asked(self, key: str, **options: Any) -> tuple[bytes, Any] | None:
+        """An object's bytes, and what the server says of it; None where there is none."""
+        with self._explained(key):
+            try:
+                found = obstore.get(self._store, key, **options)
+                return bytes(found.bytes()), found
+            except FileNotFoundError:
+                return None
+
+    def range(self, key: str, start: int, stop: int | None = None) -> bytes | None:
+        if start == 0 and stop is None:
+            return self.get(key)
+        if start < 0 and stop is None:
+            return self._end(key, -start)
+        if not 0 <= start < (stop or 0):
+            return self._slice(key, start, stop)
+        try:
+            return bytes(obstore.get_range(self._store, key, start=start, end=stop))
+        except FileNotFoundError:
+            return None
+        except BaseError:  # outside of the object, perhaps: its size tells
+            return self._slice(key, start, stop)
+
+    def _end(self, key: str, length: int) -> bytes | None:
+        try:
+            return bytes(obstore.get(self._store, key, options={"range": {"suffix": length}}).bytes())
+        except FileNotFoundError:
+            return None
+        except BaseError:  # of an empty object there is no end, and not every server knows such a range
+            return self._slice(key, -length, None)
+
+    def _slice(self, key: str, start: int, stop: int | None) -> bytes | None:
+        """Bytes of an object whose size is asked for first."""
+        with self._explained(key):
+            try:
+                begin, end, _ = slice(start, stop).indices(obstore.head(self._store, key)["size"])
+                return bytes(obstore.get_range(self._store, key, start=begin, end=end)) if begin < end else b""
+            except FileNotFoundError:
+                return None
+
+    def put(self, key: str, value: bytes) -> None:
+        with self._explained(key, CannotWrite):
+            obstore.put(self._store, key, value)
+
+    def put_new(self, key: str, value: bytes) -> bool:
+        return self._put_on_condition(key, value, "create")
+
+    def put_if(self, key: str, value: bytes, there: bytes | None) -> bool:
+        if there is None:
+            return self.put_new(key, value)
+        found = self._asked(key)
+        if found is None or found[0] != there:
+            return False
+        told = {name: found[1].meta[name] for name in ("e_tag", "version")}
+        return self._put_on_condition(key, value, {name: mark for name, mark in told.items() if mark is not None})
+
+    def _put_on_condition(self, key: str, value: bytes, mode: Any) -> bool:
+        """Write an object where the server finds the condition met; say whether it was.
+
+        An answer that is lost is asked for again, and then the object is there: it says whose it is.
+        """
+        writer = uuid.uuid4().hex
+        with self._explained(key, CannotWrite):
+            try:
+                obstore.put(self._store, key, value, mode=mode, attributes={WRITER: writer}, use_multipart=False)
+            except (AlreadyExistsError, PreconditionError):
+                found = self._asked(key)
+                return found is not None and found[1].attributes.get(WRITER) == writer
+            except FileNotFoundError:
+                if mode == "create":
+                    raise  # there is no bucket
+                return False
+            return True
+
+    def delete(self, key: str) -> None:
+        with self._explained(key, CannotWrite):
+            try:
+                obstore.delete(self._store, key)
+            except FileNotFoundError:
+                return
+
+    def list(self, prefix: str = "") -> Iterator[str]:
+        # A server lists by whole names of folders.
+        folder = prefix.rpartition("/")[0]
+        with self._explained(prefix):
+            found = chain.from_iterable(obstore.list(self._store, folder or None))
+            # Not every server lists in order.
+            keys = sorted(one["path"] for one in found if one["path"].startswith(prefix))
+        return iter(keys)
+
+    def fault(self) -> str:
+        """Whether one of many writers wins: on that rests that nothing is done twice or lost."""
+        key = f"probe/{uuid.uuid4().hex}"
+        try:
+            with ThreadPoolExecutor(WRITERS) as pool:
+                won = sum(pool.map(lambda number: self.put_new(key, b"%d" % number), range(WRITERS)))
+            won += self.put_new(key, b"again") + self.put_if(key, b"other", b"again")
+        finally:
+            self.delete(key)
+        if won == 1:
+            return ""
+        return (
+            f"of {WRITERS + 2} writers of one new object {won} were told that they were the first. This server ignores "
+            "conditional writes (If-None-Match), without which results are lost. Take a newer version, or another one."
+        )
+
+    @contextmanager
+    def _explained(self, key: str, kind: type[StoreError] = StoreError) -> Iterator[None]:
+        """Tell of what a server answers in one line."""
+        try:
+            yield
+        except (UnauthenticatedError, PermissionDeniedError) as error:
+            means = CREDENTIALS[self._scheme]
+            raise kind(f"{self}: access is denied to {key or 'it'}. Credentials are taken from {means}.") from error
+        except (FileNotFoundError, BaseError) as error:
+            if isinstance(error, FileNotFoundError) or any(name in str(error) for name in NO_BUCKET):
+                raise kind(f"{self} is not there: make the bucket first, or name another.") from error
+            raise kind(f"{self}: {key or 'it'} cannot be reached: {_line(error)}") from error
+
+
+def _line(error: Exception) -> str:
+    """What an error of the object store says, in one line."""
+    return " ".join(str(error).partition("\n\nDebug source")[0].split())
+
+
+@cache
+def _opened(address: str, _process: int) -> Any:
+    """The connection to a store: one a process, as a child cannot use its parent's."""
+    scheme, _, place = address.partition("://")
+    endpoint = os.environ.get("AWS_ENDPOINT_URL", "") if address.startswith("s3:") else ""
+    return from_url(
+        f"{scheme}://{quote(place)}",  # names are taken as they are, a `%20` too
+        client_options={"allow_http": True} if endpoint.startswith("http:") else None,
+        retry_config={"retry_timeout": PATIENCE},
+        credential_provider=_profile(address),
+    )
+
+
+def _profile(address: str) -> Any:
+    """Credentials of a profile of ~/.aws, which boto3 reads; None where the environment or the machine has them."""
+    if not address.startswith("s3:") or "AWS_ACCESS_KEY_ID" in os.environ or find_spec("boto3") is None:
+        return None
+    from boto3 import Session  # type: ignore[import-untyped]
+    from obstore.auth.boto3 import Boto3CredentialProvider
+
+    session = Session()
+    return None if session.get_credentials() is None else Boto3CredentialProvider(session)

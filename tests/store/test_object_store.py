@@ -1,0 +1,100 @@
+"""Object stores: the contract of every backend, on a server of tests and on a real one; what is told of faults."""
+
+from __future__ import annotations
+
+import pickle
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from atlas.errors import CannotWrite, NotAStore, StoreError
+from atlas.store import Backend, ObjectBackend, Store, backend_at
+from atlas.store.backends import object_store
+from tests.object_stores import KEYS, environment, moto, seaweed
+from tests.store.contract import BackendContract
+
+pytestmark = pytest.mark.builder
+
+
+@pytest.fixture(scope="module")
+def mocked() -> Iterator[str]:
+    with moto() as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with seaweed(tmp_path_factory.mktemp("seaweed")) as address:
+        yield address
+
+
+class TestMoto(BackendContract):
+    @pytest.fixture
+    def backend(self, mocked: str) -> Backend:
+        return backend_at(f"{mocked}/{uuid.uuid4().hex}/some where/ä%20")
+
+
+@pytest.mark.slow
+class TestSeaweed(BackendContract):
+    @pytest.fixture
+    def backend(self, real: str) -> Backend:
+        return backend_at(f"{real}/{uuid.uuid4().hex}/some where/ä%20")
+
+
+def test_it_is_pickled_as_its_address(mocked: str) -> None:
+    backend = backend_at(f"{mocked}/pickled/")
+    backend.put("a", b"1")
+    data = pickle.dumps(backend)
+    assert KEYS["AWS_SECRET_ACCESS_KEY"].encode() not in data
+    again = pickle.loads(data)
+    assert isinstance(again, ObjectBackend)
+    assert (str(again), again.get("a")) == (f"{mocked}/pickled", b"1")
+
+
+def test_a_create_whose_answer_was_lost_is_ones_own(mocked: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = backend_at(f"{mocked}/{uuid.uuid4().hex}")
+    put = object_store.obstore.put
+
+    def twice(*args: object, **options: object) -> object:
+        put(*args, **options)  # type: ignore[call-overload]
+        return put(*args, **options)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(object_store.obstore, "put", twice)
+    assert backend.put_new("receipts/1", b"mine")
+    assert not backend.put_new("receipts/1", b"mine")
+    assert backend.put_if("receipts/1", b"newer", b"mine")
+    assert not backend.put_if("receipts/1", b"newest", b"mine")
+    assert backend.get("receipts/1") == b"newer"
+
+
+def test_a_server_that_ignores_conditions_is_refused(mocked: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = backend_at(f"{mocked}/{uuid.uuid4().hex}")
+    assert backend.fault() == ""
+    assert list(backend.list()) == []
+    put = object_store.obstore.put
+
+    def careless(store: object, key: str, value: bytes, **_: object) -> object:
+        return put(store, key, value)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(object_store.obstore, "put", careless)
+    assert "ignores conditional writes" in backend.fault()
+
+
+def test_what_is_denied_or_not_there_is_one_line_without_a_secret(mocked: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    nowhere = backend_at("s3://atlas-no-such-bucket/x")
+    for ask in (lambda: list(nowhere.list()), lambda: nowhere.put("a", b"1")):
+        with pytest.raises(StoreError, match=r"is not there: make the bucket first") as error:
+            ask()
+        assert "\n" not in str(error.value)
+    with pytest.raises(NotAStore, match="atlas build"):
+        Store.open(f"{mocked}/nothing")
+
+
+def test_a_server_that_is_away_is_told_of_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(object_store, "PATIENCE", object_store.timedelta(seconds=1))
+    with environment(AWS_ENDPOINT_URL="http://127.0.0.1:9", **KEYS), pytest.raises(CannotWrite) as error:
+        backend_at(f"s3://atlas-away-{uuid.uuid4().hex[:6]}/x").put("a", b"1")
+    assert "cannot be reached" in str(error.value)
+    assert "\n" not in str(error.value)
+    assert KEYS["AWS_SECRET_ACCESS_KEY"] not in str(error.value)
