@@ -79,7 +79,12 @@ class Pipeline:
     """A spec, a loaded `atlas.models.Model`, or a `torch.nn.Module`."""
     store: Annotated[
         str | Path | None,
-        Option(MODEL, "Folder for the results. Default: MODEL.atlas.", metavar="FOLDER", local=True),
+        Option(
+            MODEL,
+            "Folder for the results, or an address in an object store: s3://, gs://, az://. Default: MODEL.atlas.",
+            metavar="FOLDER",
+            local=True,
+        ),
     ] = None
     _: KW_ONLY
     weights: Annotated[

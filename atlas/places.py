@@ -1,8 +1,8 @@
-"""Places that a person names: folders and files of this machine.
+"""Places that a person names: folders and files of this machine; of stores, also addresses in object stores.
 
-    text or path -> Path        s3://bucket/x -> AtlasError
+    text or path -> Path        s3://bucket/x, where a store is meant -> the same        else -> AtlasError
 
-An address of elsewhere is refused wherever a place is taken: as a path it would be a folder called `s3:`.
+An address of elsewhere is refused wherever a file is taken: as a path it would be a folder called `s3:`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,26 @@ from atlas.errors import AtlasError
 
 ADDRESS = re.compile(r"(?P<scheme>[A-Za-z][\w+.@:-]+):(?P<rest>/.*)", re.DOTALL)
 """SCHEME:/..., of which `Path` leaves one slash; a drive has one letter."""
+
+
+OBJECT_STORES = ("s3", "gs", "az")
+"""Schemes of the addresses at which a store may lie."""
+
+
+def of_store(place: str | Path, refused: type[AtlasError] = AtlasError) -> Path | str:
+    """Where a store lies that `place` names: an address in an object store as it is, anything else as `local`.
+
+    >>> of_store("s3://bucket/resnet50.atlas")
+    's3://bucket/resnet50.atlas'
+    """
+    text = str(place)
+    found = ADDRESS.fullmatch(text)
+    if found is None or found["scheme"].lower() not in OBJECT_STORES:
+        return local(place, refused)
+    bucket = found["rest"].lstrip("/").partition("/")[0]
+    if not found["rest"].startswith("//") or not bucket:
+        raise refused(f"{text}: an address in an object store is {found['scheme'].lower()}://BUCKET/NAME.")
+    return f"{found['scheme'].lower()}:{found['rest']}"
 
 
 def local(place: str | Path, refused: type[AtlasError] = AtlasError) -> Path:
@@ -32,8 +52,8 @@ def local(place: str | Path, refused: type[AtlasError] = AtlasError) -> Path:
     if address["scheme"].lower() == "file":
         return _of_file(text, address["rest"], refused)
     raise refused(
-        f"{text}: {address['scheme']}:// is not supported yet: stores, images and other files lie on this machine or "
-        "on what is mounted there. Name a local path."
+        f"{text}: {address['scheme']}:// is not supported here: images and other files lie on this machine, or on what "
+        f"is mounted there; stores may lie at {', '.join(f'{one}://' for one in OBJECT_STORES)}. Name a local path."
     )
 
 

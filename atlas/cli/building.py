@@ -123,7 +123,7 @@ def demo(
         show(store)
 
 
-def finish(report: Report, place: Path) -> None:
+def finish(report: Report, place: Path | str) -> None:
     """Say what came of a build and where to look. Raises `BuildFailed` where something failed."""
     kept = f", {report.kept:,} were there before" if report.kept else ""
     states = ", ".join(f"{count:,} {name}" for name, count in sorted(report.statuses.items()))
@@ -153,7 +153,7 @@ def _shared_out(took: dict[str, float]) -> str:
     return f"; of the workers' time {', '.join(f'{name} {seconds / whole:.0%}' for name, seconds in split)}"
 
 
-def left_behind(place: Path) -> Iterator[str]:
+def left_behind(place: Path | str) -> Iterator[str]:
     """What was asked for by an earlier command and is not there: this one was not told to go on with it."""
     store = Store.open(place)
     plans = store.plans()
@@ -181,7 +181,7 @@ def collected(report: Report) -> Iterator[str]:
         yield f"Collecting took {whole:,.1f} s of the workers' time: {split}."
 
 
-def charted(report: Report, place: Path) -> Iterator[str]:
+def charted(report: Report, place: Path | str) -> Iterator[str]:
     """What came of atlases, and how well the pictures of their cells stand for these."""
     store = Store.open(place)
     for plan, filled in report.grids:

@@ -16,7 +16,7 @@ import typer
 
 from atlas.errors import AtlasError
 from atlas.pipeline import LAYERS, kinds, option
-from atlas.places import local
+from atlas.places import local, of_store
 
 if TYPE_CHECKING:
     from atlas.models import Model
@@ -32,6 +32,11 @@ SERVING = {"host": "--host", "port": "--port", "allow_hosts": "--allow-host"}
 def place(text: str | Path) -> Path:
     """The place of this machine that an option names. Raises as `filled`."""
     return local(filled(str(text)))
+
+
+def store_place(text: str | Path) -> str:
+    """Where a store lies that an option names: a folder, or an address in an object store. Raises as `filled`."""
+    return str(of_store(filled(str(text))))
 
 
 def filled(text: str) -> str:
@@ -82,7 +87,8 @@ def _parameter(name: str) -> inspect.Parameter:
     elif taken is int:
         settings["min"] = known.least
     elif taken is not float:
-        settings["parser"] = place if taken is Path else str if known.several and not known.local else filled
+        here = store_place if name == "store" else place
+        settings["parser"] = here if taken is Path else str if known.several and not known.local else filled
         settings["metavar"] = known.metavar or "TEXT"
     kind = Annotated[taken | None, typer.Option(*declared, **settings)]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from atlas.cli.options import SERVING, Weights, place
+from atlas.cli.options import SERVING, Weights, store_place
 from atlas.errors import BuildFailed, StoreError
 from atlas.plans import Plan, Shard, columns_of
 from atlas.recipe import AtlasRecipe, Recipe, Sampling
@@ -24,7 +23,10 @@ from atlas.words import command, duration
 
 LOG = {"seconds": (int, float), "events": [dict]}
 """What is taken for granted of a log; one that is damaged tells nothing."""
-Place = Annotated[Path, typer.Argument(metavar="STORE", parser=place, help="The folder of a store.")]
+Place = Annotated[
+    str,
+    typer.Argument(metavar="STORE", parser=store_place, help="A store: its folder, or its address in an object store."),
+]
 
 
 def register(app: typer.Typer) -> None:

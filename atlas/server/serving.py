@@ -24,9 +24,10 @@ from starlette.routing import Mount
 from starlette.types import ASGIApp
 
 from atlas.errors import AtlasError, NotAStore
-from atlas.places import local
 from atlas.server.files import KINDS, Files
 from atlas.server.guard import BACKLOG, EVERYWHERE, Named, protocol, room, trouble
+from atlas.server.objects import Objects
+from atlas.store import Backend, LocalBackend, ObjectBackend, backend_at
 from atlas.words import command, parameter, shown
 
 APP = Path(__file__).parent.parent / "viewer" / "dist"
@@ -37,20 +38,30 @@ TRIES = 100
 
 
 def app_of(store: str | Path, app: Path = APP) -> Starlette:
-    """The web application for the store in the folder `store`. Raises `NotAStore`, or `AtlasError` without a page."""
+    """The web application for the store at `store`. Raises `NotAStore`, or `AtlasError` without a page."""
     if not (app / "index.html").is_file():
         raise AtlasError(f"The page is not built: there is no {app / 'index.html'}. Build it: make viewer")
-    store = local(store, NotAStore)
-    if not (store / "zarr.json").is_file():
-        build = command("atlas", "build", "MODEL", "--store", store)
-        raise NotAStore(f"{store} is no atlas store. Build one: {build}")
+    backend = backend_at(store)
+    if backend.get("zarr.json") is None:
+        build = command("atlas", "build", "MODEL", "--store", backend)
+        raise NotAStore(f"{backend} is no atlas store. Build one: {build}")
     return Starlette(
         routes=[
             # A store is data: nothing in it is ever shown as a page of this address.
-            Mount("/store", Files(store, kinds={".json": KINDS[".json"]})),
+            Mount("/store", _objects(backend)),
             Mount("/", Files(app, kinds=KINDS, html=True)),
         ]
     )
+
+
+def _objects(backend: Backend) -> ASGIApp:
+    """What answers with the objects of a store."""
+    kinds = {".json": KINDS[".json"]}
+    if isinstance(backend, ObjectBackend):
+        return Objects(backend, kinds=kinds)
+    if isinstance(backend, LocalBackend):
+        return Files(backend.root, kinds=kinds)
+    raise NotAStore(f"{backend}: only a store in a folder or in an object store can be served.")
 
 
 def serve(
@@ -62,7 +73,8 @@ def serve(
     app: Path = APP,
     allow_hosts: Sequence[str] = (),
 ) -> None:
-    """Show the store in the folder `store` until Ctrl-C, at `port` or the next free one.
+    """Show the store at `store`, a folder or an address in an object store, until Ctrl-C, at the first free port from
+    `port` on.
 
     It answers by `localhost`, the loopback addresses, `host`, and the names in `allow_hosts` (`*` for any).
 

@@ -33,7 +33,7 @@ class BuildPlan:
     """What a build with the same arguments would do. `print` shows it."""
 
     model: Model
-    place: Path
+    place: Path | str
     """Where it would go."""
     plans: tuple[Plan, ...]
     left: dict[Plan, int]

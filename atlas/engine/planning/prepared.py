@@ -18,7 +18,7 @@ from atlas.engine.planning import images as collecting
 from atlas.engine.progress import Progress
 from atlas.errors import AtlasError, NotAStore
 from atlas.pipeline import CROPS, Pipeline
-from atlas.places import local
+from atlas.places import local, of_store
 from atlas.plans import Plan
 from atlas.recipe import Collection, Numerics, ProjectionRecipe, Recipe
 from atlas.stages import FEATURES, ICONS
@@ -44,7 +44,8 @@ class Prepared:
 
     pipeline: Pipeline
     model: Model
-    place: Path
+    place: Path | str
+    """Where the store lies, or will: a folder, or an address in an object store."""
     plans: list[Plan]
     """Those of pictures first, then of images, then of atlases."""
     images: Images | None
@@ -54,7 +55,7 @@ class Prepared:
     spectrum: Spectrum | None
 
 
-def opened(place: Path | None) -> Store | None:
+def opened(place: Path | str | None) -> Store | None:
     """The store at a place; None where there is none (yet)."""
     try:
         return None if place is None else Store.open(place)
@@ -81,10 +82,10 @@ def prepared(pipeline: Pipeline, *, counted: bool = False) -> Prepared:
     return Prepared(pipeline, model, place, plans, images, others, spectrum)
 
 
-def place_of(pipeline: Pipeline) -> Path:
+def place_of(pipeline: Pipeline) -> Path | str:
     """Where a pipeline's results go."""
     if pipeline.store is not None:
-        return local(pipeline.store)
+        return of_store(pipeline.store)
     if not isinstance(pipeline.model, str):
         raise AtlasError(f"{parameter('store')} is not said: where do results of a network in memory go?")
     name = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in pipeline.model)

@@ -12,7 +12,7 @@ from typing import Any
 from atlas.engine.planning.prepared import maps_of
 from atlas.errors import AtlasError, NotAStore, StoreError
 from atlas.pipeline import Pipeline, Settings, kinds, of, option
-from atlas.places import local
+from atlas.places import OBJECT_STORES, local
 from atlas.plans import Plan
 from atlas.stages import FEATURES, ICONS
 from atlas.store import Store
@@ -33,7 +33,7 @@ def resolved(said: Mapping[str, Any]) -> Pipeline:
     rest = {name: value for name, value in said.items() if name != "model"}
     if str(model).endswith(SUFFIXES):
         return of(read(local(model)) | rest)
-    store = _store_at(Path(model))
+    store = _store_at(model)
     if store is None:
         return of({**said, "model": str(model)})
     told = recorded(store)
@@ -41,11 +41,14 @@ def resolved(said: Mapping[str, Any]) -> Pipeline:
     return of(told | {"store": model} | rest)
 
 
-def _store_at(place: Path) -> Store | None:
+def _store_at(model: str | Path) -> Store | None:
     """The store that a folder holds; None where it is no folder, or one of something else.
 
-    Raises `NotAStore` where it was one and is damaged.
+    Raises `NotAStore` where it was one and is damaged, or an address in an object store holds none.
     """
+    if str(model).startswith(tuple(f"{scheme}://" for scheme in OBJECT_STORES)):
+        return Store.open(model)
+    place = Path(model)
     try:
         return Store.open(place) if place.is_dir() else None
     except NotAStore:

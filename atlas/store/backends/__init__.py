@@ -6,11 +6,11 @@ place -> Backend: key -> bytes
 from pathlib import Path
 
 from atlas.errors import NotAStore
-from atlas.places import local
+from atlas.places import of_store
 from atlas.store.backends.backend import Backend
 from atlas.store.backends.local import PARTIAL, LocalBackend
 from atlas.store.backends.memory import MemoryBackend
-from atlas.store.backends.object_store import SCHEMES, ObjectBackend
+from atlas.store.backends.object_store import ObjectBackend
 
 __all__ = ["PARTIAL", "Backend", "LocalBackend", "MemoryBackend", "ObjectBackend", "backend_at"]
 
@@ -22,6 +22,5 @@ def backend_at(place: str | Path | Backend) -> Backend:
     """
     if isinstance(place, Backend):
         return place
-    if str(place).startswith(tuple(f"{scheme}://" for scheme in SCHEMES)):
-        return ObjectBackend(str(place))
-    return LocalBackend(local(place, NotAStore))
+    where = of_store(place, NotAStore)
+    return LocalBackend(where) if isinstance(where, Path) else ObjectBackend(where)

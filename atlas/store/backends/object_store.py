@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
 from importlib.util import find_spec
@@ -33,7 +34,6 @@ from obstore.store import from_url
 from atlas.errors import CannotWrite, StoreError
 from atlas.store.backends.backend import Backend
 
-SCHEMES = ("s3", "gs", "az")
 PATIENCE = timedelta(seconds=60)
 """How long a request is tried again that failed for reasons of the network or of the server."""
 WRITER = "writer"
@@ -42,6 +42,8 @@ WRITERS = 8
 """Writers of the proof that one of many wins."""
 NO_BUCKET = ("NoSuchBucket", "ContainerNotFound", "The specified bucket does not exist")
 """What servers say of a bucket that is not there."""
+METADATA = "169.254.169.254"
+"""Where a machine of a cloud is asked for the credentials of its role, when there are no others."""
 CREDENTIALS = {
     "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile of ~/.aws (with boto3), or the machine's role; "
     "the region from AWS_REGION, the address of a server of your own from AWS_ENDPOINT_URL",
@@ -49,6 +51,19 @@ CREDENTIALS = {
     "az": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY, or the machine's identity",
 }
 """What each scheme's own means are."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Bytes of an object, and what is known of the whole."""
+
+    data: bytes
+    start: int
+    """Where in the object they begin."""
+    size: int
+    """Bytes of the whole object."""
+    mark: str
+    """What tells this state of the object from others: its ETag."""
 
 
 class ObjectBackend(Backend):
@@ -69,7 +84,7 @@ class ObjectBackend(Backend):
         try:
             return _opened(self.address, os.getpid())
         except (BaseError, ValueError) as error:
-            raise StoreError(f"{self}: {_line(error)}") from error
+            raise StoreError(f"{self}: {_line(error)}.{self._hint(error)}") from error
 
     def get(self, key: str) -> bytes | None:
         found = self._asked(key)
@@ -110,10 +125,34 @@ class ObjectBackend(Backend):
         """Bytes of an object whose size is asked for first."""
         with self._explained(key):
             try:
-                begin, end, _ = slice(start, stop).indices(obstore.head(self._store, key)["size"])
+                if (size := self._size(key)) is None:
+                    return None
+                begin, end, _ = slice(start, stop).indices(size)
                 return bytes(obstore.get_range(self._store, key, start=begin, end=end)) if begin < end else b""
             except FileNotFoundError:
                 return None
+
+    def part(self, key: str, wanted: Any = None) -> Part | None:
+        """A part of an object, as obstore names it: `(start, stop)`, `{"offset": n}`, `{"suffix": n}`, None for all.
+
+        None where there is no object. A part that lies outside of it is empty.
+        """
+        with self._explained(key):
+            try:
+                found = obstore.get(self._store, key, options={} if wanted is None else {"range": wanted})
+                return Part(bytes(found.bytes()), found.range[0], found.meta["size"], found.meta["e_tag"] or "")
+            except FileNotFoundError:
+                return None
+            except BaseError:
+                if wanted is None or (size := self._size(key)) is None:
+                    raise
+                return Part(b"", 0, size, "")
+
+    def _size(self, key: str) -> int | None:
+        try:
+            return int(obstore.head(self._store, key)["size"])
+        except FileNotFoundError:
+            return None
 
     def put(self, key: str, value: bytes) -> None:
         with self._explained(key, CannotWrite):
@@ -192,7 +231,12 @@ class ObjectBackend(Backend):
         except (FileNotFoundError, BaseError) as error:
             if isinstance(error, FileNotFoundError) or any(name in str(error) for name in NO_BUCKET):
                 raise kind(f"{self} is not there: make the bucket first, or name another.") from error
-            raise kind(f"{self}: {key or 'it'} cannot be reached: {_line(error)}") from error
+            raise kind(f"{self}: {key or 'it'} cannot be reached: {_line(error)}{self._hint(error)}") from error
+
+    def _hint(self, error: Exception) -> str:
+        """Where credentials are looked for, where it is their lack that an error tells of."""
+        asked = any(name in str(error) for name in (METADATA, "credential", "token", "Account"))
+        return f" Credentials are taken from {CREDENTIALS[self._scheme]}." if asked else ""
 
 
 def _line(error: Exception) -> str:
