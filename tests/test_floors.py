@@ -55,6 +55,7 @@ HOMES = {
     "torch": ("atlas.models", "atlas.rendering", *NETWORKED, *DIFFERENTIATED, "atlas.cli", "atlas.engine"),
     "torchvision": ("atlas.models",),
     "timm": ("atlas.models",),
+    "obstore": ("atlas.store.backends.object_store",),
     "duckdb": ("atlas.catalogue.tables", "atlas.catalogue.query"),
     "yaml": ("atlas.pipeline_file",),
     "datasets": ("atlas.dataset.datasets_on_disk",),

@@ -40,6 +40,8 @@ class Objects:
         await response(scope, receive, send)
 
     def _answer(self, key: str, method: str, asked: Headers) -> Response:
+        if not key or any(name in ("", ".", "..") for name in key.split("/")):
+            return PlainTextResponse("Not Found\n", 404)
         wanted = _range(asked.get("range", ""))
         # What is asked for is its length alone: a byte of it says that too.
         part = self.backend.part(key, (0, 1) if method == "HEAD" and wanted is None else wanted)

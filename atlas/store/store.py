@@ -21,7 +21,7 @@ import numpy as np
 import zarr
 
 from atlas.arrays import Array, Writer
-from atlas.errors import AtlasError, NotAStore, PlanMismatch, StoreError, StoreTooNew
+from atlas.errors import AtlasError, CannotWrite, NotAStore, PlanMismatch, StoreError, StoreTooNew
 from atlas.plans import STAGES, Identity, Key, Plan, Shard, differences, fingerprint, key_of
 from atlas.recipe import Recipe
 from atlas.store import layout
@@ -96,6 +96,8 @@ class Store:
         backend = backend_at(place)
         first, root = next(iter(backend.list()), None), backend.get(layout.ROOT)
         attributes = _attributes(root)
+        if fault := backend.fault():
+            raise CannotWrite(f"{backend}: {fault}")
         if first is None:
             # Of two that make a store at the same time one wins; the other finds it and compares.
             backend.put_new(layout.ROOT, _json(layout.root_group(identity.to_dict(), model)))

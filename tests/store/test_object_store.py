@@ -5,7 +5,10 @@ from __future__ import annotations
 import pickle
 import uuid
 from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
 
+import obstore
 import pytest
 
 from atlas.errors import CannotWrite, NotAStore, StoreError
@@ -54,13 +57,13 @@ def test_it_is_pickled_as_its_address(mocked: str) -> None:
 
 def test_a_create_whose_answer_was_lost_is_ones_own(mocked: str, monkeypatch: pytest.MonkeyPatch) -> None:
     backend = backend_at(f"{mocked}/{uuid.uuid4().hex}")
-    put = object_store.obstore.put
+    put = obstore.put
 
-    def twice(*args: object, **options: object) -> object:
-        put(*args, **options)  # type: ignore[call-overload]
-        return put(*args, **options)  # type: ignore[call-overload]
+    def twice(*args: Any, **options: Any) -> object:
+        put(*args, **options)
+        return put(*args, **options)
 
-    monkeypatch.setattr(object_store.obstore, "put", twice)
+    monkeypatch.setattr(obstore, "put", twice)
     assert backend.put_new("receipts/1", b"mine")
     assert not backend.put_new("receipts/1", b"mine")
     assert backend.put_if("receipts/1", b"newer", b"mine")
@@ -72,12 +75,12 @@ def test_a_server_that_ignores_conditions_is_refused(mocked: str, monkeypatch: p
     backend = backend_at(f"{mocked}/{uuid.uuid4().hex}")
     assert backend.fault() == ""
     assert list(backend.list()) == []
-    put = object_store.obstore.put
+    put = obstore.put
 
-    def careless(store: object, key: str, value: bytes, **_: object) -> object:
-        return put(store, key, value)  # type: ignore[call-overload]
+    def careless(store: Any, key: str, value: bytes, **_: Any) -> object:
+        return put(store, key, value)
 
-    monkeypatch.setattr(object_store.obstore, "put", careless)
+    monkeypatch.setattr(obstore, "put", careless)
     assert "ignores conditional writes" in backend.fault()
 
 
@@ -92,7 +95,7 @@ def test_what_is_denied_or_not_there_is_one_line_without_a_secret(mocked: str, m
 
 
 def test_a_server_that_is_away_is_told_of_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(object_store, "PATIENCE", object_store.timedelta(seconds=1))
+    monkeypatch.setattr(object_store, "PATIENCE", timedelta(seconds=1))
     with environment(AWS_ENDPOINT_URL="http://127.0.0.1:9", **KEYS), pytest.raises(CannotWrite) as error:
         backend_at(f"s3://atlas-away-{uuid.uuid4().hex[:6]}/x").put("a", b"1")
     assert "cannot be reached" in str(error.value)

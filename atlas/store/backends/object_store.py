@@ -225,6 +225,8 @@ class ObjectBackend(Backend):
         """Tell of what a server answers in one line."""
         try:
             yield
+        except ValueError as error:  # an empty name in it, or one that leads out
+            raise kind(f"{key!r} is no key of a store: {error}") from None
         except (UnauthenticatedError, PermissionDeniedError) as error:
             means = CREDENTIALS[self._scheme]
             raise kind(f"{self}: access is denied to {key or 'it'}. Credentials are taken from {means}.") from error
