@@ -35,14 +35,6 @@ Made = Recipe | Collection | AtlasRecipe
 """How a stage is done."""
 
 
-def _none(_: Plan) -> dict[str, Any]:
-    return {}
-
-
-def _one(_: Plan) -> int:
-    return 1
-
-
 @dataclass(frozen=True, kw_only=True)
 class Stage:
     """A kind of work: all that is known of it but how it is done. See `atlas.stages`."""
@@ -64,7 +56,7 @@ class Stage:
     """Whether it ascends to pictures, steps by step as its `Recipe` says: these are counted, priced and timed."""
     arrays: Callable[[Plan], Iterable[Array]]
     """What it writes."""
-    attributes: Callable[[Plan], dict[str, Any]] = _none
+    attributes: Callable[[Plan], dict[str, Any]] = lambda _: {}
     """What its group says of itself, beside recipe, numerics and plan."""
     folder: str | None = None
     """Where its arrays lie, below the layer or the part of its atlas: under its name unless said."""
@@ -74,11 +66,11 @@ class Stage:
     """What people call its work, as the progress bar does; stages over images of one work share a pass."""
     items: str = ""
     """What that is counted in."""
-    each: Callable[[Plan], int] = _one
+    each: Callable[[Plan], int] = lambda _: 1
     """How many of these a unit, an image or a cell has."""
     done: str = "{}"
     """What is said of a layer's results, in numbers of them."""
-    results: Callable[[Plan], int] = _one
+    results: Callable[[Plan], int] = lambda _: 1
     """How many results a unit, an image or a cell has."""
     priced: Callable[[Plan], str] | None = None
     """What one plan of it makes and costs, for people; None where that is told of all its plans together."""
@@ -146,6 +138,11 @@ class Shard:
     def __len__(self) -> int:
         return self.stop - self.start
 
+    @property
+    def names(self) -> Key:
+        """What tells its plan apart from every other of a store."""
+        return self.stage, self.layer, self.part
+
     def __str__(self) -> str:
         span = f"{self.start}-{self.stop - 1}"
         if not self.layer:
@@ -156,7 +153,7 @@ class Shard:
     @property
     def key(self) -> str:
         """Where its receipt lies in a store, under `receipts/`."""
-        return f"{place(self.stage, self.layer, self.part)}/{self.index:05d}.json"
+        return f"{place(*self.names)}/{self.index:05d}.json"
 
 
 def known(stage: str) -> Stage:
@@ -442,6 +439,14 @@ def called(layer: str, part: Iterable[str]) -> str:
 def key_of(names: Key) -> str:
     """Where a plan lies in a store, under `plans/`."""
     return f"{place(*names)}.json"
+
+
+def by_layer(plans: Iterable[Plan]) -> dict[str, list[Plan]]:
+    """Plans by their layers' names, in their order; those of the network as a whole by the empty one."""
+    layers: dict[str, list[Plan]] = {}
+    for plan in plans:
+        layers.setdefault(plan.layer_name, []).append(plan)
+    return layers
 
 
 def columns_of(plan: Plan) -> str:

@@ -34,11 +34,6 @@ class Packed:
     count: int
     """k"""
 
-    @property
-    def approximate(self) -> bool:
-        """Whether the classes that are not among a sample's strongest read as 0."""
-        return self.classes is not None
-
     def dense(self, start: int = 0, stop: int | None = None) -> Floats:
         """Attributions to the classes from `start` up to `stop`: [m,stop-start]."""
         stop = self.count if stop is None else min(stop, self.count)

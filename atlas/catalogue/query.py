@@ -59,7 +59,8 @@ class Result:
 
     def batches(self, size: int = BATCH) -> Iterator[list[Row]]:
         """The rows, `size` at a time: for answers that are too long for the memory."""
-        cursor = self._answered()
+        # The database hands the answer out once: it is asked again the next time.
+        cursor, self._fresh = self._fresh or self._run(), None
         while self.columns and (batch := self._fetched(cursor, size)):
             yield batch
 
@@ -117,11 +118,6 @@ class Result:
             return cursor.fetchmany(size)
         except duckdb.Error as error:
             raise self._blamed(error) from None
-
-    def _answered(self) -> duckdb.DuckDBPyConnection:
-        """The database at the first row of the answer, which it hands out once: it is asked again the next time."""
-        cursor, self._fresh = self._fresh, None
-        return cursor or self._run()
 
     def __iter__(self) -> Iterator[Row]:
         return iter(self.rows)

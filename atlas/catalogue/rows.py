@@ -16,7 +16,7 @@ import numpy as np
 
 from atlas.catalogue import derived, numbers
 from atlas.catalogue.columns import quantile
-from atlas.plans import Plan
+from atlas.plans import Plan, by_layer
 from atlas.recipe import VARIANTS
 from atlas.stages import EXAMPLES, FEATURES, IMAGES, STATISTICS
 from atlas.stages.dataset import EXTREMES, GUESSES, LEVELS
@@ -63,10 +63,7 @@ class Source:
     @cached_property
     def layers(self) -> list[LayerSource]:
         """Every layer that anything is planned of, in the network's order."""
-        found: dict[str, list[Plan]] = {}
-        for plan in self.plans:
-            if plan.layer is not None:
-                found.setdefault(plan.layer.name, []).append(plan)
+        found = by_layer(plan for plan in self.plans if plan.layer is not None)
         return [LayerSource(self.store, plans) for plans in found.values()]
 
     @cached_property

@@ -35,7 +35,8 @@ app = typer.Typer(
     add_completion=False,
 )
 for module in (looking, building, reading, querying, removing):
-    module.register(app)
+    for each in module.COMMANDS:
+        app.command()(each)
 
 
 def version(asked: bool) -> None:

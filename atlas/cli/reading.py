@@ -27,13 +27,6 @@ LOG = {"seconds": (int, float), "events": [dict]}
 Place = Annotated[Path, typer.Argument(metavar="STORE", parser=place, help="The folder of a store.")]
 
 
-def register(app: typer.Typer) -> None:
-    """Add this module's commands to `app`."""
-    app.command()(status)
-    app.command()(verify)
-    app.command()(serve)
-
-
 def status(store: Place) -> None:
     """Show the progress of a store: what each layer was asked for, what is done, what failed.
 
@@ -196,3 +189,6 @@ def serve(
     for key in lost(opened):
         complain(str(gone(opened, key)))
     show(store, host=host, port=port, open_browser=browser, announce=say, allow_hosts=allow_host or ())
+
+
+COMMANDS = (status, verify, serve)

@@ -20,11 +20,6 @@ BUSY = 300.0
 """Seconds for which a store that was written to is taken to be built."""
 
 
-def register(app: typer.Typer) -> None:
-    """Add this module's commands to `app`."""
-    app.command()(rm)
-
-
 def rm(
     store: Place,
     layers: Annotated[list[str], typer.Argument(metavar="LAYER", help="Names of layers, as in atlas status.")],
@@ -84,3 +79,6 @@ def _make_again(store: Store) -> None:
     else:
         finish(store)
     write_index(store)
+
+
+COMMANDS = (rm,)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from atlas.errors import StoreError
 from atlas.models import Model
-from atlas.plans import Plan, differences
+from atlas.plans import differences
 from atlas.store import Store
 from atlas.units import Layer
 
@@ -47,7 +47,8 @@ def establish(store: Store, model: Model) -> Established:
             wrong[plan.layer_name] = f"{told}. Its units are not the network's channels: build it in another store"
         else:
             right[plan.layer_name] = found.evidence
-            _note(store, plan, found.evidence)
+            if not plan.on.evidence:
+                store.prepare([plan.established(found.evidence)])
     return Established(right, wrong)
 
 
@@ -71,8 +72,3 @@ def _axes(layer: Layer) -> str:
 
 def _size(layer: Layer) -> str:
     return "x".join(map(str, layer.size)) or "in no known grid"
-
-
-def _note(store: Store, plan: Plan, evidence: str) -> None:
-    if not plan.on.evidence:
-        store.prepare([plan.established(evidence)])

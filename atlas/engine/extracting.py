@@ -73,7 +73,8 @@ def _filled(piece: Piece, rounds: Rounds) -> Generator[Event, None, Desk]:
         desk = Desk(piece.worker, plan, prepared, shape, piece.width)
         with computing(plan.numerics):
             for examples, measure in given:
-                for done in desk.fill(examples, measure):
+                ordered = sorted(examples, key=lambda one: (one.image, one.crop, one.place))
+                for done in desk.fill(ordered, measure):
                     yield Advanced(plan.stage, plan.layer_name, done)
         return desk
 
@@ -136,7 +137,10 @@ class Desk:
         if number not in self._held:
             source = self._worker.images
             self._held[number] = look(source, source.entries[number], self._sha256(number))
-            while len(self._held) > 1 and sum(map(_bytes, self._held.values())) > HELD:
+            while (
+                len(self._held) > 1
+                and sum(one.picture.nbytes for one in self._held.values() if one.picture is not None) > HELD
+            ):
                 del self._held[next(iter(self._held))]
         return self._held[number]
 
@@ -144,8 +148,11 @@ class Desk:
         return self._worker.store.read("images/sha256", slice(number, number + 1)).tobytes()
 
     def _measure(self, batch: list[tuple[Example, Crop]], measure: Measure) -> None:
+        import torch
+
         padded = batch + [batch[-1]] * (self.width - len(batch))
-        boxes = measure(self._stacked(padded), [example for example, _ in padded])
+        crops = torch.stack([crop.x for _, crop in padded]).to(self._plan.numerics.device)
+        boxes = measure(crops, [example for example, _ in padded])
         inside = self._prepared.preprocessing.size
         for (example, crop), box in zip(batch, boxes, strict=False):
             looked = self._looked(example.image)
@@ -158,11 +165,6 @@ class Desk:
                 seen = cut_out(looked.picture, found, mirrored=crop.cut.mirrored, size=looked.size)
                 self.pictures["picture"][example.place] = seen
 
-    def _stacked(self, batch: list[tuple[Example, Crop]]) -> Tensor:
-        import torch
-
-        return torch.stack([crop.x for _, crop in batch]).to(self._plan.numerics.device)
-
 
 def on_photograph(box: np.ndarray[Any, Any], crop: Crop, size: tuple[int, int]) -> np.ndarray[Any, Any]:
     """A box in pixels of a crop of `size` (height, width), in pixels of the photograph it was taken from."""
@@ -173,10 +175,6 @@ def on_photograph(box: np.ndarray[Any, Any], crop: Crop, size: tuple[int, int]) 
     x0, y0, x1, y1 = crop.cut.box
     across, down = (x1 - x0) / width, (y1 - y0) / height
     return np.array([x0 + left * across, y0 + top * down, x0 + right * across, y0 + bottom * down], np.float32)
-
-
-def _bytes(looked: Looked) -> int:
-    return 0 if looked.picture is None else looked.picture.nbytes
 
 
 def cut_out(

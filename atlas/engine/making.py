@@ -126,7 +126,7 @@ def commit(piece: Piece, made: Iterable[Kept]) -> Iterator[Event]:
     took = piece.clock.told()
     for plan, shard, receipt in written:
         record = took | piece.record()
-        store.put_receipt(plan, shard, replace(receipt, record=record))
+        store.put_receipt(shard, replace(receipt, record=record))
         yield ShardDone(shard, counted(plan.stage, receipt), record)
         took = {}  # one pass may serve many plans: its time is told once
 
@@ -134,6 +134,14 @@ def commit(piece: Piece, made: Iterable[Kept]) -> Iterator[Event]:
 def plain(rows: np.ndarray[Any, Any]) -> list[list[float | int | None]]:
     """Numbers as JSON: None for what is no number."""
     return [[value if math.isfinite(value) else None for value in row] for row in rows.tolist()]
+
+
+def padded(rows: np.ndarray[Any, Any], count: int) -> np.ndarray[Any, Any]:
+    """Rows [n,...] of what is there, followed by rows of nothing (-1 or NaN) up to `count`."""
+    nothing = -1 if rows.dtype.kind == "i" else np.nan
+    found = np.full((count, *rows.shape[1:]), nothing, rows.dtype)
+    found[: len(rows)] = rows
+    return found
 
 
 class Clock:

@@ -153,7 +153,7 @@ class _Driver:
             case ShardDone(shard):
                 news = self._done(shard, failed=False)
             case ShardFailed(shard):
-                done = self._store.receipt(self._plans[_names(shard)], shard) is not None
+                done = self._store.receipt(self._plans[shard.names], shard) is not None
                 news = self._done(shard, failed=not done) and not done
             case LayerDone(plan):
                 self._reducing.discard(plan.names)
@@ -211,7 +211,7 @@ class _Driver:
         return asking
 
     def _done(self, shard: Shard, *, failed: bool) -> bool:
-        key = _names(shard)
+        key = shard.names
         if shard not in self._left[key]:
             return False
         self._left[key].discard(shard)
@@ -253,11 +253,6 @@ class _Driver:
             plan.before not in self._holes
             and (plan.before not in self._waiting or self._possible(self._plans[plan.before]))
         )
-
-
-def _names(shard: Shard) -> Key:
-    """Of the plan that a shard is of."""
-    return shard.stage, shard.layer, shard.part
 
 
 def tasks(plan: Plan, shards: Sequence[Shard], workers: int, measured: Calibration | None = None) -> Iterator[Task]:

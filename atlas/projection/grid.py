@@ -14,12 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from atlas.errors import AtlasError
 from atlas.projection.kernels import add_rows, keep_nearest
 from atlas.projection.rows import Floats, Integers, Numbers, Rows, Wide, blocks
 
-FIRST, LEVELS = 20, 4
-"""The article's grids: 20, 40, 80 and 160."""
 LEAST = 5
 """Samples without which a cell says nothing, where there are many."""
 SHOWN = 9
@@ -45,13 +42,6 @@ class Cells:
 
     def __len__(self) -> int:
         return len(self.cells)
-
-
-def sides(first: int = FIRST, levels: int = LEVELS) -> tuple[int, ...]:
-    """The sides of the grids: each twice the one before. Raises `AtlasError` where tiles do not divide them."""
-    if first < 5 or first % 5 or levels < 1:
-        raise AtlasError(f"grid {first}: the first grid's side is a multiple of 5 (cells of a tile), as 20.")
-    return tuple(first << level for level in range(levels))
 
 
 def cells_of(xy: Floats, side: int) -> Integers:

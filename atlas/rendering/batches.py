@@ -57,7 +57,7 @@ class Batch:
     """Of diversity."""
     aims: Directions | None = None
     power: float = 0.0
-    """Of the cosine of aims; see `Recipe.power`."""
+    """Of the cosine of aims; see `Recipe.cosine_power`."""
 
     @property
     def cell(self) -> tuple[slice, list[int]]:

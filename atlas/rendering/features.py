@@ -20,7 +20,7 @@ from atlas.rendering.agreement import agreement
 from atlas.rendering.batches import Batch, Directions, batches
 from atlas.rendering.compute import computing
 from atlas.rendering.maco import made_by
-from atlas.rendering.restarts import GREY, Tried, best
+from atlas.rendering.restarts import GREY, best
 from atlas.rendering.spectrum import Spectrum
 from atlas.store import as_stored
 from atlas.units import Status
@@ -100,11 +100,6 @@ def _render(
     if recipe.agreement and (one.status == Status.OK).any():
         other = best(prepared, batch, replace(recipe, seed=recipe.seed + 1), numerics, way)
         mine, theirs = (as_stored(each.pictures, recipe.jpeg_quality) for each in (one, other))
-        alike = _where_both(one, other, agreement(prepared, mine, theirs, batch, recipe, numerics))
+        both = (one.status == Status.OK) & (other.status == Status.OK)
+        alike[both] = agreement(prepared, mine, theirs, batch, recipe, numerics)[both]
     return Rendered(one.pictures, one.status, one.attempt, alike)
-
-
-def _where_both(one: Tried, other: Tried, alike: NDArray[np.float32]) -> NDArray[np.float32]:
-    """`alike` where both are pictures, NaN elsewhere."""
-    both = (one.status == Status.OK) & (other.status == Status.OK)
-    return np.where(both, alike, np.float32(np.nan))

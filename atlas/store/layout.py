@@ -103,12 +103,6 @@ def top_key(plan: Plan) -> str:
     return f"{layer_key(plan.layer)}/zarr.json" if plan.layer else f"{plan.stage}/zarr.json"
 
 
-def data_objects(plan: Plan, index: int) -> list[str]:
-    """Keys of the objects that shard `index` writes."""
-    group, owned = group_key(plan), plan.written_by("shard")
-    return [f"{group}/{name}/{array.object(index)}" for name, array in owned.items()]
-
-
 def is_object(array: Array, key: str) -> bool:
     """Whether `key`, below the array's own, is one of its objects. There may be more of them than can be listed."""
     index = key.split("/")[1:2]

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from atlas.plans import STAGES, Plan, place
+from atlas.plans import STAGES, Plan, by_layer, place
 from atlas.stages import IMAGES
 from atlas.store import layout
 from atlas.store import plans as objects
@@ -32,10 +32,8 @@ def prepare(store: Store, plans: Sequence[Plan]) -> list[Plan]:
 
     Raises `PlanMismatch` where another driver's plan owns the outputs of one of them since they were compared.
     """
-    layers: dict[str, list[Plan]] = {}
     # The images first: drivers that differ in these come apart there, and nothing of a layer is claimed in vain.
-    for plan in sorted(plans, key=lambda plan: bool(plan.layer_name)):
-        layers.setdefault(plan.layer_name, []).append(plan)
+    layers = by_layer(sorted(plans, key=lambda plan: bool(plan.layer_name)))
     asked = {plan.key for plan in plans}
     short = {names_of(key)[1] for key in lost(store) if key not in asked}
     merged = {plan.key: plan for name, some in layers.items() for plan in _prepared(store, some, name in short)}
@@ -44,9 +42,7 @@ def prepare(store: Store, plans: Sequence[Plan]) -> list[Plan]:
 
 def consolidate(store: Store) -> None:
     """Have every layer's group tell of all plans there are: a driver that died may not have come so far."""
-    layers: dict[str, list[Plan]] = {}
-    for plan in store.plans():
-        layers.setdefault(plan.layer_name, []).append(plan)
+    layers = by_layer(store.plans())
     short = {names_of(key)[1] for key in lost(store)}
     for name, some in layers.items():
         if name not in short and not _told(store, some):

@@ -34,7 +34,7 @@ def repair(store: Store, findings: tuple[Finding, ...]) -> list[Shard]:
             store.backend.delete(finding.key)
     plans, _ = plans_of(store)
     for plan in plans:
-        mine = {shard.index for shard in damaged if (shard.stage, shard.layer, shard.part) == plan.names}
+        mine = {shard.index for shard in damaged if shard.names == plan.names}
         if layout.columns_receipt(plan) in {finding.receipt for finding in damage}:
             mine |= store.dropped(plan)  # what the reduce would read
             damaged |= {plan.shard(index) for index in mine}

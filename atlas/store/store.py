@@ -41,10 +41,10 @@ Blocks = Iterable[np.ndarray[Any, Any]]
 
 
 PARAMETERS = {
-    "recipe.crops": "crops",
-    "recipe.photographs": "photographs",
-    "numerics.batch": "batch",
-    "numerics.device": "device",
+    "recipe.crops": parameter("crops"),
+    "recipe.photographs": parameter("photographs"),
+    "numerics.batch": parameter("batch"),
+    "numerics.device": parameter("device"),
 }
 """Fields of plans that a parameter of the same meaning sets: what a person is told by that name."""
 ROOT = {
@@ -96,10 +96,11 @@ class Store:
         backend = backend_at(place)
         first, root = next(iter(backend.list()), None), backend.get(layout.ROOT)
         attributes = _attributes(root)
+        lost = seal_of(attributes) is Seal.BROKEN or not fits(attributes, ROOT)
         if first is None:
             # Of two that make a store at the same time one wins; the other finds it and compares.
             backend.put_new(layout.ROOT, _json(layout.root_group(identity.to_dict(), model)))
-        elif _lost(attributes) and fingerprint(_of(backend, attributes)) == fingerprint(identity.to_dict()):
+        elif lost and fingerprint(_of(backend, attributes)) == fingerprint(identity.to_dict()):
             backend.put_if(layout.ROOT, _json(layout.root_group(identity.to_dict(), model)), root)
         elif attributes.get("encoding-type") != layout.STORE:
             raise NotAStore(f"{backend} is not empty ({first}) and no atlas store. Name another {parameter('store')}.")
@@ -371,21 +372,14 @@ class Store:
         folded = unfold(self.backend.get(layout.manifest_key(plan)))
         return next((one for one in folded if one.plan == plan.id and one.shard == shard.index), None)
 
-    def put_receipt(self, plan: Plan, shard: Shard, receipt: Receipt) -> None:
-        """Write a shard's receipt. The first valid one stays; one that is torn or foreign is replaced."""
-        self._put_receipt(f"receipts/{shard.key}", receipt, plan.id)
+    def put_receipt(self, shard: Shard, receipt: Receipt) -> None:
+        """Write a shard's receipt, as `put_reduced`."""
+        self.put_reduced(f"receipts/{shard.key}", receipt)
 
     def todo(self, plan: Plan) -> list[Shard]:
         """What is left of `plan`: the whole of resuming."""
         done = self.receipts(plan)
         return [shard for shard in plan.shards if shard.index not in done]
-
-    def _put_receipt(self, key: str, receipt: Receipt, plan: str) -> None:
-        if self.backend.put_new(key, receipt.to_bytes()):
-            return
-        there = Receipt.parse(self.backend.get(key))
-        if there is None or there.plan != plan:
-            self.backend.put(key, receipt.to_bytes())
 
     # -- reduces ---------------------------------------------------------------------------------------------------
 
@@ -435,16 +429,17 @@ class Store:
         single = next(iter(self.backend.list(f"receipts/{_folder(plan)}")), None)
         return self.columns_done(plan) and not (self.whole(plan) and (single or next(self._scratch(plan), None)))
 
-    def put_columns_receipt(self, plan: Plan, receipt: Receipt) -> None:
-        self._put_receipt(layout.columns_receipt(plan), receipt, receipt.plan)
-
     def reduced(self, key: str) -> Receipt | None:
         """The receipt at `key` of what was written whole: the list of images, the relations."""
         return Receipt.parse(self.backend.get(key))
 
     def put_reduced(self, key: str, receipt: Receipt) -> None:
-        """Write the receipt at `key` of what was written whole; another that is there is replaced."""
-        self._put_receipt(key, receipt, receipt.plan)
+        """Write a receipt at `key`. The first valid one stays; one that is torn or of another plan is replaced."""
+        if self.backend.put_new(key, receipt.to_bytes()):
+            return
+        there = self.reduced(key)
+        if there is None or there.plan != receipt.plan:
+            self.backend.put(key, receipt.to_bytes())
 
     def fold(self, plan: Plan) -> bool:
         """Fold the receipts of a layer all of whose shards are done into its manifest; say whether it was.
@@ -476,7 +471,7 @@ class Store:
         """Drop the receipts of the shards `indices` of `plan`, so that the next build makes them again."""
         kept = [receipt for receipt in self.receipts(plan).values() if receipt.shard not in indices]
         for receipt in kept:
-            self.put_receipt(plan, plan.shard(receipt.shard), receipt)
+            self.put_receipt(plan.shard(receipt.shard), receipt)
         self.backend.delete(layout.manifest_key(plan))
         for index in indices:
             self.backend.delete(f"receipts/{plan.shard(index).key}")
@@ -484,8 +479,10 @@ class Store:
     # -- records ---------------------------------------------------------------------------------------------------
 
     def put_json(self, key: str, value: dict[str, Any]) -> None:
-        """Write a small derived or recorded object, `catalogue.json`, a log, with a hash of what it says."""
-        self._put(key, self.as_json(value))
+        """Write a small derived or recorded object, a log, with a hash of what it says, unless the same is there."""
+        data = self.as_json(value)
+        if self.backend.get(key) != data:
+            self.backend.put(key, data)
 
     @staticmethod
     def as_json(value: dict[str, Any]) -> bytes:
@@ -550,11 +547,6 @@ class Store:
         kind = {"encoding-type": "pipeline", "encoding-version": layout.VERSION}
         self.put_json(layout.PIPELINE, kind | {"options": dict(options), "without": list(without)})
 
-    def _put(self, key: str, data: bytes) -> None:
-        """Write a small object unless it is there already, the same."""
-        if self.backend.get(key) != data:
-            self.backend.put(key, data)
-
 
 def check_version(attributes: dict[str, Any], *, where: str) -> None:
     """Raise `StoreTooNew` where `attributes` are of a newer major version than ours."""
@@ -572,13 +564,10 @@ def check_version(attributes: dict[str, Any], *, where: str) -> None:
 def _compare(ours: dict[str, Any], theirs: dict[str, Any], what: str) -> None:
     # Both as JSON, in which a tuple is a list.
     lines = differences(json.loads(_json(ours)), json.loads(_json(theirs)))
-    lines = [f"{_called(field)}: {values}" for field, _, values in (line.partition(": ") for line in lines)]
+    parted = (line.partition(": ") for line in lines)
+    lines = [f"{PARAMETERS.get(field, field)}: {values}" for field, _, values in parted]
     if lines:
         raise PlanMismatch(f"{what}: {'; '.join(lines)}. Ask for the same, or name another {parameter('store')}.")
-
-
-def _called(field: str) -> str:
-    return parameter(PARAMETERS[field]) if field in PARAMETERS else field
 
 
 def _stage(plan: Plan) -> int:
@@ -603,11 +592,6 @@ def _attributes(metadata: bytes | None) -> dict[str, Any]:
     told = found(metadata)
     attributes = told.get("attributes") if isinstance(told, dict) else None
     return attributes if isinstance(attributes, dict) else {}
-
-
-def _lost(attributes: dict[str, Any]) -> bool:
-    """Whether the root no longer says what it said."""
-    return seal_of(attributes) is Seal.BROKEN or not fits(attributes, ROOT)
 
 
 def _of(backend: Backend, attributes: dict[str, Any]) -> dict[str, Any] | None:

@@ -17,7 +17,7 @@ from typing import Literal
 
 from atlas.arrays import Array
 from atlas.errors import StoreError, StoreTooNew
-from atlas.plans import Identity, Plan, Shard
+from atlas.plans import Identity, Plan, Shard, by_layer
 from atlas.recipe import Recipe
 from atlas.stages import IMAGES
 from atlas.store import layout
@@ -130,10 +130,7 @@ def identity_of(store: Store) -> Identity:
 
 def expected(plans: list[Plan]) -> dict[str, bytes]:
     """The metadata of all plans, which those of one layer share."""
-    layers: dict[str, list[Plan]] = {}
-    for plan in plans:
-        layers.setdefault(plan.layer_name, []).append(plan)
-    return {key: data for some in layers.values() for key, data in layout.metadata(some).items()}
+    return {key: data for some in by_layer(plans).values() for key, data in layout.metadata(some).items()}
 
 
 def carries_its_own(key: str) -> bool:

@@ -130,7 +130,7 @@ def test_a_reduce_vouches_for_the_receipts_that_it_read(
     def arrives(how: str, key: str) -> None:
         if how == "put" and key.startswith(group_key(plan)):
             backend.on = lambda *_: None
-            store.put_receipt(plan, last, late)
+            store.put_receipt(last, late)
 
     backend.on = arrives
     job = Job(backend, tiny.source, tiny.weights_hash)

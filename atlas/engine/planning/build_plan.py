@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from atlas.cost import LARGEST_IMAGE, Calibration, examples, showing
@@ -54,10 +54,6 @@ class BuildPlan:
             left |= {plan: len(store.todo(plan)) for plan in rendering}
         calibrated = known(store, plans[0].numerics) if store is not None and plans else None
         return cls(ready.model, ready.place, plans, left, ready.others, calibrated)
-
-    def calibrated(self, found: Calibration) -> BuildPlan:
-        """The same, with what was measured of its pictures."""
-        return replace(self, calibration=found)
 
     @property
     def rendering(self) -> list[Plan]:

@@ -67,10 +67,9 @@ class Images:
         require_one(source, listed)
         return cls(source, listed)
 
-    def collection(self, model: Model, *, crops: int, photographs: bool = True, seed: int = 0) -> Collection:
+    def collection(self, model: Model, *, crops: int, photographs: bool = True) -> Collection:
         """What is shown to `model` of them."""
-        classes = model.classes
-        return Collection(self.listed.hash, len(self.listed), classes, crops, seed, photographs)
+        return Collection(self.listed.hash, len(self.listed), model.classes, crops, photographs=photographs)
 
     def compare(self, store: Store) -> None:
         """Raise `PlanMismatch`, naming what differs, where what `store` holds rests on another list of images."""

@@ -71,11 +71,10 @@ def prepared(pipeline: Pipeline, *, counted: bool = False) -> Prepared:
     store = opened(place)
     model = _load(pipeline)
     spectrum = _measured(pipeline)
-    images, found, others = _images(pipeline, counted=counted)
+    images, collection, others = _images(pipeline, model, counted=counted)
     wanted = _wanted(pipeline, model)
     plans = _features(pipeline, model, wanted, spectrum, store) if pipeline.pictures else []
-    if found is not None:
-        collection = replace(found, classes=model.classes)
+    if collection is not None:
         plans += _collecting(pipeline, model, wanted, collection)
         plans += _charting(pipeline, model, collection, store)
     return Prepared(pipeline, model, place, plans, images, others, spectrum)
@@ -214,7 +213,7 @@ def _numerics(pipeline: Pipeline, store: Store | None, stage: str) -> Numerics:
 # -- images ------------------------------------------------------------------------------------------------------------
 
 
-def _images(pipeline: Pipeline, *, counted: bool) -> tuple[Images | None, Collection | None, int]:
+def _images(pipeline: Pipeline, model: Model, *, counted: bool) -> tuple[Images | None, Collection | None, int]:
     """The images, what is shown of them, and how many files among them are none."""
     from atlas.dataset import counted as count
     from atlas.dataset import open_images
@@ -224,11 +223,11 @@ def _images(pipeline: Pipeline, *, counted: bool) -> tuple[Images | None, Collec
     places, crops = pipeline.places("images"), pipeline.crops or CROPS
     if counted:
         found, others = count(open_images(places))
-        return None, Collection(COUNTED, max(found, 1), 0, crops, photographs=pipeline.photographs), others
+        collection = Collection(COUNTED, max(found, 1), model.classes, crops, photographs=pipeline.photographs)
+        return None, collection, others
     with Progress() as progress:
         images = collecting.Images.open(places, progress.counting("listing", None, "images"))
-    collection = Collection(images.listed.hash, len(images.listed), 0, crops, photographs=pipeline.photographs)
-    return images, collection, 0
+    return images, images.collection(model, crops=crops, photographs=pipeline.photographs), 0
 
 
 def _collecting(pipeline: Pipeline, model: Model, wanted: Wanted, collection: Collection) -> list[Plan]:

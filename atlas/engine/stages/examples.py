@@ -54,11 +54,10 @@ def _measured(
 
 
 def _wanted(store: Store, plan: Plan, start: int, stop: int) -> list[Example]:
-    """The examples of the units from `start` to `stop`, in the order of their images, so that each is read once."""
+    """The examples of the units from `start` to `stop`."""
     group = f"layers/{plan.on.key}/{STATISTICS.name}"
     image, crop, position = (
         store.read(f"{group}/example_{name}")[start:stop] for name in ("image", "crop", "position")
     )
     places = [tuple(map(int, at)) for at in np.argwhere(image >= 0)]
-    found = [Example(at, int(image[at]), int(crop[at]), int(position[at])) for at in places]
-    return sorted(found, key=lambda one: (one.image, one.crop, one.place))
+    return [Example(at, int(image[at]), int(crop[at]), int(position[at])) for at in places]

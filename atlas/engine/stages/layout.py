@@ -34,6 +34,7 @@ def reduce(store: Store, plan: Plan, _: Receipts) -> Reduced:
 
 def laid_out(samples: Samples, plan: Plan) -> Data:
     """The columns of a map: a row for every sample of the layer, those of the map placed."""
+    from atlas.projection.project import project
     from atlas.projection.quality import trusted
 
     recipe = plan.charting.layout
@@ -43,9 +44,12 @@ def laid_out(samples: Samples, plan: Plan) -> Data:
     some = samples.of(numbers)
     vectors = some.vectors
     pair = classes_of(plan.part[0]) if plan.part[0].startswith("pair-") else []
-    found = _pair(some, vectors, pair, plan) if pair else _map(vectors, plan, _faced(samples.store, plan, numbers))
+    if pair:
+        found = _pair(some, vectors, pair, plan)
+    else:
+        found = project(vectors, recipe, facing=_faced(samples.store, plan, numbers))
     total = plan.sampling.samples
-    xy, status, fitted = np.full((total, 2), np.nan, np.float32), np.full(total, SampleStatus.ABSENT, np.uint8), None
+    xy, status = np.full((total, 2), np.nan, np.float32), np.full(total, SampleStatus.ABSENT, np.uint8)
     xy[numbers], status[numbers] = found.xy, found.status
     fitted = np.zeros(total, np.uint8)
     fitted[numbers[found.fitted]] = 1
@@ -69,12 +73,6 @@ def members(samples: Samples, name: str) -> Numbers:
 def classes_of(name: str) -> list[int]:
     """The numbers of the classes that a map is of: none for `all`."""
     return [int(number) for number in re.findall(r"-([0-9]+)", name)]
-
-
-def _map(vectors: Any, plan: Plan, facing: Any) -> Map:
-    from atlas.projection.project import project
-
-    return project(vectors, plan.charting.layout, facing=facing)
 
 
 def _faced(store: Store, plan: Plan, numbers: Numbers) -> Any:

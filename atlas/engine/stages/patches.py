@@ -48,14 +48,12 @@ def _rounds(store: Store, plan: Plan, prepared: Prepared, shard: Shard) -> Itera
 
 
 def _examples(store: Store, plan: Plan, sample: np.ndarray[Any, Any]) -> list[Example]:
-    """The samples [n,4], of which -1 are none, in the order of their images, so that each is read once."""
+    """The samples [n,4], of which -1 are none."""
     group = f"layers/{plan.on.key}/{ACTIVATIONS.name}"
     image, crop, position = (store.read(f"{group}/{name}") for name in ("image", "crop", "position"))
     places = [tuple(map(int, at)) for at in np.argwhere(sample >= 0)]
-    found = [
-        Example(at, int(image[row]), int(crop[row]), int(position[row])) for at in places if (row := sample[at]) >= 0
-    ]
-    return sorted(found, key=lambda one: (one.image, one.crop, one.place))
+    rows = [(at, sample[at]) for at in places]
+    return [Example(at, int(image[row]), int(crop[row]), int(position[row])) for at, row in rows]
 
 
 def _measured(
