@@ -20,7 +20,7 @@ from typing import Any, Literal
 from atlas.arrays import Array, Writer
 from atlas.errors import UnknownName
 from atlas.recipe import AtlasRecipe, Collection, Numerics, Recipe, Sampling
-from atlas.units import Layer, Unit, encode, shown_map
+from atlas.units import Layer, Unit, decode, encode, shown_map
 
 SHARD = 32
 """Units a shard: the unit of storage, receipt, retry and resume. Fixed by the schema, never by speed."""
@@ -439,6 +439,12 @@ def called(layer: str, part: Iterable[str]) -> str:
 def key_of(names: Key) -> str:
     """Where a plan lies in a store, under `plans/`."""
     return f"{place(*names)}.json"
+
+
+def names_of(key: str) -> Key:
+    """What tells the plan that lies at `key` below `plans/` apart: its stage, layer and part."""
+    stage, *rest = key.removesuffix(".json").split("/")
+    return stage, decode(rest[0]) if rest else "", tuple(rest[1:])
 
 
 def by_layer(plans: Iterable[Plan]) -> dict[str, list[Plan]]:

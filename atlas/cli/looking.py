@@ -16,7 +16,7 @@ from atlas.words import command, count
 
 if TYPE_CHECKING:
     from atlas.cost import Calibration
-    from atlas.engine.planning.prepared import Prepared
+    from atlas.engine.planning.prepared import PreparedBuild
     from atlas.models import Model
     from atlas.models.check import Check
 
@@ -166,7 +166,7 @@ def _save(asked: Pipeline, file: Path) -> None:
     say(f"To build it: {command('atlas', 'build', file)}")
 
 
-def _calibrated(ready: Prepared, *, keep: bool) -> Calibration:
+def _calibrated(ready: PreparedBuild, *, keep: bool) -> Calibration:
     """What the plans' pictures cost here; kept in the store, where one was named."""
     from atlas.engine import calibration
     from atlas.engine.catalogue import opened

@@ -11,12 +11,12 @@ import typer
 
 from atlas.cli.options import SERVING, Weights, place
 from atlas.errors import BuildFailed, StoreError
-from atlas.plans import Plan, Shard, columns_of
+from atlas.plans import Plan, Shard, columns_of, names_of
 from atlas.recipe import AtlasRecipe, Recipe, Sampling
 from atlas.stages import IMAGES
 from atlas.store import Store
 from atlas.store.layout import LOGS, columns_receipt
-from atlas.store.missing import gone, lost, names_of
+from atlas.store.missing import gone, lost
 from atlas.store.seals import fits
 from atlas.terminal import complain, say, table
 from atlas.units import ImageStatus, status_name, summary
@@ -143,8 +143,10 @@ def verify(
     mended = command("atlas", "verify", "--repair", store)
     if repair:
         _tell_gone(opened, lost(opened))
-    elif told.found.bare:
-        say(f"{_bare(told.found.bare)} Add hashes: {mended}")
+    elif bare := told.found.bare:
+        named = ", ".join(bare[:3]) + (", ..." if len(bare) > 3 else "")
+        what = f"An older version wrote {len(bare)} objects without a hash, so what they say was not checked: {named}."
+        say(f"{what} Add hashes: {mended}")
     for layer, reason in told.wrong.items():
         complain(f"{layer}: {reason}.")
     if told.found.damage and not repair:
@@ -156,12 +158,6 @@ def verify(
         )
     if told.wrong:
         raise StoreError(f"{store}: {len(told.wrong)} of its layers are not those of its network.")
-
-
-def _bare(keys: tuple[str, ...]) -> str:
-    """Says which objects nobody can say of that they are whole."""
-    named = ", ".join(keys[:3]) + (", ..." if len(keys) > 3 else "")
-    return f"An older version wrote {len(keys)} objects without a hash, so what they say was not checked: {named}."
 
 
 def serve(

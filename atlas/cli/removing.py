@@ -10,8 +10,9 @@ import typer
 from atlas.catalogue import write_index, write_tables
 from atlas.cli.reading import Place
 from atlas.errors import AtlasError
+from atlas.plans import names_of
 from atlas.store import Store
-from atlas.store.missing import gone, lost, names_of
+from atlas.store.missing import gone, lost
 from atlas.store.removal import keys_of, last_written, remove, unnoticed
 from atlas.terminal import say
 from atlas.words import duration, shown

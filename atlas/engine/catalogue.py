@@ -1,6 +1,6 @@
 """The whole job: from what was prepared to a store that can be opened.
 
-(Prepared: model, images, plans, place) -> store -> Report
+(PreparedBuild: model, images, plans, place) -> store -> Report
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from atlas.engine.executors import InProcess
 from atlas.engine.memory import shortage
-from atlas.engine.planning.prepared import Prepared
+from atlas.engine.planning.prepared import PreparedBuild
 from atlas.engine.planning.recorded import record
 from atlas.engine.progress import Progress
 from atlas.engine.record import Report
@@ -28,7 +28,7 @@ TOLERANCE = 1e-3
 """By how much of the largest of its outputs a network may answer otherwise on another machine."""
 
 
-def carry_out(ready: Prepared, note: str | None = None) -> Report:
+def carry_out(ready: PreparedBuild, note: str | None = None) -> Report:
     """Do what was prepared, in the store at its place, made where there is none, with a progress bar.
 
     `note` is a sentence for the home page. Tasks run on the Ray cluster that the pipeline names (see

@@ -1,6 +1,6 @@
 """Where what a unit saw of a photograph is measured and cut out.
 
-    (images, shard, [Example], measure) -> boxes on the photographs, pictures of them
+    (images, shard, [ExamplePlace], measure) -> boxes on the photographs, pictures of them
 
 Examples of any kind: those that drive a channel, and those that lie nearest to a cell of an atlas.
 """
@@ -37,7 +37,7 @@ HELD = 2**28
 
 
 @dataclass(frozen=True)
-class Example:
+class ExamplePlace:
     """One place in the tables of a shard: a unit's, or a cell's, example of some rank."""
 
     place: tuple[int, ...]
@@ -47,9 +47,9 @@ class Example:
     position: int
 
 
-Measure = Callable[["Tensor", Sequence[Example]], np.ndarray[Any, Any]]
+Measure = Callable[["Tensor", Sequence[ExamplePlace]], np.ndarray[Any, Any]]
 """(crops [n,3,h,w], n examples) -> boxes [n,4] on the crops."""
-Round = tuple[Sequence[Example], Measure]
+Round = tuple[Sequence[ExamplePlace], Measure]
 """Examples that are measured in one way."""
 Rounds = Callable[[Store, Plan, "Prepared", Shard], Iterable[Round]]
 
@@ -100,9 +100,9 @@ class Desk:
             self.pictures["picture"] = np.full((*shape, EXAMPLE, EXAMPLE, 3), GREY, np.uint8)
         self._held: dict[int, Looked] = {}
 
-    def fill(self, examples: Sequence[Example], measure: Measure) -> Iterator[int]:
+    def fill(self, examples: Sequence[ExamplePlace], measure: Measure) -> Iterator[int]:
         """Measure and cut out `examples`, which are sorted by image; yields how many were done, now and then."""
-        batch: list[tuple[Example, Crop]] = []
+        batch: list[tuple[ExamplePlace, Crop]] = []
         for example, crop in self._opened(examples):
             batch.append((example, crop))
             if len(batch) == self.width:
@@ -113,7 +113,7 @@ class Desk:
             self._measure(batch, measure)
             yield len(batch)
 
-    def _opened(self, examples: Sequence[Example]) -> Iterator[tuple[Example, Crop]]:
+    def _opened(self, examples: Sequence[ExamplePlace]) -> Iterator[tuple[ExamplePlace, Crop]]:
         """Each example with its crop; those whose image has gone or changed are left out."""
         from atlas.dataset.crops import crop
 
@@ -147,7 +147,7 @@ class Desk:
     def _sha256(self, number: int) -> bytes:
         return self._worker.store.read("images/sha256", slice(number, number + 1)).tobytes()
 
-    def _measure(self, batch: list[tuple[Example, Crop]], measure: Measure) -> None:
+    def _measure(self, batch: list[tuple[ExamplePlace, Crop]], measure: Measure) -> None:
         import torch
 
         padded = batch + [batch[-1]] * (self.width - len(batch))

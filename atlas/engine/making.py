@@ -44,14 +44,14 @@ class Made:
 
 
 @dataclass(frozen=True)
-class Failed:
+class PlanFailure:
     """Why there is nothing of one plan, while the others that a pass served are whole."""
 
     reason: str
     trace: str
 
 
-Kept = tuple[Plan, Made | Failed]
+Kept = tuple[Plan, Made | PlanFailure]
 Making = Generator[Event, None, Iterable[Kept]]
 """Tells of progress, then gives what was made of each plan; these may be computed one by one."""
 
@@ -111,7 +111,7 @@ def commit(piece: Piece, made: Iterable[Kept]) -> Iterator[Event]:
     store, written = piece.store, []
     for plan, one in made:
         shard = plan.shard(piece.index)
-        if isinstance(one, Failed):
+        if isinstance(one, PlanFailure):
             yield ShardFailed(shard, one.reason, one.trace)
             continue
         if (receipt := store.receipt(plan, shard)) is not None:

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from atlas.engine.events import Advanced, Event
-from atlas.engine.making import Failed, Kept, Made, Making, Piece
+from atlas.engine.making import Kept, Made, Making, Piece, PlanFailure
 from atlas.plans import Plan
 from atlas.stages import IMAGES
 from atlas.stages.dataset import PHOTOGRAPH, TEXT
@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from atlas.dataset import ImageSource
-    from atlas.dataset.collect import Collected as Answers
-    from atlas.dataset.collect import Shown
+    from atlas.dataset.collect import Collected, Shown
     from atlas.dataset.decoding import Pixels
     from atlas.models import Preprocessing
 
@@ -35,7 +34,7 @@ PAPER = 255
 """What surrounds a thumbnail that is no square."""
 
 
-class Collected(Protocol):
+class PassResult(Protocol):
     """What a pass over images left behind."""
 
     @property
@@ -44,7 +43,7 @@ class Collected(Protocol):
     def failed(self) -> Mapping[str, Any]: ...
 
 
-C = TypeVar("C", bound=Collected)
+C = TypeVar("C", bound=PassResult)
 Collect = Callable[["ShardImages", int], C]
 """(images of a shard, width) -> what they left behind."""
 Keep = Callable[[Plan, "ShardImages", C], Made]
@@ -76,7 +75,7 @@ def _collected(piece: Piece, collect: Collect[C]) -> Generator[Event, None, tupl
 def _kept(piece: Piece, album: ShardImages, collected: C, keep: Keep[C]) -> Iterator[Kept]:
     for plan in piece.plans:
         failure = collected.failed.get(plan.layer_name)
-        yield plan, Failed(failure.reason, failure.trace) if failure else keep(plan, album, collected)
+        yield plan, PlanFailure(failure.reason, failure.trace) if failure else keep(plan, album, collected)
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +148,7 @@ class ShardImages:
         blank = np.full((PHOTOGRAPH, PHOTOGRAPH, 3), PAPER, np.uint8)
         return blank if picture is None else thumbnail(picture)
 
-    def columns(self, collected: Answers) -> dict[str, np.ndarray[Any, Any]]:
+    def columns(self, collected: Collected) -> dict[str, np.ndarray[Any, Any]]:
         """What is stored of the shard's images, by array, once all were shown."""
         at = collected.images - self.shard.start
         guessed = np.full((len(self), collected.classes.shape[1]), -1, np.int32)

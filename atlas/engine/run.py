@@ -27,7 +27,7 @@ from atlas.store import Store
 from atlas.words import parameter
 
 if TYPE_CHECKING:
-    from atlas.engine.planning.images import Images
+    from atlas.engine.planning.images import ListedImages
     from atlas.models import Model
     from atlas.rendering import Spectrum
 
@@ -52,7 +52,7 @@ def build(
     plans: Sequence[Plan],
     executor: Executor,
     *,
-    images: Images | None = None,
+    images: ListedImages | None = None,
     spectrum: Spectrum | None = None,
     partial: bool = False,
     watch: Callable[[Event], None] | None = None,

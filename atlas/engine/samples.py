@@ -27,7 +27,7 @@ HELD = 2**28
 
 
 @dataclass(frozen=True)
-class Samples:
+class StoredSamples:
     """The samples of a layer, or those of them that are on a map."""
 
     store: Store
@@ -39,9 +39,9 @@ class Samples:
     def __len__(self) -> int:
         return self.plan.sampling.samples if self.numbers is None else len(self.numbers)
 
-    def of(self, numbers: Numbers) -> Samples:
+    def of(self, numbers: Numbers) -> StoredSamples:
         """Those with these rising numbers alone."""
-        return Samples(self.store, self.plan, None if len(numbers) == self.plan.sampling.samples else numbers)
+        return StoredSamples(self.store, self.plan, None if len(numbers) == self.plan.sampling.samples else numbers)
 
     def column(self, name: str) -> np.ndarray[Any, Any]:
         """A number of every sample, [m]."""
@@ -77,7 +77,7 @@ class Samples:
 class _Read:
     """Rows that are read anew each time: see `atlas.projection.rows.Rows`."""
 
-    samples: Samples
+    samples: StoredSamples
     scale: str
     """Name of the column of scales, which is small enough to be read whole."""
     read: Callable[[slice, Floats], Floats]

@@ -25,7 +25,7 @@ from starlette.types import ASGIApp
 
 from atlas.errors import AtlasError, NotAStore
 from atlas.places import local
-from atlas.server.files import KINDS, Files
+from atlas.server.files import KINDS, StaticFolder
 from atlas.server.guard import BACKLOG, EVERYWHERE, Named, protocol, room, trouble
 from atlas.words import command, parameter, shown
 
@@ -47,8 +47,8 @@ def app_of(store: str | Path, app: Path = APP) -> Starlette:
     return Starlette(
         routes=[
             # A store is data: nothing in it is ever shown as a page of this address.
-            Mount("/store", Files(store, kinds={".json": KINDS[".json"]})),
-            Mount("/", Files(app, kinds=KINDS, html=True)),
+            Mount("/store", StaticFolder(store, kinds={".json": KINDS[".json"]})),
+            Mount("/", StaticFolder(app, kinds=KINDS, html=True)),
         ]
     )
 

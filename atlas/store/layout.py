@@ -79,18 +79,18 @@ def features_key(layer: Layer) -> str:
 
 def group_key(plan: Plan) -> str:
     """Where the arrays of `plan` lie."""
-    return group_of(plan.stage, plan.layer.key if plan.layer else "", plan.part)
+    return group_of(*plan.names)
 
 
 def group_of(stage: str, layer: str, part: Sequence[str]) -> str:
-    """Where the arrays of a stage lie, on a layer by its key, of a part of its atlas."""
+    """Where the arrays of a stage lie, on a layer, of a part of its atlas."""
     if not layer:
         return stage
     if not part:
-        return f"layers/{layer}/{stage}"
+        return f"layers/{encode(layer)}/{stage}"
     folder = known(stage).folder
     own = stage if folder is None else folder
-    return "/".join(["layers", layer, "atlas", *part, *([own] if own else [])])
+    return "/".join(["layers", encode(layer), "atlas", *part, *([own] if own else [])])
 
 
 def atlas_key(layer: Layer) -> str:
@@ -140,7 +140,12 @@ def root_group(identity: dict[str, Any], model: dict[str, Any]) -> dict[str, Any
         "identity": identity,
         "model": model,
     }
-    return {"zarr_format": 3, "node_type": "group", "attributes": sealed(attributes)}
+    return group_with(sealed(attributes))
+
+
+def group_with(attributes: dict[str, Any]) -> dict[str, Any]:
+    """The metadata of a group, as Zarr has it."""
+    return {"zarr_format": 3, "node_type": "group", "attributes": attributes}
 
 
 def metadata(plans: Sequence[Plan]) -> dict[str, bytes]:

@@ -10,9 +10,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from atlas.errors import AtlasError
-from atlas.plans import STAGES, Plan
+from atlas.plans import STAGES, Plan, names_of, place
 from atlas.store import layout
 from atlas.store.seals import Seal, fits, found, parsed, seal_of, sealed
+from atlas.units import encode
 
 if TYPE_CHECKING:
     from atlas.store.store import Store
@@ -63,11 +64,14 @@ def restored(store: Store, key: str) -> Plan | None:
     It asks for the shards that are done, and for those that the damaged plan can still be read to ask for; what
     established its layer's axes is what the layer's other plans say.
     """
-    stage, *rest = key.removesuffix(".json").split("/")
-    layer, part = (rest[0], rest[1:]) if rest else ("", [])
+    stage, layer, part = names_of(key)
     group = store.attributes_of(f"{layout.group_of(stage, layer, part)}/zarr.json")
-    told = store.attributes_of(f"layers/{layer}/zarr.json").get("layer") if layer else None
-    known = {name: group.get(name) for name in ("recipe", "numerics")} | {"layer": told, "part": part, "wanted": []}
+    told = store.attributes_of(f"layers/{encode(layer)}/zarr.json").get("layer") if layer else None
+    known = {name: group.get(name) for name in ("recipe", "numerics")} | {
+        "layer": told,
+        "part": list(part),
+        "wanted": [],
+    }
     named = {"stage": stage, "identity": store.identity.to_dict(), "id": group.get("plan")}
     saved = known | named | {"engine": STAGES[stage].engine if stage in STAGES else 0}
     if not fits(saved, SHAPE):
@@ -86,7 +90,7 @@ def _evidence(store: Store, layer: str) -> str:
     """What a layer's plans say that established the order of its axes; nothing where none says it."""
     for stage in STAGES:
         with suppress(ValueError):
-            plan = read(store.backend.get(f"plans/{stage}/{layer}.json") or b"")
+            plan = read(store.backend.get(f"plans/{place(stage, layer)}.json") or b"")
             if plan.layer is not None and plan.layer.evidence:
                 return plan.layer.evidence
     return ""

@@ -15,12 +15,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from atlas.plans import STAGES, Plan, by_layer, place
+from atlas.plans import STAGES, Plan, by_layer, names_of, place
 from atlas.stages import IMAGES
 from atlas.store import layout
 from atlas.store import plans as objects
 from atlas.store.consistency import agree
-from atlas.store.missing import lost, names_of
+from atlas.store.missing import lost
 from atlas.store.seals import found
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ Store, findings -> shards to be made again
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from atlas.plans import Plan, Shard
 from atlas.store import layout
@@ -79,9 +80,8 @@ def _mend_root(store: Store) -> None:
         return
     told = store.attributes | {"identity": identity_of(store).to_dict()}
     if seal_of(told) is Seal.WHOLE:
-        root = {"zarr_format": 3, "node_type": "group", "attributes": told}
-        store.backend.put(layout.ROOT, json.dumps(root, indent=1).encode())
-        store.attributes, store.identity = told, identity_of(store)
+        _put_root(store, told)
+        store.identity = identity_of(store)
 
 
 def _mend_plan(store: Store, key: str) -> None:
@@ -107,6 +107,10 @@ def _seal(store: Store) -> None:
         value = found(store.backend.get(key))
         if isinstance(value, dict):
             store.put_json(key, value)
-    root = {"zarr_format": 3, "node_type": "group", "attributes": sealed(store.attributes)}
-    store.backend.put(layout.ROOT, json.dumps(root, indent=1).encode())
-    store.attributes, store.sealed = root["attributes"], True  # type: ignore[assignment]
+    _put_root(store, sealed(store.attributes))
+    store.sealed = True
+
+
+def _put_root(store: Store, attributes: dict[str, Any]) -> None:
+    store.backend.put(layout.ROOT, json.dumps(layout.group_with(attributes), indent=1).encode())
+    store.attributes = attributes

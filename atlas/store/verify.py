@@ -273,7 +273,7 @@ def _is_root(value: object, *, sealed: bool) -> bool:
     attributes = value["attributes"]
     written = layout.root_group(attributes.get("identity", {}), attributes.get("model", {}))["attributes"]
     known = {**unsealed(written), **({"digest": ""} if sealed else {})}
-    as_written = value == {"zarr_format": 3, "node_type": "group", "attributes": attributes}
+    as_written = value == layout.group_with(attributes)
     return as_written and attributes.keys() == known.keys() and seal_of(attributes) is not Seal.BROKEN
 
 

@@ -1,6 +1,6 @@
 """What a build would make and cost, said before it is begun.
 
-Prepared -> BuildPlan: a table, sums, sentences
+PreparedBuild -> BuildPlan: a table, sums, sentences
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from atlas.cost import LARGEST_IMAGE, Calibration, examples, showing
 from atlas.engine.calibration import known
 from atlas.engine.memory import shortage
-from atlas.engine.planning.prepared import Prepared, opened
+from atlas.engine.planning.prepared import PreparedBuild, opened
 from atlas.engine.run import SPEED
 from atlas.models import Model
 from atlas.plans import SAMPLES, Plan
@@ -44,7 +44,7 @@ class BuildPlan:
     """What pictures cost on this machine, where that was measured."""
 
     @classmethod
-    def of(cls, ready: Prepared) -> BuildPlan:
+    def of(cls, ready: PreparedBuild) -> BuildPlan:
         """What was prepared, with what is left of it in the store."""
         plans, store = tuple(ready.plans), opened(ready.place)
         left = {plan: len(plan.shards) for plan in plans}

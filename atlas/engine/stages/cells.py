@@ -15,7 +15,7 @@ import numpy as np
 
 from atlas.engine.making import padded
 from atlas.engine.reducing import Receipts, Reduced, required
-from atlas.engine.samples import Samples
+from atlas.engine.samples import StoredSamples
 from atlas.plans import Plan
 from atlas.stages.atlas import LABELS
 from atlas.store import Store
@@ -35,7 +35,7 @@ def reduce(store: Store, plan: Plan, _: Receipts) -> Reduced:
     charted = required(store, plan)
     xy = store.read(f"{group_key(charted)}/xy")
     numbers = np.flatnonzero(np.isfinite(xy).all(axis=1))
-    samples = Samples(store, required(store, charted)).of(numbers)
+    samples = StoredSamples(store, required(store, charted)).of(numbers)
     vectors, cell = samples.vectors, cells_of(xy[numbers], plan.side)
     cells = fill(vectors, cell, plan.side, images=samples.column("image"))
     fitted = store.read(f"{group_key(charted)}/fitted")[numbers] > 0
@@ -71,7 +71,7 @@ def _aims(vectors: Rows, fitted: np.ndarray[Any, Any], cells: Cells, plan: Plan)
 
 
 def _strengths(
-    samples: Samples, cell: Integers, cells: Cells, plan: Plan
+    samples: StoredSamples, cell: Integers, cells: Cells, plan: Plan
 ) -> tuple[Iterator[np.ndarray[Any, Any]] | None, Columns]:
     """Strengths [k,cells] in blocks of classes, None where there are no classes; and the labels of the cells."""
     from atlas.projection.strengths import Strongest, labels, strengths
