@@ -317,6 +317,11 @@ class Plan:
         return key_of(self.names)
 
     @property
+    def receipts(self) -> str:
+        """Where the receipts of its shards lie in a store: the folder's key."""
+        return f"receipts/{place(*self.names)}/"
+
+    @property
     def shards(self) -> list[Shard]:
         """The shards asked for, in order."""
         return [self.shard(index) for index in self.wanted]
@@ -325,11 +330,6 @@ class Plan:
         """Shard `index` of the layer, asked for or not."""
         start = index * self.per_shard
         return Shard(self.stage, self.layer_name, index, start, min(start + self.per_shard, self.total), self.part)
-
-    @property
-    def renders(self) -> bool:
-        """Whether its stage renders pictures."""
-        return self.kind.renders
 
     @property
     def rendering(self) -> Recipe:

@@ -64,16 +64,11 @@ def read_index(store: Store) -> dict[str, Any]:
     Raises `StoreTooNew`; `StoreError` where it would be made up of plans of which some are gone.
     """
     index = found(store.backend.get(INDEX))
-    if not isinstance(index, dict) or index.get("encoding-type") != CATALOGUE:
-        return _made_up(store)
-    if seal_of(index) is not Seal.BROKEN:
-        check_version(index, where=f"{store}/{INDEX}")
-    if not store.vouched(index) or not fits(index, SHAPE) or not _plausible(index):
-        return _made_up(store)
-    return {"images": None, "relations": None} | unsealed(index)
-
-
-def _made_up(store: Store) -> dict[str, Any]:
+    if isinstance(index, dict) and index.get("encoding-type") == CATALOGUE:
+        if seal_of(index) is not Seal.BROKEN:
+            check_version(index, where=f"{store}/{INDEX}")
+        if store.vouched(index) and fits(index, SHAPE) and _plausible(index):
+            return {"images": None, "relations": None} | unsealed(index)
     refuse(store)
     return make_index(store)
 

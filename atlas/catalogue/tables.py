@@ -106,11 +106,12 @@ def _whole(store: Store, name: str, proof: str) -> bool:
 
 
 def _made(source: Source, name: str, path: Path, proof: str) -> bytes:
-    """A table as a Parquet file."""
+    """A table as a Parquet file that carries its digest."""
     # One thread, so that rows are cut into groups in the same places on every machine.
     with connect(threads=1, memory_limit=MEMORY) as connection:
         fill(connection, name, source)
-        _copy(connection, name, path, proof)
+        how = f"FORMAT parquet, COMPRESSION zstd, KV_METADATA {{digest: '{proof}'}}"
+        connection.execute(f"COPY {name} TO {quoted(path)} ({how})")
     data = path.read_bytes()
     path.unlink()
     return data
@@ -176,12 +177,6 @@ def _sql(name: str, value: Any) -> str:
         case np.ndarray():
             return f'"{name}"'
     return f"${name}"
-
-
-def _copy(connection: duckdb.DuckDBPyConnection, name: str, path: Path, proof: str) -> None:
-    """Write a table as a Parquet file that carries its digest."""
-    how = f"FORMAT parquet, COMPRESSION zstd, KV_METADATA {{digest: '{proof}'}}"
-    connection.execute(f"COPY {name} TO {quoted(path)} ({how})")
 
 
 class Tables:

@@ -172,7 +172,7 @@ def _calibrated(ready: PreparedBuild, *, keep: bool) -> Calibration:
     from atlas.engine.catalogue import opened
     from atlas.engine.progress import Progress
 
-    plans = [plan for plan in ready.plans if plan.renders and plan.over == "units"]
+    plans = [plan for plan in ready.plans if plan.kind.renders and plan.over == "units"]
     place = opened(ready.model, ready.place) if keep else None  # before anything is measured for nothing
     batch = ready.pipeline.batch
     with Progress() as progress:

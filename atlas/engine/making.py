@@ -26,6 +26,7 @@ from atlas.recipe import Numerics
 from atlas.store import Data, Receipt, Store
 
 if TYPE_CHECKING:
+    from atlas.dataset.watch import Failure
     from atlas.engine.worker import Worker
 
 T = TypeVar("T")
@@ -43,15 +44,8 @@ class Made:
     """Rows of it that are filled; None for all."""
 
 
-@dataclass(frozen=True)
-class PlanFailure:
-    """Why there is nothing of one plan, while the others that a pass served are whole."""
-
-    reason: str
-    trace: str
-
-
-Kept = tuple[Plan, Made | PlanFailure]
+Kept = tuple[Plan, "Made | Failure"]
+"""What was made of one plan; or why there is nothing, while the others that a pass served are whole."""
 Making = Generator[Event, None, Iterable[Kept]]
 """Tells of progress, then gives what was made of each plan; these may be computed one by one."""
 
@@ -111,7 +105,7 @@ def commit(piece: Piece, made: Iterable[Kept]) -> Iterator[Event]:
     store, written = piece.store, []
     for plan, one in made:
         shard = plan.shard(piece.index)
-        if isinstance(one, PlanFailure):
+        if not isinstance(one, Made):
             yield ShardFailed(shard, one.reason, one.trace)
             continue
         if (receipt := store.receipt(plan, shard)) is not None:

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from atlas.engine.events import Advanced, Event
-from atlas.engine.making import Kept, Made, Making, Piece, PlanFailure
+from atlas.engine.making import Kept, Made, Making, Piece
 from atlas.plans import Plan
 from atlas.stages import IMAGES
 from atlas.stages.dataset import PHOTOGRAPH, TEXT
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from atlas.dataset import ImageSource
     from atlas.dataset.collect import Collected, Shown
     from atlas.dataset.decoding import Pixels
+    from atlas.dataset.watch import Failure
     from atlas.models import Preprocessing
 
 PAPER = 255
@@ -40,7 +41,7 @@ class PassResult(Protocol):
     @property
     def seconds(self) -> Mapping[str, float]: ...
     @property
-    def failed(self) -> Mapping[str, Any]: ...
+    def failed(self) -> Mapping[str, Failure]: ...
 
 
 C = TypeVar("C", bound=PassResult)
@@ -74,8 +75,7 @@ def _collected(piece: Piece, collect: Collect[C]) -> Generator[Event, None, tupl
 
 def _kept(piece: Piece, album: ShardImages, collected: C, keep: Keep[C]) -> Iterator[Kept]:
     for plan in piece.plans:
-        failure = collected.failed.get(plan.layer_name)
-        yield plan, PlanFailure(failure.reason, failure.trace) if failure else keep(plan, album, collected)
+        yield plan, collected.failed.get(plan.layer_name) or keep(plan, album, collected)
 
 
 @dataclass(frozen=True, eq=False)

@@ -167,7 +167,7 @@ class _Driver:
 
     @property
     def _rendering(self) -> list[Plan]:
-        return [plan for plan in self._plans.values() if plan.renders and plan.over == "units"]
+        return [plan for plan in self._plans.values() if plan.kind.renders and plan.over == "units"]
 
     def _begin(self) -> None:
         """Queue what can be done at once: images before pictures, since more rests on them."""
@@ -266,7 +266,7 @@ def tasks(plan: Plan, shards: Sequence[Shard], workers: int, measured: Calibrati
 
 def _seconds(plan: Plan, measured: Calibration | None) -> float:
     """What a shard of `plan` takes: as it was measured here, or by a nominal speed."""
-    if not plan.renders:
+    if not plan.kind.renders:
         return SECONDS
     shards = max(1, len(plan.shards))
     each = None if measured is None else measured.seconds(plan)

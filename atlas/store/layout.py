@@ -73,10 +73,6 @@ def layer_key(layer: Layer) -> str:
     return f"layers/{layer.key}"
 
 
-def features_key(layer: Layer) -> str:
-    return f"layers/{layer.key}/features"
-
-
 def group_key(plan: Plan) -> str:
     """Where the arrays of `plan` lie."""
     return group_of(*plan.names)

@@ -21,7 +21,7 @@ from atlas.store import layout
 from atlas.store import plans as objects
 from atlas.store.consistency import agree
 from atlas.store.missing import lost
-from atlas.store.seals import found
+from atlas.store.seals import attributes_in, found
 
 if TYPE_CHECKING:
     from atlas.store.store import Store
@@ -104,22 +104,14 @@ def _told(store: Store, plans: list[Plan]) -> bool:
     if isinstance(groups, dict) and plans[0].layer is not None:
         below = len(layout.layer_key(plans[0].layer)) + 1
         groups = (groups.get("consolidated_metadata") or {}).get("metadata") or {}
-        return all(_owner(groups.get(layout.group_key(plan)[below:])) == plan.id for plan in plans)
-    return _owner(groups) == plans[0].id
-
-
-def _owner(group: object) -> object:
-    """The plan that a group says it is of."""
-    attributes = group.get("attributes") if isinstance(group, dict) else None
-    return attributes.get("plan") if isinstance(attributes, dict) else None
+        owners = ((plan, attributes_in(groups.get(layout.group_key(plan)[below:])).get("plan")) for plan in plans)
+        return all(owner == plan.id for plan, owner in owners)
+    return bool(attributes_in(groups).get("plan") == plans[0].id)
 
 
 def _of_layer(store: Store, layer: str) -> Iterator[Plan]:
     """The plans of all stages on one layer."""
-    for key in _keys_of_layer(store, layer):
-        plan = store.plan(key)
-        if plan is not None:
-            yield plan
+    yield from (plan for plan in map(store.plan, _keys_of_layer(store, layer)) if plan is not None)
 
 
 def _keys_of_layer(store: Store, layer: str) -> Iterator[str]:

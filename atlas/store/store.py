@@ -30,7 +30,7 @@ from atlas.store.plans import read as read_plan
 from atlas.store.plans import restored
 from atlas.store.prepare import prepare
 from atlas.store.receipts import Receipt, Stored, digest_of, fold, rows_of, unfold
-from atlas.store.seals import Seal, fits, found, seal_of, sealed, unsealed
+from atlas.store.seals import Seal, attributes_in, fits, found, seal_of, sealed, unsealed
 from atlas.store.zarr_adapter import ZarrStore, encoded
 from atlas.words import command, parameter
 
@@ -76,7 +76,7 @@ class Store:
     def open(cls, place: str | Path | Backend) -> Store:
         """The store at `place`. Raises `NotAStore`, or `StoreTooNew` for a newer major version."""
         backend = backend_at(place)
-        attributes = _attributes(backend.get(layout.ROOT))
+        attributes = attributes_in(found(backend.get(layout.ROOT)))
         if attributes.get("encoding-type") != layout.STORE:
             if backend.get(layout.ROOT) is not None and next(backend.list("plans/"), None):
                 raise NotAStore(f"{backend}/{layout.ROOT} is damaged. {REBUILD}")
@@ -95,7 +95,7 @@ class Store:
         """
         backend = backend_at(place)
         first, root = next(iter(backend.list()), None), backend.get(layout.ROOT)
-        attributes = _attributes(root)
+        attributes = attributes_in(found(root))
         lost = seal_of(attributes) is Seal.BROKEN or not fits(attributes, ROOT)
         if first is None:
             # Of two that make a store at the same time one wins; the other finds it and compares.
@@ -110,7 +110,7 @@ class Store:
 
     def attributes_of(self, key: str) -> dict[str, Any]:
         """The attributes in a group's metadata; none where it is torn or no metadata."""
-        return _attributes(self.backend.get(key))
+        return attributes_in(found(self.backend.get(key)))
 
     def damaged(self, key: str, how: str = "is damaged") -> StoreError:
         """What a reader says of an object that is not what it should be, and what to do."""
@@ -271,7 +271,7 @@ class Store:
         if given != expected:
             raise AtlasError(f"{what}: written whole, as {expected}; not {given}.")
         group = layout.group_key(plan)
-        owner = _attributes(self.backend.get(f"{group}/zarr.json")).get("plan")
+        owner = self.attributes_of(f"{group}/zarr.json").get("plan")
         if owner != plan.id:
             raise PlanMismatch(f"{self}: {group} belongs to plan {str(owner)[:12]}, not {plan.id[:12]}.")
         return [
@@ -337,7 +337,7 @@ class Store:
     def receipts(self, plan: Plan) -> dict[int, Receipt]:
         """The valid receipts of `plan` by the index of their shard, asked for or not."""
         # The single ones first: a fold that goes on meanwhile writes the manifest before it deletes them.
-        single = [Receipt.parse(self.backend.get(key)) for key in self.backend.list(f"receipts/{_folder(plan)}")]
+        single = [Receipt.parse(self.backend.get(key)) for key in self.backend.list(plan.receipts)]
         folded = unfold(self.backend.get(layout.manifest_key(plan)))
         found = [*folded, *(receipt for receipt in single if receipt is not None)]
         return {receipt.shard: receipt for receipt in found if receipt.plan == plan.id}
@@ -350,7 +350,7 @@ class Store:
 
     def told(self, plan: Plan) -> dict[int, Receipt]:
         """The same, for a reader, who cannot do again what a damaged receipt speaks of. Raises `StoreError` for one."""
-        for key in self.backend.list(f"receipts/{_folder(plan)}"):
+        for key in self.backend.list(plan.receipts):
             self.told_of(key)
         manifest = self.backend.get(layout.manifest_key(plan))
         if manifest is not None and len(unfold(manifest)) < max(1, len(rows_of(manifest))):
@@ -426,7 +426,7 @@ class Store:
 
     def settled(self, plan: Plan) -> bool:
         """Whether nothing is left for a layer's reduce: its columns are done, and folded where it is whole."""
-        single = next(iter(self.backend.list(f"receipts/{_folder(plan)}")), None)
+        single = next(iter(self.backend.list(plan.receipts)), None)
         return self.columns_done(plan) and not (self.whole(plan) and (single or next(self._scratch(plan), None)))
 
     def reduced(self, key: str) -> Receipt | None:
@@ -449,7 +449,7 @@ class Store:
         if not self.whole(plan):
             return False
         receipts = self.receipts(plan)
-        single = list(self.backend.list(f"receipts/{_folder(plan)}"))
+        single = list(self.backend.list(plan.receipts))
         if single:
             self.backend.put(layout.manifest_key(plan), fold(receipts.values()))
         for key in (*single, *(self._scratch(plan) if self.columns_done(plan) else ())):
@@ -579,19 +579,8 @@ def _part(plan: Plan) -> tuple[str, ...]:
     return tuple(word.rjust(6) if word.isdigit() else word for word in plan.part)
 
 
-def _folder(plan: Plan) -> str:
-    return plan.key.removesuffix(".json") + "/"
-
-
 def _json(value: Any) -> bytes:
     return json.dumps(value, indent=1, allow_nan=False).encode()
-
-
-def _attributes(metadata: bytes | None) -> dict[str, Any]:
-    """The attributes in a group's metadata; none where it is torn or no metadata."""
-    told = found(metadata)
-    attributes = told.get("attributes") if isinstance(told, dict) else None
-    return attributes if isinstance(attributes, dict) else {}
 
 
 def _of(backend: Backend, attributes: dict[str, Any]) -> dict[str, Any] | None:

@@ -184,7 +184,7 @@ def _held_against(
 
 def _damaged_receipts(store: Store, plan: Plan) -> Iterator[Finding]:
     """Receipts and manifests of a plan that do not parse, fail their digest or name another plan."""
-    for key in store.backend.list(f"receipts/{plan.key.removesuffix('.json')}/"):
+    for key in store.backend.list(plan.receipts):
         receipt, shard = Receipt.parse(store.backend.get(key)), _shard_of(plan, key)
         if shard is None:
             yield Finding("foreign", key, "it is no receipt of this layer")
@@ -292,10 +292,10 @@ def _unclaimed(plans: list[Plan], keys: list[str], known: set[str]) -> Iterator[
     for plan in plans:
         small |= {layout.manifest_key(plan), layout.columns_receipt(plan)}
         owned |= {f"{layout.group_key(plan)}/{name}": array for name, array in plan.arrays.items()}
-    folders = {f"receipts/{plan.key.removesuffix('.json')}": plan for plan in plans}
+    folders = {plan.receipts: plan for plan in plans}
     for key in keys:
         path, _, index = key.rpartition("/c/")
-        receipts = folders.get(key.rpartition("/")[0])
+        receipts = folders.get(f"{key.rpartition('/')[0]}/")
         if key in known or key in small or carries_its_own(key) or (receipts and _shard_of(receipts, key)):
             continue
         if path in owned and layout.is_object(owned[path], f"c/{index}"):

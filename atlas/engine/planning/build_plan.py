@@ -49,7 +49,7 @@ class BuildPlan:
         plans, store = tuple(ready.plans), opened(ready.place)
         left = {plan: len(plan.shards) for plan in plans}
         if store is not None:
-            rendering = [plan for plan in plans if plan.renders and plan.over == "units"]
+            rendering = [plan for plan in plans if plan.kind.renders and plan.over == "units"]
             replaced(store, rendering)  # of images nothing can be said: they were counted, not read
             left |= {plan: len(store.todo(plan)) for plan in rendering}
         calibrated = known(store, plans[0].numerics) if store is not None and plans else None
@@ -58,7 +58,7 @@ class BuildPlan:
     @property
     def rendering(self) -> list[Plan]:
         """The plans of feature visualizations, one a layer."""
-        return [plan for plan in self.plans if plan.renders and plan.over == "units"]
+        return [plan for plan in self.plans if plan.kind.renders and plan.over == "units"]
 
     @property
     def pictures(self) -> int:
