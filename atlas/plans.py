@@ -207,7 +207,7 @@ class Plan:
             if not 0 <= unit < plan.total:
                 has = f"{plan.layer_name} has the units 0 to {plan.total - 1}"
                 raise UnknownName(f"There is no unit '{Unit(plan.layer_name, unit)}': {has}.")
-        return plan.asking({unit // plan.per_shard for unit in units}) if units else plan.complete
+        return plan.asking({unit // plan.kind.shard for unit in units}) if units else plan.complete
 
     def asking(self, more: Iterable[int]) -> Plan:
         """This plan, asking for the shards `more` as well."""
@@ -222,7 +222,7 @@ class Plan:
     @property
     def complete(self) -> Plan:
         """This plan, asking for every shard there can be."""
-        return self.asking(range(-(-self.total // self.per_shard)))
+        return self.asking(range(-(-self.total // self.kind.shard)))
 
     @property
     def needed(self) -> tuple[int, ...]:
@@ -284,11 +284,6 @@ class Plan:
         return int(self.part[1])
 
     @property
-    def per_shard(self) -> int:
-        """Units, images or cells a shard."""
-        return self.kind.shard
-
-    @property
     def content(self) -> dict[str, Any]:
         """What two plans are compared by."""
         recipe = _nameless(self.recipe.to_dict())
@@ -328,8 +323,8 @@ class Plan:
 
     def shard(self, index: int) -> Shard:
         """Shard `index` of the layer, asked for or not."""
-        start = index * self.per_shard
-        return Shard(self.stage, self.layer_name, index, start, min(start + self.per_shard, self.total), self.part)
+        start = index * self.kind.shard
+        return Shard(self.stage, self.layer_name, index, start, min(start + self.kind.shard, self.total), self.part)
 
     @property
     def rendering(self) -> Recipe:

@@ -53,7 +53,7 @@ def chart_into(
     for plan in planned:
         before = store.before(plan)
         if plan.over == "cells" and before is not None:
-            shards = range(-(-filled(store, before) // plan.per_shard))
+            shards = range(-(-filled(store, before) // plan.kind.shard))
             (plan,) = store.prepare([plan.asking(shards)])  # noqa: PLW2901
         for shard in plan.shards:
             makers[plan.stage](store, plan, shard)

@@ -270,7 +270,7 @@ def images(source: Source) -> Iterator[Chunk]:
 
 def _looked_at(source: Source, plan: Plan, rows: slice, receipts: Mapping[int, Receipt]) -> Chunk:
     """What the images `rows`, whole shards of them, turned out to be."""
-    shards = range(rows.start // plan.per_shard, -(-rows.stop // plan.per_shard))
+    shards = range(rows.start // plan.kind.shard, -(-rows.stop // plan.kind.shard))
     found: dict[str, Values] = {}
     for name in ("status", "reason", "size", "class", "probability"):
         array = plan.arrays[name]

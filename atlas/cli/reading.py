@@ -35,7 +35,9 @@ def status(store: Place) -> None:
     opened = Store.open(store)
     plans = opened.plans()
     missing = lost(opened)
-    rows = [_row(opened, plan) for plan in plans] + [_missing_row(key) for key in missing]
+    rows = [_row(opened, plan) for plan in plans]
+    for stage, layer, part in map(names_of, missing):  # what it asked for, and how, nobody knows
+        rows.append((stage, " ".join([layer, *part]), "gone", "?", "?", "?", "gone"))
     table(["stage", "layer", "recipe", "asked>", "done>", "left>", "complete"], rows)
     if any(plan.stage == IMAGES.name for plan in plans):
         say(f"{summary(_images(opened))}.")
@@ -54,12 +56,6 @@ def status(store: Place) -> None:
     _tell_gone(opened, missing)
     if failed:
         raise BuildFailed(f"{len(failed)} shards of {store} failed. Run the same atlas build to try them again.")
-
-
-def _missing_row(key: str) -> tuple[object, ...]:
-    """The row of a plan that is gone: what it asked for, and how, nobody knows."""
-    stage, layer, part = names_of(key)
-    return stage, " ".join([layer, *part]), "gone", "?", "?", "?", "gone"
 
 
 def _tell_gone(store: Store, missing: Collection[str]) -> None:

@@ -206,7 +206,7 @@ class _Driver:
         """`plan`, asking for the cells that are filled: this is known now."""
         cells = self._store.before(plan)
         count = 0 if cells is None else filled(self._store, cells)
-        (asking,) = self._store.prepare([plan.asking(range(-(-count // plan.per_shard)))])
+        (asking,) = self._store.prepare([plan.asking(range(-(-count // plan.kind.shard)))])
         self._plans[plan.names], self._left[plan.names] = asking, set(self._store.todo(asking))
         return asking
 

@@ -51,15 +51,12 @@ class StoredSamples:
     @property
     def vectors(self) -> Rows:
         """Their vectors [m,c]; NaN where there is none."""
-        found = _Read(self, "scale", self._vectors)
+        found = _Read(self, "scale", lambda rows, scale: self._rows("vector", rows).astype(np.float32) * scale[:, None])
         return [np.concatenate([*found])] if 4 * len(self) * self.plan.on.channels <= HELD and len(self) else found
 
     def attributions(self, start: int, stop: int) -> Rows:
         """What they say for the classes from `start` up to `stop`, [m,stop-start]; NaN where that is not known."""
         return _Read(self, "logit_scale", lambda rows, scale: self._attributions(rows, scale, start, stop))
-
-    def _vectors(self, rows: slice, scale: Floats) -> Floats:
-        return self._rows("vector", rows).astype(np.float32) * scale[:, None]
 
     def _attributions(self, rows: slice, scale: Floats, start: int, stop: int) -> Floats:
         from atlas.attribution.packing import Packed

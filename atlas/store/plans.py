@@ -129,4 +129,4 @@ def _check_size(plan: Plan) -> None:
 
 def _count(plan: Plan) -> int:
     """How many shards there can be."""
-    return -(-plan.total // plan.per_shard)
+    return -(-plan.total // plan.kind.shard)

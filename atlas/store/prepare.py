@@ -111,13 +111,9 @@ def _told(store: Store, plans: list[Plan]) -> bool:
 
 def _of_layer(store: Store, layer: str) -> Iterator[Plan]:
     """The plans of all stages on one layer."""
-    yield from (plan for plan in map(store.plan, _keys_of_layer(store, layer)) if plan is not None)
-
-
-def _keys_of_layer(store: Store, layer: str) -> Iterator[str]:
     for stage in STAGES.values():
         if (stage is IMAGES) == (not layer):
             folder = place(stage.name, layer)
-            yield f"{folder}.json"
-            if stage.parts:
-                yield from (key.removeprefix("plans/") for key in store.backend.list(f"plans/{folder}/"))
+            below = store.backend.list(f"plans/{folder}/") if stage.parts else ()
+            keys = (f"{folder}.json", *(key.removeprefix("plans/") for key in below))
+            yield from (plan for plan in map(store.plan, keys) if plan is not None)

@@ -204,7 +204,7 @@ def _damaged_receipts(store: Store, plan: Plan) -> Iterator[Finding]:
 def _shard_of(plan: Plan, key: str) -> Shard | None:
     """The shard whose receipt lies at `key`."""
     name = key.rpartition("/")[2].removesuffix(".json")
-    if not (name.isdecimal() and int(name) * plan.per_shard < plan.total):
+    if not (name.isdecimal() and int(name) * plan.kind.shard < plan.total):
         return None
     shard = plan.shard(int(name))
     return shard if key == f"receipts/{shard.key}" else None
