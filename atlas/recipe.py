@@ -484,10 +484,6 @@ class ProjectionRecipe(Knobs):
         """The preset `name` changed by texts such as `n_neighbors=20`, `pca=none`. Raises as `Recipe.parse`."""
         return cls.named(name, **_changes(cls, "projection_settings", settings, "n_neighbors=20"))
 
-    def plain(self) -> ProjectionRecipe:
-        """The same without whitening and principal components."""
-        return replace(self, whiten=False, pca=None)
-
 
 LAYOUTS = {
     "standard": ProjectionRecipe(),

@@ -184,8 +184,6 @@ def _grid(store: Store, side: int, stages: dict[str, Plan]) -> dict[str, Any]:
     return {"side": side, **words, CELLS.told: None if cells is None else cells.units[1]}
 
 
-def _reduced(store: Store, plan: Plan | None) -> Receipt | None:
+def _reduced(store: Store, plan: Plan) -> Receipt | None:
     """The receipt of what was written whole; None where that is not there, or rests on what is there no longer."""
-    if plan is None or not store.columns_done(plan):
-        return None
-    return store.reduced(columns_receipt(plan))
+    return store.reduced(columns_receipt(plan)) if store.columns_done(plan) else None

@@ -258,11 +258,8 @@ def images(source: Source) -> Iterator[Chunk]:
     for rows in _spans(plan.total):
         number = np.arange(rows.start, rows.stop, dtype=np.int32)
         hashes = source.store.read("images/sha256", rows)
-        chunk: Chunk = {
-            "number": number,
-            "path": source.paths(rows),
-        }
-        chunk["sha256"] = np.array([row.tobytes().hex() for row in hashes], object)
+        sha256 = np.array([row.tobytes().hex() for row in hashes], object)
+        chunk: Chunk = {"number": number, "path": source.paths(rows), "sha256": sha256}
         chunk |= _looked_at(source, plan, rows, receipts)
         # One that could not be shown has its row there, and nothing in it.
         yield chunk | {"in_reference": (number % plan.collection.step == 0) & (chunk["status"] == "ok")}

@@ -56,13 +56,6 @@ Rounds = Callable[[Store, Plan, "Prepared", Shard], Iterable[Round]]
 
 def make(piece: Piece, rounds: Rounds) -> Making:
     """Measure and cut out what a shard shows, in `rounds`."""
-    desk = yield from _filled(piece, rounds)
-    piece.clock.lap(piece.plan.stage)
-    return [(piece.plan, Made(desk.pictures, {"box": desk.boxes.reshape(len(piece.shard), -1)}))]
-
-
-def _filled(piece: Piece, rounds: Rounds) -> Generator[Event, None, Desk]:
-    """The desk with all examples of a shard on it."""
     from atlas.rendering.compute import computing
 
     plan, prepared = piece.plan, piece.worker.prepared(piece.plan.on, piece.plan.numerics)
@@ -78,7 +71,9 @@ def _filled(piece: Piece, rounds: Rounds) -> Generator[Event, None, Desk]:
                     yield Advanced(plan.stage, plan.layer_name, done)
         return desk
 
-    return (yield from piece.narrowed(attempt))
+    desk = yield from piece.narrowed(attempt)
+    piece.clock.lap(plan.stage)
+    return [(plan, Made(desk.pictures, {"box": desk.boxes.reshape(len(piece.shard), -1)}))]
 
 
 def reduce(_: Store, plan: Plan, receipts: Receipts) -> Reduced:

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from atlas.engine.events import Advanced, Event
-from atlas.engine.making import Kept, Made, Making, Piece
+from atlas.engine.making import Made, Making, Piece
 from atlas.plans import Plan
 from atlas.stages import IMAGES
 from atlas.stages.dataset import PHOTOGRAPH, TEXT
@@ -53,11 +53,6 @@ Keep = Callable[[Plan, "ShardImages", C], Made]
 
 def make(piece: Piece, collect: Collect[C], keep: Keep[C]) -> Making:
     """Show a shard of images to the network, once for all plans of the piece, and make what each `keeps` of it."""
-    album, collected = yield from _collected(piece, collect)
-    return _kept(piece, album, collected, keep)
-
-
-def _collected(piece: Piece, collect: Collect[C]) -> Generator[Event, None, tuple[ShardImages, C]]:
     from atlas.rendering.compute import computing
 
     plan, worker = piece.plan, piece.worker
@@ -70,12 +65,8 @@ def _collected(piece: Piece, collect: Collect[C]) -> Generator[Event, None, tupl
         yield Advanced(plan.stage, plan.layer_name, len(album))
         return album, collected
 
-    return (yield from piece.narrowed(attempt))
-
-
-def _kept(piece: Piece, album: ShardImages, collected: C, keep: Keep[C]) -> Iterator[Kept]:
-    for plan in piece.plans:
-        yield plan, collected.failed.get(plan.layer_name) or keep(plan, album, collected)
+    album, found = yield from piece.narrowed(attempt)
+    return ((each, found.failed.get(each.layer_name) or keep(each, album, found)) for each in piece.plans)
 
 
 @dataclass(frozen=True, eq=False)

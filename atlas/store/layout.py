@@ -41,7 +41,7 @@ import zarr
 from zarr.codecs import BytesCodec, ShardingCodec, ZstdCodec
 
 from atlas.arrays import Array
-from atlas.plans import STAGES, Plan, known
+from atlas.plans import STAGES, Key, Plan, known
 from atlas.store.backends import MemoryBackend
 from atlas.store.codec import Gzip, Jpeg
 from atlas.store.seals import sealed
@@ -94,9 +94,10 @@ def atlas_key(layer: Layer) -> str:
     return f"layers/{layer.key}/atlas"
 
 
-def top_key(plan: Plan) -> str:
-    """Key of the group that holds the metadata below it inside."""
-    return f"{layer_key(plan.layer)}/zarr.json" if plan.layer else f"{plan.stage}/zarr.json"
+def top_key(names: Key) -> str:
+    """Key of the group that holds the metadata of all plans of a layer inside, or of one on none."""
+    stage, layer, _ = names
+    return f"layers/{encode(layer)}/zarr.json" if layer else f"{stage}/zarr.json"
 
 
 def is_object(array: Array, key: str) -> bool:
@@ -118,9 +119,7 @@ def reduces(plan: Plan) -> bool:
 
 def columns_receipt(plan: Plan) -> str:
     """Key of the receipt of a layer's reduce."""
-    if plan.stage == "features":  # where stores of version 1.0 have it
-        return f"receipts/columns/{encode(plan.layer_name)}.json"
-    return f"receipts/columns/{plan.key}"
+    return f"receipts/columns/{plan.key.removeprefix('features/')}"  # where stores of version 1.0 have it
 
 
 def manifest_key(plan: Plan) -> str:

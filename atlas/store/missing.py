@@ -52,12 +52,6 @@ def refuse(store: Store, *stages: str) -> None:
             raise gone(store, key)
 
 
-def top_of(key: str) -> str:
-    """The metadata that tells of all plans of its layer."""
-    group = layout.group_of(*names_of(key)).split("/")
-    return "/".join([*group[: 2 if group[0] == "layers" else 1], "zarr.json"])
-
-
 def folders_of(key: str) -> tuple[str, ...]:
     """What the keys of all that is of that plan start with."""
     columns = key.removeprefix(f"{FEATURES.name}/")

@@ -45,8 +45,6 @@ SHAPE = {
 def read(data: bytes) -> Plan:
     """The plan that `written` wrote. Raises ValueError where it is no plan, was altered, or is larger than a store."""
     saved = parsed(data)
-    if not fits(saved, SHAPE):
-        raise ValueError("it is no plan")
     plan = _plan(saved)
     if plan.id != saved["id"] or seal_of(saved) is Seal.BROKEN:
         raise ValueError("it does not fit its own id")
@@ -74,8 +72,6 @@ def restored(store: Store, key: str) -> Plan | None:
     }
     named = {"stage": stage, "identity": store.identity.to_dict(), "id": group.get("plan")}
     saved = known | named | {"engine": STAGES[stage].engine if stage in STAGES else 0}
-    if not fits(saved, SHAPE):
-        return None
     try:
         plan = _plan(saved)
     except ValueError:
@@ -104,6 +100,8 @@ def _asked(saved: Any, plan: Plan) -> list[int]:
 
 def _plan(saved: dict[str, Any]) -> Plan:
     """The plan that parsed JSON spells. Raises ValueError where it spells none that a store can hold."""
+    if not fits(saved, SHAPE):
+        raise ValueError("it is no plan")
     try:
         plan = Plan.from_dict(saved)
         _check_size(plan)

@@ -54,7 +54,7 @@ def _prepared(store: Store, plans: list[Plan], short: bool) -> list[Plan]:
 
     Of a layer that is `short` of a plan what is consolidated stays.
     """
-    keys, top = {plan.key for plan in plans}, layout.top_key(plans[0])
+    keys, top = {plan.key for plan in plans}, layout.top_key(plans[0].names)
     known = [other for other in _of_layer(store, plans[0].layer_name) if other.key not in keys] + plans
     made = layout.metadata(known)
     differing = [key for key, data in made.items() if not _stands(store, key, data)]
@@ -88,7 +88,7 @@ def _merged(store: Store, plan: Plan) -> Plan:
 
 def _consolidate(store: Store, plan: Plan, made: dict[str, bytes], known: list[Plan]) -> None:
     """Write the group of a layer from the plans that are there; `made` of those that are `known`."""
-    top, ids = layout.top_key(plan), {other.id for other in known}
+    top, ids = layout.top_key(plan.names), {other.id for other in known}
 
     def told(_: bytes | None) -> bytes:
         plans = list(_of_layer(store, plan.layer_name))
@@ -99,7 +99,7 @@ def _consolidate(store: Store, plan: Plan, made: dict[str, bytes], known: list[P
 
 def _told(store: Store, plans: list[Plan]) -> bool:
     """Whether the group of a layer tells of all its plans."""
-    top = layout.top_key(plans[0])
+    top = layout.top_key(plans[0].names)
     groups = found(store.backend.get(top))
     if isinstance(groups, dict) and plans[0].layer is not None:
         below = len(layout.layer_key(plans[0].layer)) + 1

@@ -17,12 +17,12 @@ from typing import Literal
 
 from atlas.arrays import Array
 from atlas.errors import StoreError, StoreTooNew
-from atlas.plans import Identity, Plan, Shard, by_layer
+from atlas.plans import Identity, Plan, Shard, by_layer, names_of
 from atlas.recipe import Recipe
 from atlas.stages import IMAGES
 from atlas.store import layout
 from atlas.store.consistency import agree, newer
-from atlas.store.missing import folders_of, lost, top_of
+from atlas.store.missing import folders_of, lost
 from atlas.store.plans import restored
 from atlas.store.receipts import Receipt, Stored, rows_of, unfold
 from atlas.store.seals import Seal, found, seal_of, unsealed
@@ -110,7 +110,7 @@ def verify(store: Store) -> Verified:
     findings += _other_images(store, plans)
     keys = list(store.backend.list())
     metadata = expected(plans)
-    short = {top_of(key) for key in unknown}  # these tell of all plans of a layer
+    short = {layout.top_key(names_of(key)) for key in unknown}  # these tell of all plans of a layer
     findings += _metadata(store, {key: data for key, data in metadata.items() if key not in short})
     findings += _vouching_for_themselves(store, keys)
     known = claimed.keys() | metadata.keys() | {finding.key for finding in findings}
@@ -157,12 +157,9 @@ def _readable(store: Store) -> dict[str, Plan]:
     """The plans that can be read, by the keys of their objects."""
     plans: dict[str, Plan] = {}
     for key in store.backend.list("plans/"):
-        try:
-            plan = store.plan(key.removeprefix("plans/"))
-        except StoreError:
-            continue
-        if plan is not None:
-            plans[key] = plan
+        with suppress(StoreError):
+            if (plan := store.plan(key.removeprefix("plans/"))) is not None:
+                plans[key] = plan
     return plans
 
 
