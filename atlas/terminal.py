@@ -7,9 +7,12 @@ The one way to a terminal. What a store says is data there: no markup, no emoji,
 
 from __future__ import annotations
 
+import shlex
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from io import StringIO
+from pathlib import Path
 from typing import Literal
 
 from rich.cells import cell_len
@@ -119,6 +122,14 @@ def _print_records(made: Table) -> None:
         out.print(line((f"row {number}", "bold")))
         for head, cell in zip(heads, row, strict=True):
             out.print(Text(f"  {head}{' ' * (widest - cell_len(head) + 2)}{cell}"))
+
+
+def program() -> str:
+    """How the user can call us again: `atlas` where the shell finds it, else the way they did."""
+    called = Path(sys.argv[0])
+    if called.name == "__main__.py":
+        return "python -m atlas"
+    return "atlas" if shutil.which("atlas") or not called.is_file() else shlex.quote(str(called))
 
 
 def forgiving() -> None:

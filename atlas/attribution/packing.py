@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from atlas.stages.atlas import EXTREME_CLASSES, LISTED
+
 Floats = NDArray[np.float32]
 
-MOST = 2000
-"""Classes of which all are kept."""
-KEPT = 64
-"""Strongest classes of each sign that are kept of more."""
+KEPT = EXTREME_CLASSES // 2
+"""Strongest classes of each sign that are kept where there are more than `LISTED`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +52,7 @@ def pack(attribution: Floats) -> Packed:
     known = np.logical_and.reduce(np.isfinite(attribution), axis=1)
     found = np.where(known[:, None], attribution, 0).astype(np.float32)
     scale = _scale(found)
-    classes = _strongest(found) if found.shape[1] > MOST else None
+    classes = _strongest(found) if found.shape[1] > LISTED else None
     if classes is not None:
         found = np.take_along_axis(found, classes, axis=1)
     values = (found / scale[:, None]).astype(np.float16)

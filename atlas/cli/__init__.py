@@ -21,10 +21,9 @@ import typer
 from atlas import __version__
 from atlas.cli import building, looking, querying, reading, removing
 from atlas.cli.options import as_options
-from atlas.cli.printing import program
 from atlas.errors import AtlasError
 from atlas.store.layout import VERSION
-from atlas.terminal import complain, forgiving, remark, say, worded
+from atlas.terminal import complain, forgiving, program, remark, say, worded
 
 app = typer.Typer(
     name="atlas",

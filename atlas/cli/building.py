@@ -12,7 +12,6 @@ import typer
 
 from atlas.catalogue.derived import TOP
 from atlas.cli import options as o
-from atlas.cli.printing import program
 from atlas.cli.reading import left_of
 from atlas.errors import BuildFailed
 from atlas.pipeline import Pipeline
@@ -20,7 +19,7 @@ from atlas.plans import Plan, called
 from atlas.stages import FEATURES, ICONS, STATISTICS
 from atlas.store import Store
 from atlas.store.layout import group_key
-from atlas.terminal import complain, say, table
+from atlas.terminal import complain, program, say, table
 from atlas.units import SampleStatus, summary
 from atlas.words import duration
 

@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 
 from atlas.projection.kernels import add_rows, keep_nearest
 from atlas.projection.rows import Floats, Integers, Numbers, Rows, Wide, blocks
+from atlas.stages.atlas import REAL
 
 LEAST = 5
 """Samples without which a cell says nothing, where there are many."""
-SHOWN = 9
-"""Real samples beside a cell."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +98,7 @@ def _nearest(
     vectors: Rows, place: Numbers, direction: Wide, images: NDArray[np.integer] | None
 ) -> tuple[Numbers, Floats]:
     """The samples nearest to each direction among those at its place, [n,9], and their cosines."""
-    best = np.full((len(direction), SHOWN), -np.inf, np.float32)
+    best = np.full((len(direction), REAL), -np.inf, np.float32)
     index, kept = np.full(best.shape, -1), np.full(best.shape, -1)
     length = np.linalg.norm(direction, axis=1, keepdims=True)
     aims = np.zeros((len(direction) + 1, direction.shape[1]), np.float32)  # the last for what is at no place

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
-from atlas.projection.grid import SHOWN, Cells, cells_of, fill, least_members
+from atlas.projection.grid import Cells, cells_of, fill, least_members
+from atlas.stages.atlas import REAL
 from tests.projection.made import Cut, planted
 
 EDGES = st.sampled_from([0.0, 1.0, 0.5, 0.25, 0.05, 0.95, float(np.nextafter(np.float32(1), np.float32(0)))])
@@ -62,11 +63,11 @@ def test_cells_hold_what_plain_means_find() -> None:
         best: dict[int, tuple[float, int]] = {}
         for value, member in sorted(zip(-cosine, members, strict=True)):
             best.setdefault(int(images[member]), (value, int(member)))
-        expected = [member for _, member in sorted(best.values())][:SHOWN]
-        expected += [-1] * (SHOWN - len(expected))
+        expected = [member for _, member in sorted(best.values())][:REAL]
+        expected += [-1] * (REAL - len(expected))
         assert found.nearest[place].tolist() == expected
         np.testing.assert_allclose(
-            found.cosine[place][: len(best)], [-value for value, _ in sorted(best.values())][:SHOWN], rtol=1e-5
+            found.cosine[place][: len(best)], [-value for value, _ in sorted(best.values())][:REAL], rtol=1e-5
         )
 
 
@@ -83,14 +84,14 @@ def test_without_images_samples_are_shown_as_they_are() -> None:
     vectors, cell = planted(20, 8).vectors, np.zeros(20, np.int32)
     found = fill([vectors], cell, 5)
     assert len(found) == 1
-    assert len(set(found.nearest[0].tolist())) == SHOWN
+    assert len(set(found.nearest[0].tolist())) == REAL
     assert (np.diff(found.cosine[0]) <= 0).all()
 
 
 def test_a_grid_without_samples_is_empty() -> None:
     found = fill([np.full((3, 4), np.nan)], np.full(3, -1, np.int32), 5)
     assert len(found) == 0
-    assert found.nearest.shape == (0, SHOWN)
+    assert found.nearest.shape == (0, REAL)
     assert not found.count.any()
 
 
