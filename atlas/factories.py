@@ -15,7 +15,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,10 @@ def call_factory(module: str, name: str, *, makes: str, error: type[AtlasError])
     Raises `error`, or `UnknownName` with the nearest names, where the module or the function is no good; `makes` says
     in the message what such a function returns.
     """
-    with _current_folder(), warnings.catch_warnings(), _with_gradients(), switches_kept():
+    torch = sys.modules.get("torch")
+    # What is made in inference mode has no gradient, and a mode that is entered may never be left.
+    gradients = torch.inference_mode(False) if torch else nullcontext()
+    with _current_folder(), warnings.catch_warnings(), gradients, switches_kept():
         factory = _factory(module, name, makes, error)
         with guarded(f"{module}:{name} failed", error):
             return factory()
@@ -79,12 +82,6 @@ def guarded(what: str, error: type[AtlasError], advice: str = "") -> Iterator[No
         raise
     except BaseException as failure:
         raise error(f"{what}: {told(failure)}{advice and '. '}{advice}") from failure
-
-
-def _with_gradients() -> AbstractContextManager[Any]:
-    """What is made in inference mode has no gradient, and a mode that is entered may never be left."""
-    torch = sys.modules.get("torch")
-    return torch.inference_mode(False) if torch else nullcontext()
 
 
 @contextmanager

@@ -31,6 +31,12 @@ LAYERS = (
     "are made in whole shards of 32. Repeatable, or separated by commas."
 )
 
+NEEDED = {
+    IMAGES: ("images", "of which images? Name them, or leave it out."),
+    ATLASES: ("atlas", "of which layers? Name them, or leave it out."),
+}
+"""Without which option the others of a group would say nothing, and the question to ask then."""
+
 Names = Sequence[str] | None
 """Several names: a list, or one text with commas."""
 Places = str | Path | Sequence[str | Path] | None
@@ -54,13 +60,12 @@ class Option:
     least: int | None = None
     """The least that a number may be."""
     needs: tuple[str, str] | None = None
-    """An option without which it would say nothing, and the question to ask then."""
+    """An option without which it would say nothing, and the question to ask then: that of its group unless said."""
     local: bool = False
     """It says where something lies on this machine, or what carries the work out: a store does not keep it."""
 
-
-OF_IMAGES = ("images", "of which images? Name them, or leave it out.")
-OF_LAYERS = ("atlas", "of which layers? Name them, or leave it out.")
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "needs", self.needs or NEEDED.get(self.panel))
 
 
 @dataclass(frozen=True)
@@ -182,7 +187,6 @@ class Pipeline:
             IMAGES,
             f"Crops of each image: the evaluation crop first, then random ones. Default: {CROPS}.",
             least=1,
-            needs=OF_IMAGES,
         ),
     ] = None
     photographs: Annotated[
@@ -190,7 +194,6 @@ class Pipeline:
         Option(
             IMAGES,
             "Store thumbnails and crops of the images. Without them, a store holds only numbers.",
-            needs=OF_IMAGES,
         ),
     ] = True
     atlas: Annotated[
@@ -210,7 +213,6 @@ class Pipeline:
             "Cells along each edge of an atlas's grids, as in 20,40,80. Each is a multiple of 5 and twice the one "
             "before. Default: 20.",
             metavar="SIDES",
-            needs=OF_LAYERS,
             several=True,
         ),
     ] = None
@@ -222,16 +224,15 @@ class Pipeline:
             "Repeatable.",
             metavar="MAP",
             also=("map",),
-            needs=OF_LAYERS,
             several=True,
         ),
     ] = None
     positions: Annotated[
         int | None,
-        Option(ATLASES, "Activations sampled from each crop. Default: 1.", least=1, needs=OF_LAYERS),
+        Option(ATLASES, "Activations sampled from each crop. Default: 1.", least=1),
     ] = None
     atlas_recipe: Annotated[
-        str, Option(ATLASES, "Recipe for the pictures of atlas cells: cell, quick, standard or fine.", needs=OF_LAYERS)
+        str, Option(ATLASES, "Recipe for the pictures of atlas cells: cell, quick, standard or fine.")
     ] = "cell"
     atlas_settings: Annotated[
         Settings,
@@ -240,7 +241,6 @@ class Pipeline:
             "Override a setting of that recipe, as in `atlas_settings=steps=96`. Repeatable.",
             metavar="KNOB=VALUE",
             also=("atlas_set",),
-            needs=OF_LAYERS,
             several=True,
         ),
     ] = None
@@ -250,7 +250,6 @@ class Pipeline:
             ATLASES,
             "Preset for projecting activations to 2-D with UMAP: standard or class. Default: class for maps of "
             "classes, else standard.",
-            needs=OF_LAYERS,
         ),
     ] = None
     projection_settings: Annotated[
@@ -261,7 +260,6 @@ class Pipeline:
             "whiten=yes, seed=1; align_to=LAYER rotates a map to match another layer's. Repeatable.",
             metavar="KNOB=VALUE",
             also=("projection_set", "layout_set"),
-            needs=OF_LAYERS,
             several=True,
         ),
     ] = None
@@ -270,7 +268,6 @@ class Pipeline:
         Option(
             ATLASES,
             "Relax max pooling when activations are attributed to classes: the gradient is shared over the window.",
-            needs=OF_LAYERS,
         ),
     ] = False
     whitening: Annotated[
@@ -278,7 +275,6 @@ class Pipeline:
         Option(
             ATLASES,
             "Whitening exponent for the directions of cells, from 0 (off, the default) to 1.",
-            needs=OF_LAYERS,
         ),
     ] = None
     device: Annotated[str, Option(COMPUTING, "Device: auto, cpu or cuda.")] = "auto"

@@ -20,7 +20,7 @@ from typing import Any, Literal
 from atlas.arrays import Array, Writer
 from atlas.errors import UnknownName
 from atlas.recipe import AtlasRecipe, Collection, Numerics, Recipe, Sampling
-from atlas.units import Layer, Unit, encode, shown_map
+from atlas.units import Layer, Unit, decode, encode, shown_map
 
 SHARD = 32
 """Units a shard: the unit of storage, receipt, retry and resume. Fixed by the schema, never by speed."""
@@ -33,14 +33,6 @@ ENGINE = 2
 
 Made = Recipe | Collection | AtlasRecipe
 """How a stage is done."""
-
-
-def _none(_: Plan) -> dict[str, Any]:
-    return {}
-
-
-def _one(_: Plan) -> int:
-    return 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +56,7 @@ class Stage:
     """Whether it ascends to pictures, steps by step as its `Recipe` says: these are counted, priced and timed."""
     arrays: Callable[[Plan], Iterable[Array]]
     """What it writes."""
-    attributes: Callable[[Plan], dict[str, Any]] = _none
+    attributes: Callable[[Plan], dict[str, Any]] = lambda _: {}
     """What its group says of itself, beside recipe, numerics and plan."""
     folder: str | None = None
     """Where its arrays lie, below the layer or the part of its atlas: under its name unless said."""
@@ -74,11 +66,11 @@ class Stage:
     """What people call its work, as the progress bar does; stages over images of one work share a pass."""
     items: str = ""
     """What that is counted in."""
-    each: Callable[[Plan], int] = _one
+    each: Callable[[Plan], int] = lambda _: 1
     """How many of these a unit, an image or a cell has."""
     done: str = "{}"
     """What is said of a layer's results, in numbers of them."""
-    results: Callable[[Plan], int] = _one
+    results: Callable[[Plan], int] = lambda _: 1
     """How many results a unit, an image or a cell has."""
     priced: Callable[[Plan], str] | None = None
     """What one plan of it makes and costs, for people; None where that is told of all its plans together."""
@@ -146,6 +138,11 @@ class Shard:
     def __len__(self) -> int:
         return self.stop - self.start
 
+    @property
+    def names(self) -> Key:
+        """What tells its plan apart from every other of a store."""
+        return self.stage, self.layer, self.part
+
     def __str__(self) -> str:
         span = f"{self.start}-{self.stop - 1}"
         if not self.layer:
@@ -156,7 +153,7 @@ class Shard:
     @property
     def key(self) -> str:
         """Where its receipt lies in a store, under `receipts/`."""
-        return f"{place(self.stage, self.layer, self.part)}/{self.index:05d}.json"
+        return f"{place(*self.names)}/{self.index:05d}.json"
 
 
 def known(stage: str) -> Stage:
@@ -210,7 +207,7 @@ class Plan:
             if not 0 <= unit < plan.total:
                 has = f"{plan.layer_name} has the units 0 to {plan.total - 1}"
                 raise UnknownName(f"There is no unit '{Unit(plan.layer_name, unit)}': {has}.")
-        return plan.asking({unit // plan.per_shard for unit in units}) if units else plan.complete
+        return plan.asking({unit // plan.kind.shard for unit in units}) if units else plan.complete
 
     def asking(self, more: Iterable[int]) -> Plan:
         """This plan, asking for the shards `more` as well."""
@@ -225,7 +222,7 @@ class Plan:
     @property
     def complete(self) -> Plan:
         """This plan, asking for every shard there can be."""
-        return self.asking(range(-(-self.total // self.per_shard)))
+        return self.asking(range(-(-self.total // self.kind.shard)))
 
     @property
     def needed(self) -> tuple[int, ...]:
@@ -287,11 +284,6 @@ class Plan:
         return int(self.part[1])
 
     @property
-    def per_shard(self) -> int:
-        """Units, images or cells a shard."""
-        return self.kind.shard
-
-    @property
     def content(self) -> dict[str, Any]:
         """What two plans are compared by."""
         recipe = _nameless(self.recipe.to_dict())
@@ -320,19 +312,19 @@ class Plan:
         return key_of(self.names)
 
     @property
+    def receipts(self) -> str:
+        """Where the receipts of its shards lie in a store: the folder's key."""
+        return f"receipts/{place(*self.names)}/"
+
+    @property
     def shards(self) -> list[Shard]:
         """The shards asked for, in order."""
         return [self.shard(index) for index in self.wanted]
 
     def shard(self, index: int) -> Shard:
         """Shard `index` of the layer, asked for or not."""
-        start = index * self.per_shard
-        return Shard(self.stage, self.layer_name, index, start, min(start + self.per_shard, self.total), self.part)
-
-    @property
-    def renders(self) -> bool:
-        """Whether its stage renders pictures."""
-        return self.kind.renders
+        start = index * self.kind.shard
+        return Shard(self.stage, self.layer_name, index, start, min(start + self.kind.shard, self.total), self.part)
 
     @property
     def rendering(self) -> Recipe:
@@ -442,6 +434,20 @@ def called(layer: str, part: Iterable[str]) -> str:
 def key_of(names: Key) -> str:
     """Where a plan lies in a store, under `plans/`."""
     return f"{place(*names)}.json"
+
+
+def names_of(key: str) -> Key:
+    """What tells the plan that lies at `key` below `plans/` apart: its stage, layer and part."""
+    stage, *rest = key.removesuffix(".json").split("/")
+    return stage, decode(rest[0]) if rest else "", tuple(rest[1:])
+
+
+def by_layer(plans: Iterable[Plan]) -> dict[str, list[Plan]]:
+    """Plans by their layers' names, in their order; those of the network as a whole by the empty one."""
+    layers: dict[str, list[Plan]] = {}
+    for plan in plans:
+        layers.setdefault(plan.layer_name, []).append(plan)
+    return layers
 
 
 def columns_of(plan: Plan) -> str:

@@ -19,9 +19,9 @@ from __future__ import annotations
 
 import math
 import re
-import typing
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, Self, TypeVar
 
 from atlas.errors import AtlasError, UnknownName
 from atlas.words import parameter
@@ -30,9 +30,128 @@ VARIANTS = ("positive", "negative")
 """What a unit gets pictures of unless more is asked for."""
 KINDS = (*VARIANTS, "neuron", "diverse-N")
 """What can be asked for."""
+VARIANT = r"positive|negative|neuron|diverse-[1-9][0-9]*"
 PARAMETERIZATIONS = ("fourier", "maco")
 NATURAL = "natural"
 """The spectrum that is assumed where none was measured: see `atlas.rendering.spectrum`."""
+
+
+STORED = {
+    "lr_warmup_steps": "rise",
+    "lr_decay_fraction": "fall",
+    "decay_power": "decay",
+    "init_std": "deviation",
+    "scale": "zoom",
+    "rotation": "turn",
+    "relu_redirect_steps": "redirected",
+    "eval_draws": "draws",
+    "jpeg_quality": "level",
+    "crop_scale": "box",
+    "restarts": "tries",
+    "cosine_power": "power",
+    "n_neighbors": "neighbours",
+    "min_dist": "distance",
+    "max_samples": "most",
+    "clip_percent": "clip",
+    "align_to": "facing",
+}
+"""What stores call knobs, by the names they have now: ids of plans hash the stored names, which stay for ever. Whoever
+says a stored name is understood."""
+
+
+def _called(knobs: Mapping[str, Any]) -> dict[str, Any]:
+    """Knobs by the names they have now, whichever of their names was said."""
+    now = {old: name for name, old in STORED.items()}
+    return {now.get(name, name): value for name, value in knobs.items()}
+
+
+@dataclass(frozen=True)
+class Knobs:
+    """What configures a stage, as JSON and back."""
+
+    LATER: ClassVar[tuple[str, ...]] = ()
+    """Knobs that came after the first stores. At their default they are not written, so that older plans keep their
+    ids: their defaults stay for ever."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            # 1 and 1.0 are the same knob: a fingerprint must not tell them apart.
+            if field.type == "float":
+                object.__setattr__(self, field.name, float(getattr(self, field.name)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every knob as JSON by its stored name, but those of `LATER` where they are as if they were not there."""
+        unsaid = {field.name: field.default for field in fields(self) if field.name in self.LATER}
+        knobs = {field.name: getattr(self, field.name) for field in fields(self)}
+        said = {name: value for name, value in knobs.items() if name not in unsaid or value != unsaid[name]}
+        return {STORED.get(name, name): _as_json(value) for name, value in said.items()}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """What `to_dict` wrote."""
+        knobs = {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
+        return cls(**_called(knobs))
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, Knobs):
+        return value.to_dict()
+    return list(value) if isinstance(value, tuple) else value
+
+
+K = TypeVar("K", bound=Knobs)
+
+
+def _preset(presets: Mapping[str, K], kind: str, knob: str, name: str, changes: Mapping[str, Any]) -> K:
+    """The one of `presets` called `name`, with `changes` to its knobs. Raises `UnknownName` for either's unknown names.
+
+    `kind` is what a preset is called, `knob` what one of its knobs is.
+    """
+    if name not in presets:
+        raise UnknownName.among(kind, name, presets, hint=f"There are: {', '.join(presets)}.")
+    changes, known = _called(changes), [field.name for field in fields(presets[name])]
+    for changed in changes:
+        if changed not in known:
+            raise UnknownName.among(knob, changed, known)
+    return replace(presets[name], **changes)
+
+
+def _changes(recipe: type[Any], said: str, settings: Iterable[str], like: str) -> dict[str, Any]:
+    """What `settings`, given by the parameter `said`, change of a recipe.
+
+    Raises `AtlasError` where one cannot be read.
+    """
+    changes = {}
+    for setting in settings:
+        knob, _, text = setting.partition("=")
+        if not text:
+            raise AtlasError(f"{parameter(said, setting)}: write KNOB=VALUE, as in {like}.")
+        changes[knob] = _read(recipe, said, knob, text)
+    return changes
+
+
+def _read(recipe: type[Any], said: str, knob: str, text: str) -> Any:
+    """The value that `text` means for `knob`, by the type of the knob."""
+    kinds = {field.name: field.type for field in fields(recipe)}
+    (name,) = _called({knob: text})
+    kind = str(kinds.get(name, "str"))
+    if kind.endswith(" | None"):
+        if text == "none":
+            return None
+        kind = kind.removesuffix(" | None")
+    try:
+        if kind.startswith("tuple[float"):
+            low, high = map(float, text.split(","))
+            return (low, high)
+        if kind.startswith("tuple"):
+            return tuple(text.split(","))
+        if kind == "bool":
+            return {"yes": True, "no": False}[text]
+        return {"int": int, "float": float}.get(kind, str)(text)
+    except (ValueError, KeyError):
+        forms = {"int": "a whole number", "float": "a number", "bool": "yes or no"}
+        form = forms.get(kind, "two numbers, as 0.9,1.1")
+        raise AtlasError(f"{parameter(said, f'{knob}={text}')}: {knob} is {form}.") from None
 
 
 LEAST = {
@@ -53,11 +172,24 @@ NOT_NEGATIVE = (
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(Knobs):
     """How pictures are made. Defaults are those of the preset `standard`, but for the knobs that came later (`LATER`).
 
     What each knob is worth was measured: docs/engine.md.
     """
+
+    LATER = (
+        "lr_warmup_steps",
+        "lr_decay_fraction",
+        "parameterization",
+        "spectrum",
+        "crop_scale",
+        "diversity",
+        "restarts",
+        "agreement",
+        "cosine_power",
+        "contrast",
+    )
 
     name: str = "standard"
     """For people; two recipes with the same knobs are the same whatever they are called."""
@@ -111,10 +243,7 @@ class Recipe:
     """Of `fourier`: the largest root mean square of a picture before its sigmoid, where 0 is grey; 0 for no limit."""
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            # 1 and 1.0 are the same knob: a recipe's fingerprint must not tell them apart.
-            if field.type == "float":
-                object.__setattr__(self, field.name, float(getattr(self, field.name)))
+        super().__post_init__()
         object.__setattr__(self, "scale", tuple(map(float, self.scale)))
         object.__setattr__(self, "crop_scale", tuple(map(float, self.crop_scale)))
         object.__setattr__(self, "variants", tuple(self.variants))
@@ -180,124 +309,16 @@ class Recipe:
     @classmethod
     def named(cls, name: str, **changes: Any) -> Recipe:
         """The preset `name`, with `changes` to its knobs. Raises `UnknownName` for either's unknown names."""
-        if name not in PRESETS:
-            raise UnknownName.among("recipe", name, PRESETS, hint=f"There are: {', '.join(PRESETS)}.")
-        changes = _called(changes)
-        known = [field.name for field in fields(cls)]
-        for knob in changes:
-            if knob not in known:
-                raise UnknownName.among("knob of a recipe", knob, known)
-        return replace(PRESETS[name], **changes)
+        return _preset(PRESETS, "recipe", "knob of a recipe", name, changes)
 
     @classmethod
-    def parse(cls, name: str, settings: typing.Iterable[str], said: str = "settings") -> Recipe:
+    def parse(cls, name: str, settings: Iterable[str], said: str = "settings") -> Recipe:
         """The preset `name` changed by texts such as `steps=96`, `scale=0.8,1.2`, `variants=positive`.
 
         `said` is the parameter that gave them. Raises `AtlasError` where a setting cannot be read, `UnknownName` for
         an unknown knob.
         """
         return cls.named(name, **_changes(cls, said, settings, "steps=96"))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Every knob as JSON by its stored name, but those that came later where they are as if they were not there."""
-        knobs = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
-        unsaid = {field.name: field.default for field in fields(self) if field.name in LATER}
-        return {
-            STORED.get(name, name): value
-            for name, value in knobs.items()
-            if name not in unsaid or getattr(self, name) != unsaid[name]
-        }
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Recipe:
-        knobs: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in data.items()
-        }
-        return cls(**_called(knobs))
-
-
-STORED = {
-    "lr_warmup_steps": "rise",
-    "lr_decay_fraction": "fall",
-    "decay_power": "decay",
-    "init_std": "deviation",
-    "scale": "zoom",
-    "rotation": "turn",
-    "relu_redirect_steps": "redirected",
-    "eval_draws": "draws",
-    "jpeg_quality": "level",
-    "crop_scale": "box",
-    "restarts": "tries",
-    "cosine_power": "power",
-    "n_neighbors": "neighbours",
-    "min_dist": "distance",
-    "max_samples": "most",
-    "clip_percent": "clip",
-    "align_to": "facing",
-}
-"""What stores call knobs, by the names they have now: ids of plans hash the stored names, which stay for ever. Whoever
-says a stored name is understood."""
-
-
-def _called(knobs: typing.Mapping[str, Any]) -> dict[str, Any]:
-    """Knobs by the names they have now, whichever of their names was said."""
-    now = {old: name for name, old in STORED.items()}
-    return {now.get(name, name): value for name, value in knobs.items()}
-
-
-LATER = (
-    "lr_warmup_steps",
-    "lr_decay_fraction",
-    "parameterization",
-    "spectrum",
-    "crop_scale",
-    "diversity",
-    "restarts",
-    "agreement",
-    "cosine_power",
-    "contrast",
-)
-"""Knobs that came after the first stores. At their default they are not written, so that older plans keep their ids:
-their defaults stay for ever."""
-VARIANT = r"positive|negative|neuron|diverse-[1-9][0-9]*"
-
-
-def _changes(recipe: type[Any], said: str, settings: typing.Iterable[str], like: str) -> dict[str, Any]:
-    """What `settings`, given by the parameter `said`, change of a recipe.
-
-    Raises `AtlasError` where one cannot be read.
-    """
-    changes = {}
-    for setting in settings:
-        knob, _, text = setting.partition("=")
-        if not text:
-            raise AtlasError(f"{parameter(said, setting)}: write KNOB=VALUE, as in {like}.")
-        changes[knob] = _read(recipe, said, knob, text)
-    return changes
-
-
-def _read(recipe: type[Any], said: str, knob: str, text: str) -> Any:
-    """The value that `text` means for `knob`, by the type of the knob."""
-    kinds = {field.name: field.type for field in fields(recipe)}
-    (name,) = _called({knob: text})
-    kind = str(kinds.get(name, "str"))
-    if kind.endswith(" | None"):
-        if text == "none":
-            return None
-        kind = kind.removesuffix(" | None")
-    try:
-        if kind.startswith("tuple[float"):
-            low, high = map(float, text.split(","))
-            return (low, high)
-        if kind.startswith("tuple"):
-            return tuple(text.split(","))
-        if kind == "bool":
-            return {"yes": True, "no": False}[text]
-        return {"int": int, "float": float}.get(kind, str)(text)
-    except (ValueError, KeyError):
-        forms = {"int": "a whole number", "float": "a number", "bool": "yes or no"}
-        form = forms.get(kind, "two numbers, as 0.9,1.1")
-        raise AtlasError(f"{parameter(said, f'{knob}={text}')}: {knob} is {form}.") from None
 
 
 STANDARD = Recipe(lr_warmup_steps=8, lr_decay_fraction=0.3, contrast=1.5)
@@ -339,7 +360,7 @@ STEPS = 1024
 
 
 @dataclass(frozen=True)
-class Collection:
+class Collection(Knobs):
     """What is shown to the network, and what is kept of it."""
 
     images: str
@@ -372,13 +393,6 @@ class Collection:
     def reference(self) -> int:
         """Images in the reference set: those numbered 0, step, 2 step, ... whose answers are kept one by one."""
         return -(-self.count // self.step)
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Collection:
-        return cls(**data)
 
 
 MOST_OF_AN_IMAGE = 1024
@@ -418,8 +432,10 @@ METRICS = ("cosine", "euclidean")
 
 
 @dataclass(frozen=True)
-class ProjectionRecipe:
+class ProjectionRecipe(Knobs):
     """How activations are laid out. Defaults are those of the preset `standard`, after the Activation Atlas."""
+
+    LATER = ("align_to",)
 
     name: str = "standard"
     """For people, as that of a `Recipe`."""
@@ -444,8 +460,7 @@ class ProjectionRecipe:
     """Layer whose map of all activations this one is turned to face; by its own data unless said."""
 
     def __post_init__(self) -> None:
-        for name in ("min_dist", "clip_percent", "margin"):
-            object.__setattr__(self, name, float(getattr(self, name)))
+        super().__post_init__()
         if self.metric not in METRICS:
             raise UnknownName.among(
                 "metric of a layout", self.metric, METRICS, hint=f"There are: {', '.join(METRICS)}."
@@ -462,32 +477,12 @@ class ProjectionRecipe:
     @classmethod
     def named(cls, name: str, **changes: Any) -> ProjectionRecipe:
         """The preset `name`, with `changes` to its knobs. Raises `UnknownName` for either's unknown names."""
-        if name not in LAYOUTS:
-            raise UnknownName.among("layout", name, LAYOUTS, hint=f"There are: {', '.join(LAYOUTS)}.")
-        changes = _called(changes)
-        known = [field.name for field in fields(cls)]
-        for knob in changes:
-            if knob not in known:
-                raise UnknownName.among("knob of a projection", knob, known)
-        return replace(LAYOUTS[name], **changes)
+        return _preset(LAYOUTS, "layout", "knob of a projection", name, changes)
 
     @classmethod
-    def parse(cls, name: str, settings: typing.Iterable[str]) -> ProjectionRecipe:
+    def parse(cls, name: str, settings: Iterable[str]) -> ProjectionRecipe:
         """The preset `name` changed by texts such as `n_neighbors=20`, `pca=none`. Raises as `Recipe.parse`."""
         return cls.named(name, **_changes(cls, "projection_settings", settings, "n_neighbors=20"))
-
-    def plain(self) -> ProjectionRecipe:
-        """The same without whitening and principal components."""
-        return replace(self, whiten=False, pca=None)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Every knob as JSON by its stored name; `align_to`, which came later, where it says something."""
-        knobs = {name: value for name, value in asdict(self).items() if (name, value) != ("align_to", "")}
-        return {STORED.get(name, name): value for name, value in knobs.items()}
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> ProjectionRecipe:
-        return cls(**_called(data))
 
 
 LAYOUTS = {
@@ -501,7 +496,7 @@ DTYPES = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
-class AtlasRecipe:
+class AtlasRecipe(Knobs):
     """How a layer's activations are laid out, and cut into cells."""
 
     sampling: Sampling
@@ -515,7 +510,7 @@ class AtlasRecipe:
     rendered. 0 renders the mean itself, 1 what sets it apart from all activations."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "whitening", float(self.whitening))
+        super().__post_init__()
         if self.side % 5 or self.side < 0:
             raise AtlasError(
                 f"{parameter('grids', self.side)}: a grid's side is a multiple of 5 (cells of a tile), as 20."
@@ -528,9 +523,6 @@ class AtlasRecipe:
         """For people: that of the layout."""
         return self.layout.name
 
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"sampling": self.sampling.to_dict(), "layout": self.layout.to_dict()}
-
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> AtlasRecipe:
         sampling, layout = Sampling.from_dict(data["sampling"]), ProjectionRecipe.from_dict(data["layout"])
@@ -538,8 +530,10 @@ class AtlasRecipe:
 
 
 @dataclass(frozen=True)
-class Numerics:
+class Numerics(Knobs):
     """What moves bits without changing meaning. Part of every plan, never probed while running."""
+
+    LATER = ("dtype",)
 
     batch: int = 4
     """Pictures optimised side by side; a short batch is padded to this width."""
@@ -555,11 +549,3 @@ class Numerics:
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
             raise UnknownName.among("dtype", self.dtype, DTYPES, hint=f"There are: {', '.join(DTYPES)}.")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Every field as JSON, but the dtype that there was before there was a choice."""
-        return {name: value for name, value in asdict(self).items() if (name, value) != ("dtype", "float32")}
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Numerics:
-        return cls(**data)

@@ -7,11 +7,15 @@ The one way to a terminal. What a store says is data there: no markup, no emoji,
 
 from __future__ import annotations
 
+import shlex
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from io import StringIO
+from pathlib import Path
 from typing import Literal
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -22,6 +26,8 @@ WIDE = 200
 """Columns where nobody watches: a table in a pipe or a file is not cut."""
 FOLDED = 16
 """Columns that words are folded to at least."""
+GAP = 2
+"""Columns between two of a table's."""
 Words = str | tuple[str, str]
 """Plain, or with a style."""
 
@@ -73,50 +79,57 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     Where nobody watches it is as wide as it has to be. In a terminal words are folded to fit; of what does not fit even
     so, every row is told column by column.
     """
-    heads = [line(name.removesuffix(">")) for name in columns]
-    right = [name.endswith(">") for name in columns]
-    cells = [[line(str(cell)) for cell in row] for row in rows]
-    widths = [max(text.cell_len for text in column) for column in zip(heads, *cells, strict=True)]
-    least = [width if number else min(width, FOLDED) for width, number in zip(widths, right, strict=True)]
-    gaps = 2 * len(columns)
+    made, whole = _made(columns, rows)
+    least = sum((column.min_width or 0) + GAP for column in made.columns)
     if not out.is_terminal:
-        _table(heads, right, least, cells, console(width=max(out.width, sum(widths) + gaps)))
-    elif sum(least) + gaps <= out.width or not cells:
-        _table(heads, right, least, cells, out)
+        console(width=max(out.width, whole)).print(made)
+    elif least <= out.width or not made.rows:
+        out.print(made)
     else:
-        _records(heads, cells)
+        _print_records(made)
 
 
 def text_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """The same table as a text, as wide as it has to be."""
-    into = StringIO()
-    heads = [line(name.removesuffix(">")) for name in columns]
+    made, whole = _made(columns, rows)
+    plain = Console(file=StringIO(), width=whole, force_terminal=False, force_jupyter=False, color_system=None)
+    with plain.capture() as drawn:
+        plain.print(made)
+    return "\n".join(text.rstrip() for text in drawn.get().splitlines())
+
+
+def _made(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> tuple[Table, int]:
+    """A table, whose columns say how far they can be folded, and how wide it is unfolded."""
     cells = [[line(str(cell)) for cell in row] for row in rows]
-    widths = [max(text.cell_len for text in column) for column in zip(heads, *cells, strict=True)]
-    wide = Console(file=into, width=sum(widths) + 2 * len(columns), highlight=False, markup=False, emoji=False)
-    _table(heads, [name.endswith(">") for name in columns], widths, cells, wide)
-    return "\n".join(text.rstrip() for text in into.getvalue().splitlines())
-
-
-def _table(
-    heads: Sequence[Text], right: Sequence[bool], least: Sequence[int], cells: Sequence[Sequence[Text]], on: Console
-) -> None:
-    made = Table(box=None, pad_edge=False)
-    for head, number, narrow in zip(heads, right, least, strict=True):
+    made, whole = Table(box=None, pad_edge=False), 0
+    for name, *column in zip(columns, *cells, strict=True):
+        head, number = line(name.removesuffix(">")), name.endswith(">")
+        width = max(text.cell_len for text in (head, *column))
         justify: Literal["left", "right"] = "right" if number else "left"
-        made.add_column(head, justify=justify, no_wrap=number, overflow="fold", min_width=narrow)
+        least = width if number else min(width, FOLDED)
+        made.add_column(head, justify=justify, no_wrap=number, overflow="fold", min_width=least)
+        whole += width + GAP
     for row in cells:
         made.add_row(*row)
-    on.print(made)
+    return made, whole
 
 
-def _records(heads: Sequence[Text], cells: Sequence[Sequence[Text]]) -> None:
-    """Rows too wide for a table, each column a line of its own."""
-    widest = max((head.cell_len for head in heads), default=0)
-    for number, row in enumerate(cells, 1):
+def _print_records(made: Table) -> None:
+    """The rows of a table that is too wide, each column a line of its own."""
+    heads = [str(column.header) for column in made.columns]
+    widest = max(map(cell_len, heads), default=0)
+    for number, row in enumerate(zip(*(column.cells for column in made.columns), strict=True), 1):
         out.print(line((f"row {number}", "bold")))
         for head, cell in zip(heads, row, strict=True):
-            out.print(Text("  ") + head + " " * (widest - head.cell_len + 2) + cell)
+            out.print(Text(f"  {head}{' ' * (widest - cell_len(head) + 2)}{cell}"))
+
+
+def program() -> str:
+    """How the user can call us again: `atlas` where the shell finds it, else the way they did."""
+    called = Path(sys.argv[0])
+    if called.name == "__main__.py":
+        return "python -m atlas"
+    return "atlas" if shutil.which("atlas") or not called.is_file() else shlex.quote(str(called))
 
 
 def forgiving() -> None:

@@ -48,7 +48,16 @@ class Status(IntEnum):
     """Not rendered (yet)."""
 
 
-class ImageStatus(IntEnum):
+class Counted(IntEnum):
+    """A status of things that are counted in lines for people."""
+
+    @property
+    def words(self) -> str:
+        """As a line for people counts it: `3 not an image`."""
+        return self.name.lower().replace("_", " ")
+
+
+class ImageStatus(Counted):
     """What became of one image that was to be shown to the network, as it is stored (uint8)."""
 
     OK = 0
@@ -73,13 +82,8 @@ class ImageStatus(IntEnum):
     ABSENT = 255
     """Not looked at (yet)."""
 
-    @property
-    def words(self) -> str:
-        """As a line for people counts it: `3 not an image`."""
-        return self.name.lower().replace("_", " ")
 
-
-class SampleStatus(IntEnum):
+class SampleStatus(Counted):
     """What became of one activation that was to be laid out, as it is stored (uint8)."""
 
     OK = 0
@@ -89,11 +93,6 @@ class SampleStatus(IntEnum):
     """No channel fired, and a layout by angle was asked for: a vector of zeros points nowhere."""
     ABSENT = 255
     """Not collected (yet)."""
-
-    @property
-    def words(self) -> str:
-        """As a line for people counts it: `3 not finite`."""
-        return self.name.lower().replace("_", " ")
 
 
 def summary(statuses: Mapping[str, int]) -> str:

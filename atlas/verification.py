@@ -86,5 +86,5 @@ def verify(
     from atlas.models import Preprocessing, load_model
 
     how = Preprocessing.from_dict(opened.identity.preprocessing)
-    told = establish(opened, load_model(opened.identity.model, weights=weights, preprocessing=how))
-    return Verification(found, repair, again, len(told.right), told.wrong)
+    right, wrong = establish(opened, load_model(opened.identity.model, weights=weights, preprocessing=how))
+    return Verification(found, repair, again, len(right), wrong)

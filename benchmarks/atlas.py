@@ -31,7 +31,7 @@ from atlas.engine.numerics import numerics_for
 from atlas.engine.on_ray import OnRay
 from atlas.engine.planning import atlases
 from atlas.engine.planning import images as collecting
-from atlas.engine.planning.images import Images
+from atlas.engine.planning.images import ListedImages
 from atlas.engine.progress import Progress
 from atlas.engine.run import build, describe
 from atlas.models import Preprocessing, load_model
@@ -134,7 +134,7 @@ def main(samples: int, workers: int, place: str | None) -> None:
 def run(place: Path, workers: int) -> Store:
     """A store of the atlas; a line a stage."""
     began = time.monotonic()
-    model, shown = load_model("benchmarks.atlas:network"), Images.open(["benchmarks.atlas:images"])
+    model, shown = load_model("benchmarks.atlas:network"), ListedImages.open(["benchmarks.atlas:images"])
     print(f"listed {len(shown.listed):,} images in {time.monotonic() - began:.1f} s", flush=True)
     collection = shown.collection(model, crops=CROPS)
     sampling, numerics = atlases.sampled(collection, POSITIONS), numerics_for("cpu")
@@ -200,10 +200,10 @@ def check(store: Store) -> None:
 
 def nearest_middle(store: Store, plan: Plan, placed: NDArray[np.bool_]) -> NDArray[np.int64]:
     """The middle whose class each placed sample speaks for most; -1 for the others."""
-    from atlas.engine.samples import Samples
+    from atlas.engine.samples import StoredSamples
 
     found, first = np.full(len(placed), -1), 0
-    for block in Samples(store, plan).attributions(0, MIDDLES):
+    for block in StoredSamples(store, plan).attributions(0, MIDDLES):
         found[first : first + len(block)] = np.nan_to_num(block, nan=-np.inf).argmax(axis=1)
         first += len(block)
     return np.where(placed, found, -1)

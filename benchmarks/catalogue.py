@@ -27,7 +27,7 @@ from atlas.plans import Plan
 from atlas.recipe import Collection
 from atlas.stages import FEATURES, IMAGES, STATISTICS
 from atlas.store import Data, Receipt, Store, Stored, digest_of
-from atlas.store.layout import manifest_key
+from atlas.store.layout import columns_receipt, manifest_key
 from atlas.store.receipts import fold
 from atlas.units import Layer
 from tests.collected import _measure, _show
@@ -60,7 +60,7 @@ def _pictured(store: Store, plan: Plan, chance: np.random.Generator) -> None:
     group, stored = f"layers/{plan.on.key}/features", list[Stored]()
     for name, values in data.items():
         stored += store._written(f"{group}/{name}", slice(0, CHANNELS), CHANNELS, values)
-    store.put_columns_receipt(plan, Receipt(digest_of(shards), 0, (0, CHANNELS), tuple(stored)))
+    store.put_reduced(columns_receipt(plan), Receipt(digest_of(shards), 0, (0, CHANNELS), tuple(stored)))
 
 
 def _collected(store: Store, layers: Sequence[Layer], chance: np.random.Generator) -> None:

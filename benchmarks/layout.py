@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from atlas.projection.grid import Cells, cells_of, fill, sides
+from atlas.projection.grid import Cells, cells_of, fill
 from atlas.projection.project import Map, project
 from atlas.projection.pyramid import CELL, Pixels, Tile, smaller, tiles
-from atlas.projection.quality import judge
+from atlas.projection.quality import trusted
 from atlas.projection.rows import Rows
 from atlas.projection.strengths import Labels, Strongest, labels, strengths
 from atlas.recipe import ProjectionRecipe
@@ -33,6 +33,8 @@ CHUNK = 8192
 """Rows that are made, and read, at a time."""
 HIDDEN = 3
 """Numbers behind each sample's vector: as many directions as neighbours can differ in."""
+SIDES = (20, 40, 80, 160)
+"""The article's grids."""
 CLUSTERS = 500
 """Not more than there are classes: each speaks for one."""
 
@@ -65,10 +67,10 @@ def main(samples: int, channels: int, classes: int, most: int) -> None:
             cluster = make(vectors.file, attributions, samples, channels, classes)
         with step("layout"):
             found = project(vectors, recipe)
-        grids = [cut(vectors, attributions, classes, found, side) for side in sides()]
+        grids = [cut(vectors, attributions, classes, found, side) for side in SIDES]
         with step("quality"):
-            quality = judge(vectors, found, recipe, grids)
-    print(quality)
+            trustworthiness, agreement = trusted(vectors, found, recipe)
+    print(f"{trustworthiness=:.3f} {agreement=:.3f}")
     for grid in grids:
         share = right(grid, found, cluster)
         print(f"grid {grid[0].side}: the first label of {share:.1%} of the filled cells is that of most of its samples")
@@ -115,7 +117,7 @@ def cut(vectors: Rows, attributions: Path, classes: int, found: Map, side: int) 
         level: list[Tile] = []
         for tile in tiles(side, lambda number: icon(icons.get(number))):
             made += 1
-            if side == sides()[0]:
+            if side == SIDES[0]:
                 level.append(tile)
         while len(level) > 1:
             level = list(smaller(level))

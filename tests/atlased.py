@@ -10,7 +10,7 @@ from pathlib import Path
 from atlas.engine.executors import InProcess
 from atlas.engine.numerics import numerics_for
 from atlas.engine.planning import atlases
-from atlas.engine.planning.images import Images
+from atlas.engine.planning.images import ListedImages
 from atlas.engine.run import build, describe
 from atlas.models import load_model
 from atlas.plans import Plan
@@ -34,7 +34,7 @@ def atlas_store(place: Path, folder: Path, *, photographs: bool = True, maps: bo
     folder.mkdir(parents=True)
     for number in range(IMAGES):
         (folder / f"wood-{number:02d}.png").write_bytes(encoded(pixels(number, (40 + number % 3, 48))))
-    model, images = load_model("tests.networks:tiny"), Images.open([str(folder)])
+    model, images = load_model("tests.networks:tiny"), ListedImages.open([str(folder)])
     collecting = collecting_plans(model, images, LAYER, OTHER, crops=CROPS, photographs=photographs)
     plans = [*tiny_plans(model, LAYER, OTHER, recipe=HASTY), *collecting]
     store = Store.create(place, model.identity, describe(model))

@@ -16,7 +16,7 @@ from atlas.store import Backend, MemoryBackend, Store
 from atlas.store.receipts import unfold
 
 if TYPE_CHECKING:
-    from atlas.engine.planning.images import Images
+    from atlas.engine.planning.images import ListedImages
     from atlas.models import Model
 
 HASTY = Recipe.named("quick", size=32, steps=3, redirected=1, draws=2, jitter=2.0)
@@ -29,7 +29,9 @@ def tiny_plans(model: Model, *texts: str, recipe: Recipe = HASTY) -> list[Plan]:
     return features.plan(model.identity, layers, recipe, numerics_for("cpu"), units)
 
 
-def collecting_plans(model: Model, images: Images, *texts: str, crops: int = 3, photographs: bool = True) -> list[Plan]:
+def collecting_plans(
+    model: Model, images: ListedImages, *texts: str, crops: int = 3, photographs: bool = True
+) -> list[Plan]:
     """Plans for collecting what drives the tiny network: all its named layers unless said."""
     layers, units = features.wanted(model, texts or ("first.1", "second.1", "head"))
     collection = images.collection(model, crops=crops, photographs=photographs)
@@ -42,7 +44,7 @@ HASTY_CELLS = Recipe.named("cell", size=32, steps=24, redirected=16, draws=1, ji
 
 def atlas_plans(
     model: Model,
-    images: Images,
+    images: ListedImages,
     *layers: str,
     crops: int = 3,
     positions: int = 1,
@@ -60,7 +62,7 @@ def atlas_plans(
     return shown + atlases.plans(model.identity, found, sampling, recipe, numerics, width=width, **how)
 
 
-def charting_plans(model: Model, images: Images) -> list[Plan]:
+def charting_plans(model: Model, images: ListedImages) -> list[Plan]:
     """Plans for two maps of the tiny network, of which one grid has more cells than a shard."""
     layout = ProjectionRecipe(n_neighbors=15)
     return atlas_plans(
@@ -69,7 +71,11 @@ def charting_plans(model: Model, images: Images) -> list[Plan]:
 
 
 def build_in(
-    place: Backend, model: Model, plans: list[Plan], executor: Executor | None = None, images: Images | None = None
+    place: Backend,
+    model: Model,
+    plans: list[Plan],
+    executor: Executor | None = None,
+    images: ListedImages | None = None,
 ) -> tuple[Store, Report]:
     """A store at `place` with `plans` carried out, and the report of it."""
     store = Store.create(place, model.identity, describe(model))

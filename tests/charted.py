@@ -53,7 +53,7 @@ def chart_into(
     for plan in planned:
         before = store.before(plan)
         if plan.over == "cells" and before is not None:
-            shards = range(-(-filled(store, before) // plan.per_shard))
+            shards = range(-(-filled(store, before) // plan.kind.shard))
             (plan,) = store.prepare([plan.asking(shards)])  # noqa: PLW2901
         for shard in plan.shards:
             makers[plan.stage](store, plan, shard)
@@ -89,7 +89,7 @@ def _show(store: Store, plan: Plan, shard: Any) -> None:
     found = Samples(made, pack(said) if sampling.classes else None)
     stored = store.write_shard(plan, shard, activations.columns(plan, shard, found))
     receipt = Receipt(plan.id, shard.index, (shard.start, shard.stop), tuple(stored), record=HOST)
-    store.put_receipt(plan, shard, receipt)
+    store.put_receipt(shard, receipt)
 
 
 def _patch(store: Store, plan: Plan, shard: Any) -> None:
@@ -99,7 +99,7 @@ def _patch(store: Store, plan: Plan, shard: Any) -> None:
     stored = store.write_shard(plan, shard, data)
     numbers = {"box": plain(boxes.reshape(len(shard), -1))}
     span = (shard.start, shard.stop)
-    store.put_receipt(plan, shard, Receipt(plan.id, shard.index, span, tuple(stored), numbers, HOST))
+    store.put_receipt(shard, Receipt(plan.id, shard.index, span, tuple(stored), numbers, HOST))
 
 
 def _paint(store: Store, plan: Plan, shard: Any) -> None:
@@ -114,4 +114,4 @@ def _paint(store: Store, plan: Plan, shard: Any) -> None:
     status = np.where(value == 3, int(Status.UNSTARTED), int(Status.OK))
     numbers = {"mean": plain(value), "peak": plain(2 * value), "status": plain(status), "attempt": plain(status * 0)}
     span = (shard.start, shard.start + count)
-    store.put_receipt(plan, shard, Receipt(plan.id, shard.index, span, tuple(stored), numbers, HOST))
+    store.put_receipt(shard, Receipt(plan.id, shard.index, span, tuple(stored), numbers, HOST))

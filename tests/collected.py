@@ -19,7 +19,7 @@ from atlas.plans import SAMPLES, Plan
 from atlas.recipe import Collection
 from atlas.stages import EXAMPLES, IMAGES, STATISTICS, dataset
 from atlas.store import Receipt, Store, digest_of
-from atlas.store.layout import LIST
+from atlas.store.layout import LIST, columns_receipt
 from atlas.store.text import written
 from atlas.units import ImageStatus, Layer
 from tests.stores import HOST, NUMERICS, waves
@@ -58,15 +58,13 @@ def name_of(number: int) -> str:
 def _put(store: Store, plan: Plan, index: int, data: dict[str, Any], numbers: dict[str, Any] | None = None) -> None:
     shard = plan.shard(index)
     stored = store.write_shard(plan, shard, data)
-    store.put_receipt(
-        plan, shard, Receipt(plan.id, index, (shard.start, shard.stop), tuple(stored), numbers or {}, HOST)
-    )
+    store.put_receipt(shard, Receipt(plan.id, index, (shard.start, shard.stop), tuple(stored), numbers or {}, HOST))
 
 
 def _whole(store: Store, plan: Plan, data: dict[str, Any]) -> None:
     stored = store.write_whole(plan, "reduce", data)
     digest = digest_of(store.receipts(plan).values())
-    store.put_columns_receipt(plan, Receipt(digest, 0, (0, plan.total), tuple(stored)))
+    store.put_reduced(columns_receipt(plan), Receipt(digest, 0, (0, plan.total), tuple(stored)))
     store.fold(plan)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from atlas.engine.clusters import connect
 from atlas.engine.on_ray import OnRay
-from atlas.engine.planning.images import Images
+from atlas.engine.planning.images import ListedImages
 from atlas.engine.run import build, describe
 from atlas.models import load_model
 from atlas.store import Store
@@ -24,7 +24,7 @@ def main(place: str, marks: str, folder: str, faults: str, shown: str = "", char
     """Build; the exit code says whether everything is done."""
     model = load_model("tests.networks:tiny")
     backend = FaultyBackend(Path(place), [Fault(**fault) for fault in json.loads(faults)], Path(marks))
-    images = Images.open([shown]) if shown else None
+    images = ListedImages.open([shown]) if shown else None
     plans = [*tiny_plans(model), *(collecting_plans(model, images) if images else [])]
     if images and charted:
         plans = charting_plans(model, images)

@@ -18,7 +18,7 @@ from atlas.engine.work import reduce
 from atlas.plans import Identity, Plan, Shard
 from atlas.recipe import VARIANTS, Numerics, Recipe
 from atlas.store import Backend, MemoryBackend, Receipt, Store, as_stored
-from atlas.store.layout import data_objects
+from atlas.store.layout import group_key
 from atlas.units import Kind, Layer, Status
 
 STRANGE = "späte schicht/0@2#1%"
@@ -89,14 +89,14 @@ def make_shard(store: Store, plan: Plan, shard: Shard) -> Receipt:
     pictures, numbers = paint(plan, shard), numbers_of(plan, shard)
     stored = store.write_shard(plan, shard, {"image": pictures})
     receipt = Receipt(plan.id, shard.index, (shard.start, shard.stop), tuple(stored), numbers, HOST)
-    store.put_receipt(plan, shard, receipt)
+    store.put_receipt(shard, receipt)
     return receipt
 
 
 def image_object(plan: Plan, index: int) -> str:
     """Key of the one object that shard `index` of feature visualizations writes."""
-    (key,) = data_objects(plan, index)
-    return key
+    (array,) = plan.written_by("shard").values()
+    return f"{group_key(plan)}/{array.name}/{array.object(index)}"
 
 
 def paint(plan: Plan, shard: Shard) -> np.ndarray[Any, np.dtype[np.uint8]]:

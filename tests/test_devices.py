@@ -95,7 +95,7 @@ def test_what_images_excite(model: Model, monkeypatch: pytest.MonkeyPatch) -> No
 def test_samples_for_atlases(model: Model, relaxed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     shown, sampling = some_images(model), Sampling(images="0" * 64, count=5, positions=2, crops=2, relaxed=relaxed)
 
-    def work(device: str) -> samples.Collected:
+    def work(device: str) -> samples.SampledLayers:
         return samples.collect(model, some_layers(model), shown, sampling, first=0, width=4, device=device)
 
     here, there = on_each(monkeypatch, work)

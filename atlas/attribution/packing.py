@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from atlas.stages.atlas import EXTREME_CLASSES, LISTED
+
 Floats = NDArray[np.float32]
 
-MOST = 2000
-"""Classes of which all are kept."""
-KEPT = 64
-"""Strongest classes of each sign that are kept of more."""
+KEPT = EXTREME_CLASSES // 2
+"""Strongest classes of each sign that are kept where there are more than `LISTED`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,11 +33,6 @@ class Packed:
     """[m,128], rising along a row: what the values belong to; None where all classes are kept."""
     count: int
     """k"""
-
-    @property
-    def approximate(self) -> bool:
-        """Whether the classes that are not among a sample's strongest read as 0."""
-        return self.classes is not None
 
     def dense(self, start: int = 0, stop: int | None = None) -> Floats:
         """Attributions to the classes from `start` up to `stop`: [m,stop-start]."""
@@ -57,7 +52,7 @@ def pack(attribution: Floats) -> Packed:
     known = np.logical_and.reduce(np.isfinite(attribution), axis=1)
     found = np.where(known[:, None], attribution, 0).astype(np.float32)
     scale = _scale(found)
-    classes = _strongest(found) if found.shape[1] > MOST else None
+    classes = _strongest(found) if found.shape[1] > LISTED else None
     if classes is not None:
         found = np.take_along_axis(found, classes, axis=1)
     values = (found / scale[:, None]).astype(np.float16)

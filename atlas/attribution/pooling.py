@@ -42,7 +42,11 @@ class RelaxedPooling(TorchFunctionMode):
             mean = _mean(*args[1:], **kwargs)
         elif func.__name__ == "adaptive_max_pool2d":
             mean = partial(functional.adaptive_avg_pool2d, output_size=(result.shape[2], result.shape[3]))
-        return _relaxed(result, args[0], mean) if mean else result
+        if mean is None:
+            return result
+        x = args[0]
+        soft = mean(x.square()) / (LEAST + mean(x.abs()))  # of each window the mean weighted by size
+        return soft + (result.detach() - soft.detach())
 
 
 def _mean(
@@ -57,9 +61,3 @@ def _mean(
     if dilation not in (1, (1, 1), [1, 1]):
         return None
     return lambda x: functional.avg_pool2d(x, kernel_size, stride or None, padding, ceil_mode, count_include_pad=False)
-
-
-def _relaxed(value: Tensor, x: Tensor, mean: Mean) -> Tensor:
-    """`value`, with the gradient by `x` of the mean of each window weighted by size."""
-    soft = mean(x.square()) / (LEAST + mean(x.abs()))
-    return soft + (value.detach() - soft.detach())

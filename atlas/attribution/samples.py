@@ -38,7 +38,7 @@ class Samples:
 
 
 @dataclass(frozen=True, eq=False)
-class Collected:
+class SampledLayers:
     """What some images left behind."""
 
     samples: Mapping[str, Samples]
@@ -58,18 +58,18 @@ def collect(
     first: int,
     width: int,
     device: str = "cpu",
-) -> Collected:
+) -> SampledLayers:
     """What is kept of `layers` for the images `shown`, numbered from `first` on.
 
     Crops pass the network `width` side by side, and as many positions are attributed at a time.
     """
-    work = _Collecting(on_device(model, device), layers, sampling, width, device)
+    work = _SamplingPass(on_device(model, device), layers, sampling, width, device)
     for batch in in_places(shown, width, crops=sampling.crops, first=first):
         work.show(batch)
-    return Collected(work.samples(), work.seconds, work.failed)
+    return SampledLayers(work.samples(), work.seconds, work.failed)
 
 
-class _Collecting:
+class _SamplingPass:
     """What is kept while images are shown."""
 
     def __init__(self, model: Model, layers: Sequence[Layer], sampling: Sampling, width: int, device: str) -> None:

@@ -52,7 +52,7 @@ def _grid(source: Source, layer: LayerSource, plan: Plan) -> Iterator[Chunk]:
     for place in range(LABELS):
         number = label[:, place]
         chunk[ranked("class", place + 1)] = np.ma.masked_less(number, 0)
-        chunk[ranked("label", place + 1)] = source.labels.of(number)
+        chunk[ranked("label", place + 1)] = source.labels(number)
         chunk[ranked("attribution", place + 1)] = attribution[:, place]
         chunk[ranked("stability", place + 1)] = stability[:, place]
     chunk["label_reliable"] = derived.label_reliable(chunk["count"], stability[:, 0])

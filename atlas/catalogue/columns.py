@@ -28,10 +28,6 @@ LAYER = Column("layer", "VARCHAR", "the layer's name")
 INDEX = Column("index", "INTEGER", "which channel of the layer")
 
 
-def _quantiles() -> list[Column]:
-    return [Column(quantile(level), "FLOAT", f"{level:.0%} of its activations lie below") for level in LEVELS]
-
-
 def quantile(level: float) -> str:
     """The name of the column of a quantile: `q05`."""
     return f"q{round(level * 100):02d}"
@@ -85,7 +81,7 @@ UNITS = [
     Column("activation_max", "FLOAT", "highest activation"),
     Column("active_positions", "FLOAT", "share of the positions above zero"),
     Column("active_images", "FLOAT", "share of the images with a position above zero"),
-    *_quantiles(),
+    *(Column(quantile(level), "FLOAT", f"{level:.0%} of its activations lie below") for level in LEVELS),
     Column("class", "INTEGER", "class with the highest attribution: mean activation x gradient"),
     Column("label", "VARCHAR", "that class's name"),
     Column("attribution", "FLOAT", "that attribution, in logits"),

@@ -16,7 +16,7 @@ Floats = np.ndarray[Any, np.dtype[np.float32]]
 Flags = np.ndarray[Any, np.dtype[np.bool_]]
 
 EXTREME = {"positive": 0, "negative": 1}
-"""Which of a unit's extremes (`atlas.store.layout.EXTREMES`) holds the best example of a variant."""
+"""Which of a unit's extremes (`atlas.stages.dataset.EXTREMES`) holds the best example of a variant."""
 SIGN = {"positive": 1, "negative": -1}
 NAMES = {int(status): status.name.lower() for status in Status}
 TOP = 0.02

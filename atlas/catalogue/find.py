@@ -37,7 +37,8 @@ def question(
     if layers is not None:
         values["layers"] = list(layers)
         parts.append("layer IN $layers")
-    status = _renamed(status)
+    several = isinstance(status, Collection) and not isinstance(status, str)
+    status = [current_value(one) for one in status] if several else current_value(status)
     _known(status)
     wanted = dict(ranges) if status is None else {"status": status, **ranges}
     for number, (name, value) in enumerate(wanted.items()):
@@ -46,13 +47,6 @@ def question(
     by = f" ORDER BY {', '.join([*_order(order), 'layer', 'index'])}" if order else ""
     limit = "" if top is None else f" LIMIT {_count(top)}"
     return f"SELECT layer, index FROM units{where}{by}{limit}", values
-
-
-def _renamed(status: Any) -> Any:
-    """A status, or several, by their names of today."""
-    if isinstance(status, str) or not isinstance(status, Collection):
-        return current_value(status)
-    return [current_value(one) for one in status]
 
 
 def _known(status: Any) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from atlas.plans import SAMPLES, STAGES, Plan
+from atlas.plans import SAMPLES, STAGES, Plan, by_layer
 from atlas.stages import CELLS, FEATURES, IMAGES, LAYOUT
 from atlas.stages.atlas import LISTED
 from atlas.store import Receipt, Store, check_version
@@ -64,16 +64,11 @@ def read_index(store: Store) -> dict[str, Any]:
     Raises `StoreTooNew`; `StoreError` where it would be made up of plans of which some are gone.
     """
     index = found(store.backend.get(INDEX))
-    if not isinstance(index, dict) or index.get("encoding-type") != CATALOGUE:
-        return _made_up(store)
-    if seal_of(index) is not Seal.BROKEN:
-        check_version(index, where=f"{store}/{INDEX}")
-    if not store.vouched(index) or not fits(index, SHAPE) or not _plausible(index):
-        return _made_up(store)
-    return {"images": None, "relations": None} | unsealed(index)
-
-
-def _made_up(store: Store) -> dict[str, Any]:
+    if isinstance(index, dict) and index.get("encoding-type") == CATALOGUE:
+        if seal_of(index) is not Seal.BROKEN:
+            check_version(index, where=f"{store}/{INDEX}")
+        if store.vouched(index) and fits(index, SHAPE) and _plausible(index):
+            return {"images": None, "relations": None} | unsealed(index)
     refuse(store)
     return make_index(store)
 
@@ -105,27 +100,21 @@ def write_index(store: Store) -> dict[str, Any]:
 def make_index(store: Store) -> dict[str, Any]:
     """The index, from the plans and receipts that are there."""
     plans = store.plans()
-    layers: dict[str, list[Plan]] = {}
-    for plan in sorted(plans, key=store.place_of):
-        if plan.layer is not None:
-            layers.setdefault(plan.layer.name, []).append(plan)
+    layers = by_layer(plan for plan in sorted(plans, key=store.place_of) if plan.layer is not None)
     relations = store.reduced(RELATIONS)
+    # The layers have an order here, and readers need no list of all there are.
+    model = {name: value for name, value in store.model.items() if name != "layers"}
     return {
         "encoding-type": CATALOGUE,
         "encoding-version": VERSION,
         "written-by": WRITER,
-        "model": {"spec": store.identity.model, "weights": store.identity.weights, **_told(store.model)},
+        "model": {"spec": store.identity.model, "weights": store.identity.weights, **model},
         "note": store.model.get("note"),
         "images": next((_images(store, plan) for plan in plans if plan.stage == IMAGES.name), None),
         "relations": None if relations is None else relations.record.get("layers"),
         "named": store.labels is not None,
         "layers": [_layer(store, some) for some in layers.values()],
     }
-
-
-def _told(model: dict[str, Any]) -> dict[str, Any]:
-    """What readers are told of the network: its layers have an order here, and need no list of all there are."""
-    return {name: value for name, value in model.items() if name != "layers"}
 
 
 def _images(store: Store, plan: Plan) -> dict[str, Any]:
@@ -195,8 +184,6 @@ def _grid(store: Store, side: int, stages: dict[str, Plan]) -> dict[str, Any]:
     return {"side": side, **words, CELLS.told: None if cells is None else cells.units[1]}
 
 
-def _reduced(store: Store, plan: Plan | None) -> Receipt | None:
+def _reduced(store: Store, plan: Plan) -> Receipt | None:
     """The receipt of what was written whole; None where that is not there, or rests on what is there no longer."""
-    if plan is None or not store.columns_done(plan):
-        return None
-    return store.reduced(columns_receipt(plan))
+    return store.reduced(columns_receipt(plan)) if store.columns_done(plan) else None

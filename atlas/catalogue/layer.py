@@ -21,7 +21,7 @@ from atlas.errors import UnknownName
 from atlas.plans import SHARD, Plan
 from atlas.recipe import Recipe
 from atlas.stages.features import THUMB
-from atlas.store.layout import features_key
+from atlas.store.layout import layer_key
 from atlas.store.missing import gone
 from atlas.units import Layer, Status, shown_map
 from atlas.words import quoted, shown
@@ -181,7 +181,7 @@ class LayerView:
         """
         if name not in ARRAYS:
             raise UnknownName.among("array", name, ARRAYS, hint=f"There are: {', '.join(ARRAYS)}.")
-        return self.catalogue.store.array(f"{features_key(self.layer)}/{name}")
+        return self.catalogue.store.array(f"{layer_key(self.layer)}/features/{name}")
 
     def __getitem__(self, index: SupportsIndex) -> UnitView:
         """The unit of a number. Raises `UnknownName`."""

@@ -17,7 +17,6 @@ from PIL import Image
 
 from atlas.errors import UnknownName
 from atlas.units import Status
-from atlas.words import shown
 
 if TYPE_CHECKING:
     from atlas.catalogue.answers import Example
@@ -176,18 +175,12 @@ def _examples(examples: Sequence[Example]) -> str:
 
 def text_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """The first rows of a table as lines of text, numbers to the right."""
-    seen = [[shown(cell(value)) for value in row] for row in rows[:ROWS]]
-    columns = list(map(shown, columns))
-    widths = [max(map(len, column)) for column in zip(columns, *seen, strict=True)]
-    right = [all(isinstance(row[place], int | float | None) for row in rows[:ROWS]) for place in range(len(columns))]
-    lines = [
-        "  ".join(
-            text.rjust(width) if number else text.ljust(width)
-            for text, width, number in zip(line, widths, right, strict=True)
-        ).rstrip()
-        for line in [columns, *seen]
-    ]
-    return "\n".join([*lines, _more(rows)]).rstrip()
+    from atlas.terminal import text_table as drawn
+
+    seen = rows[:ROWS]
+    right = [all(isinstance(row[place], int | float | None) for row in seen) for place in range(len(columns))]
+    heads = [f"{name}>" if number else name for name, number in zip(columns, right, strict=True)]
+    return "\n".join([drawn(heads, [[cell(value) for value in row] for row in seen]), _more(rows)]).rstrip()
 
 
 def html_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

@@ -17,7 +17,7 @@ from PIL import Image
 from atlas.plans import Plan
 from atlas.stages.features import THUMB
 from atlas.store import Store
-from atlas.store.layout import features_key
+from atlas.store.layout import group_key
 
 Values = np.ndarray[Any, Any]
 
@@ -36,7 +36,7 @@ def column(store: Store, plan: Plan, name: str) -> Values:
 def small(store: Store, plan: Plan, units: Sequence[int] | Values, variant: int, size: int) -> Values:
     """Pictures of rendered units, uint8 [n,size,size,3]: the thumbnails where they are written and large enough."""
     thumbs = size <= THUMB and store.columns_done(plan)
-    path = f"{features_key(plan.on)}/{'thumb' if thumbs else 'image'}"
+    path = f"{group_key(plan)}/{'thumb' if thumbs else 'image'}"
     found = np.zeros((len(units), size, size, 3), np.uint8)
     for row, unit in enumerate(units):
         picture = Image.fromarray(store.read(path, slice(int(unit), int(unit) + 1))[0, variant])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ import duckdb
 from atlas.catalogue import notebook
 from atlas.catalogue.columns import TABLES
 from atlas.catalogue.renamed import OLD, old_columns, tell_columns, tell_values
-from atlas.errors import AtlasError, QueryError, UnknownName
+from atlas.errors import QueryError, UnknownName
 
 if TYPE_CHECKING:
     from atlas.catalogue.tables import Tables
@@ -59,9 +60,12 @@ class Result:
 
     def batches(self, size: int = BATCH) -> Iterator[list[Row]]:
         """The rows, `size` at a time: for answers that are too long for the memory."""
-        cursor = self._answered()
-        while self.columns and (batch := self._fetched(cursor, size)):
-            yield batch
+        # The database hands the answer out once: it is asked again the next time.
+        cursor, self._fresh = self._fresh, None
+        with self._blaming():
+            cursor = cursor or self._execute()
+            while self.columns and (batch := cursor.fetchmany(size)):
+                yield batch
 
     def df(self) -> Any:
         """The answer as a pandas data frame."""
@@ -84,22 +88,15 @@ class Result:
     def _begun(self) -> duckdb.DuckDBPyConnection:
         """The database at the first row. A question that names old columns is asked of the views that have them."""
         tell_values(self._text, (self._values or {}).values())
-        try:
-            return self._execute()
-        except duckdb.BinderException:
-            old = old_columns(self._text)
-            self._old = PAST if old else ""
-            found = self._run()
-            tell_columns(old)
-            return found
-        except duckdb.Error as error:
-            raise self._blamed(error) from None
-
-    def _run(self) -> duckdb.DuckDBPyConnection:
-        try:
-            return self._execute()
-        except duckdb.Error as error:
-            raise self._blamed(error) from None
+        with self._blaming():
+            try:
+                return self._execute()
+            except duckdb.BinderException:
+                old = old_columns(self._text)
+                self._old = PAST if old else ""
+                found = self._execute()
+                tell_columns(old)
+                return found
 
     def _execute(self) -> duckdb.DuckDBPyConnection:
         cursor = self._cursor.cursor()
@@ -107,21 +104,14 @@ class Result:
             cursor.execute(self._old)
         return cursor.execute(self._text, self._values)
 
-    def _blamed(self, error: duckdb.Error) -> AtlasError:
-        """What is wrong with the question. Raises `StoreError` where it is a table."""
-        self._check()
-        return _explained(error)
-
-    def _fetched(self, cursor: duckdb.DuckDBPyConnection, size: int) -> list[Row]:
+    @contextmanager
+    def _blaming(self) -> Iterator[None]:
+        """Says what is wrong with the question in one line. Raises `StoreError` where it is a table."""
         try:
-            return cursor.fetchmany(size)
+            yield
         except duckdb.Error as error:
-            raise self._blamed(error) from None
-
-    def _answered(self) -> duckdb.DuckDBPyConnection:
-        """The database at the first row of the answer, which it hands out once: it is asked again the next time."""
-        cursor, self._fresh = self._fresh, None
-        return cursor or self._run()
+            self._check()
+            raise _explained(error) from None
 
     def __iter__(self) -> Iterator[Row]:
         return iter(self.rows)

@@ -16,7 +16,7 @@ import numpy as np
 
 from atlas.catalogue import derived, numbers
 from atlas.catalogue.columns import quantile
-from atlas.plans import Plan
+from atlas.plans import Plan, by_layer
 from atlas.recipe import VARIANTS
 from atlas.stages import EXAMPLES, FEATURES, IMAGES, STATISTICS
 from atlas.stages.dataset import EXTREMES, GUESSES, LEVELS
@@ -55,18 +55,20 @@ class Source:
         self.store = store
         self.plans = sorted(store.plans(), key=store.place_of)
         self.class_names = store.labels
-        self.labels = Names(self.class_names)
+        self._labels = np.array([*(self.class_names or ()), None], object)
         relations = store.told_of(RELATIONS)
         self.related: list[str] = [] if relations is None else relations.record.get("layers") or []
         """The layers that similar units are numbered by."""
 
+    def labels(self, classes: Values) -> Values:
+        """Names, object [...], of class numbers; None where there is no class, or no name of it."""
+        last = len(self._labels) - 1
+        return self._labels[np.where((classes >= 0) & (classes < last), classes, last)]
+
     @cached_property
     def layers(self) -> list[LayerSource]:
         """Every layer that anything is planned of, in the network's order."""
-        found: dict[str, list[Plan]] = {}
-        for plan in self.plans:
-            if plan.layer is not None:
-                found.setdefault(plan.layer.name, []).append(plan)
+        found = by_layer(plan for plan in self.plans if plan.layer is not None)
         return [LayerSource(self.store, plans) for plans in found.values()]
 
     @cached_property
@@ -103,18 +105,6 @@ class Source:
         numbers = np.unique(np.concatenate([np.zeros(0, np.int32), *found]))
         numbers = numbers[numbers >= 0]
         return numbers, self.paths_of(numbers)
-
-
-class Names:
-    """The names of classes, where the store has them."""
-
-    def __init__(self, names: Sequence[str] | None) -> None:
-        self._names = np.array([*(names or ()), None], object)
-
-    def of(self, classes: Values) -> Values:
-        """Names, object [...], of class numbers; None where there is no class, or no name of it."""
-        last = len(self._names) - 1
-        return self._names[np.where((classes >= 0) & (classes < last), classes, last)]
 
 
 class LayerSource:
@@ -203,7 +193,7 @@ def _answers(layer: LayerSource, source: Source) -> Chunk:
     best = column("class")[:, 0]
     chunk |= {
         "class": _or_null(best),
-        "label": source.labels.of(best),
+        "label": source.labels(best),
         "attribution": column("class_attribution")[:, 0],
     }
     if layer.layer.name in source.related:
@@ -248,7 +238,7 @@ def classes(source: Source) -> Iterator[Chunk]:
             ranks.append(np.ma.masked_array(np.zeros(len(pairs), np.int32), mask=True))
             ranks[-1][at], attribution[at] = rank + 1, value
         chunk = layer.common | {"index": pairs // count, "class": pairs % count, "attribution": attribution}
-        chunk |= {"label": source.labels.of(pairs % count)}
+        chunk |= {"label": source.labels(pairs % count)}
         yield chunk | {"rank_in_unit": ranks[0], "rank_in_class": ranks[1]}
 
 
@@ -268,11 +258,8 @@ def images(source: Source) -> Iterator[Chunk]:
     for rows in _spans(plan.total):
         number = np.arange(rows.start, rows.stop, dtype=np.int32)
         hashes = source.store.read("images/sha256", rows)
-        chunk: Chunk = {
-            "number": number,
-            "path": source.paths(rows),
-        }
-        chunk["sha256"] = np.array([row.tobytes().hex() for row in hashes], object)
+        sha256 = np.array([row.tobytes().hex() for row in hashes], object)
+        chunk: Chunk = {"number": number, "path": source.paths(rows), "sha256": sha256}
         chunk |= _looked_at(source, plan, rows, receipts)
         # One that could not be shown has its row there, and nothing in it.
         yield chunk | {"in_reference": (number % plan.collection.step == 0) & (chunk["status"] == "ok")}
@@ -280,7 +267,7 @@ def images(source: Source) -> Iterator[Chunk]:
 
 def _looked_at(source: Source, plan: Plan, rows: slice, receipts: Mapping[int, Receipt]) -> Chunk:
     """What the images `rows`, whole shards of them, turned out to be."""
-    shards = range(rows.start // plan.per_shard, -(-rows.stop // plan.per_shard))
+    shards = range(rows.start // plan.kind.shard, -(-rows.stop // plan.kind.shard))
     found: dict[str, Values] = {}
     for name in ("status", "reason", "size", "class", "probability"):
         array = plan.arrays[name]
@@ -296,7 +283,7 @@ def _looked_at(source: Source, plan: Plan, rows: slice, receipts: Mapping[int, R
     chunk["reason"] = np.array([reason or None for reason in texts(found["reason"])], object)
     for rank in range(GUESSES):
         guessed = found["class"][:, rank]
-        chunk |= {f"class_{rank + 1}": _or_null(guessed), f"label_{rank + 1}": source.labels.of(guessed)}
+        chunk |= {f"class_{rank + 1}": _or_null(guessed), f"label_{rank + 1}": source.labels(guessed)}
         chunk[f"probability_{rank + 1}"] = found["probability"][:, rank]
     return chunk
 

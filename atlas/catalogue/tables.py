@@ -106,11 +106,12 @@ def _whole(store: Store, name: str, proof: str) -> bool:
 
 
 def _made(source: Source, name: str, path: Path, proof: str) -> bytes:
-    """A table as a Parquet file."""
+    """A table as a Parquet file that carries its digest."""
     # One thread, so that rows are cut into groups in the same places on every machine.
     with connect(threads=1, memory_limit=MEMORY) as connection:
         fill(connection, name, source)
-        _copy(connection, name, path, proof)
+        how = f"FORMAT parquet, COMPRESSION zstd, KV_METADATA {{digest: '{proof}'}}"
+        connection.execute(f"COPY {name} TO {quoted(path)} ({how})")
     data = path.read_bytes()
     path.unlink()
     return data
@@ -178,12 +179,6 @@ def _sql(name: str, value: Any) -> str:
     return f"${name}"
 
 
-def _copy(connection: duckdb.DuckDBPyConnection, name: str, path: Path, proof: str) -> None:
-    """Write a table as a Parquet file that carries its digest."""
-    how = f"FORMAT parquet, COMPRESSION zstd, KV_METADATA {{digest: '{proof}'}}"
-    connection.execute(f"COPY {name} TO {quoted(path)} ({how})")
-
-
 class Tables:
     """A store's tables, to be asked. Each is looked for, or made, when it is first needed."""
 
@@ -224,13 +219,26 @@ class Tables:
     def check(self) -> None:
         """Raise `StoreError` where a file that was asked is damaged: then it is no question's fault."""
         for name in sorted(self._filed):
-            file = _file(self._store, key_of(name), lambda: Path(self._folder.name))
+            file = self._file(name)
             if file is None or not _readable(file, self._store.reduced(receipt_of(name))):
                 raise self._store.damaged(key_of(name))
 
+    def _file(self, name: str) -> Path | None:
+        """A table as a file, which is written where the store is no folder itself; None for none."""
+        backend, key = self._store.backend, key_of(name)
+        if isinstance(backend, LocalBackend):
+            path = backend.root / key
+            return path if path.is_file() else None
+        data = backend.get(key)
+        if data is None:
+            return None
+        path = Path(self._folder.name) / key.replace("/", "-")
+        path.write_bytes(data)
+        return path
+
     def _make(self, name: str) -> None:
         refuse(self._store, *NEEDED[name])
-        file = _file(self._store, key_of(name), lambda: Path(self._folder.name))
+        file = self._file(name)
         if _trusted(self._connection, file, digest(self._source, name)):
             self._filed.add(name)
             try:
@@ -246,19 +254,6 @@ def _keep_old(connection: duckdb.DuckDBPyConnection, name: str) -> None:
     old = "".join(f', "{new}" AS "{old}"' for old, new in COLUMNS.get(name, {}).items())
     connection.execute(f"CREATE SCHEMA IF NOT EXISTS {OLD}")
     connection.execute(f"CREATE VIEW IF NOT EXISTS {OLD}.{name} AS SELECT *{old} FROM main.{name}")
-
-
-def _file(store: Store, key: str, folder: Callable[[], Path]) -> Path | None:
-    """The object at `key` as a file, which lies in `folder` where the store is no folder itself; None for none."""
-    if isinstance(store.backend, LocalBackend):
-        path = store.backend.root / key
-        return path if path.is_file() else None
-    data = store.backend.get(key)
-    if data is None:
-        return None
-    path = folder() / key.replace("/", "-")
-    path.write_bytes(data)
-    return path
 
 
 def _trusted(connection: duckdb.DuckDBPyConnection, file: Path | None, proof: str) -> bool:

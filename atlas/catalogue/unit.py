@@ -15,7 +15,7 @@ from atlas.catalogue.answers import ChannelStatistics, Example
 from atlas.catalogue.renamed import renamed
 from atlas.errors import StoreError, UnknownName
 from atlas.stages.features import THUMB
-from atlas.store.layout import features_key
+from atlas.store.layout import layer_key
 from atlas.units import Status, Unit, status_name
 from atlas.words import quoted, shown
 
@@ -150,7 +150,7 @@ class UnitView:
         v = self.layer.variant(variant)
         if self.layer.status[self.index, v] == Status.ABSENT:
             raise self._absent(variant)
-        path = f"{features_key(self.layer.layer)}/image"
+        path = f"{layer_key(self.layer.layer)}/features/image"
         return Image.fromarray(self.layer.catalogue.store.read(path, slice(self.index, self.index + 1))[0, v])
 
     def _absent(self, variant: str) -> UnknownName | StoreError:

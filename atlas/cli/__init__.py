@@ -21,10 +21,9 @@ import typer
 from atlas import __version__
 from atlas.cli import building, looking, querying, reading, removing
 from atlas.cli.options import as_options
-from atlas.cli.printing import program
 from atlas.errors import AtlasError
 from atlas.store.layout import VERSION
-from atlas.terminal import complain, forgiving, remark, say, worded
+from atlas.terminal import complain, forgiving, program, remark, say, worded
 
 app = typer.Typer(
     name="atlas",
@@ -35,7 +34,8 @@ app = typer.Typer(
     add_completion=False,
 )
 for module in (looking, building, reading, querying, removing):
-    module.register(app)
+    for each in module.COMMANDS:
+        app.command()(each)
 
 
 def version(asked: bool) -> None:

@@ -12,7 +12,6 @@ import typer
 
 from atlas.catalogue.derived import TOP
 from atlas.cli import options as o
-from atlas.cli.printing import program
 from atlas.cli.reading import left_of
 from atlas.errors import BuildFailed
 from atlas.pipeline import Pipeline
@@ -20,7 +19,7 @@ from atlas.plans import Plan, called
 from atlas.stages import FEATURES, ICONS, STATISTICS
 from atlas.store import Store
 from atlas.store.layout import group_key
-from atlas.terminal import complain, say, table
+from atlas.terminal import complain, program, say, table
 from atlas.units import SampleStatus, summary
 from atlas.words import duration
 
@@ -38,13 +37,6 @@ DEMO_ATLAS_NOTE = (
 )
 
 
-def register(app: typer.Typer) -> None:
-    """Add this module's commands to `app`."""
-    app.command()(build)
-    app.command()(demo)
-    app.command()(pipelines)
-
-
 @o.takes_pipeline
 def build(said: dict[str, Any]) -> None:
     """Build a store: a feature visualization of every unit and, with --images, the images that activate it.
@@ -55,7 +47,7 @@ def build(said: dict[str, Any]) -> None:
     A pipeline file holds options; those on the command line override them. Given a store, its last build is resumed.
     """
     with o.needing_build():
-        from atlas.engine.api import carry_out
+        from atlas.engine.catalogue import carry_out
         from atlas.engine.planning.prepared import prepared
         from atlas.engine.planning.recorded import resolved
     ready = prepared(resolved(said))
@@ -95,7 +87,7 @@ def demo(
 ) -> None:
     """Render 192 channels of SqueezeNet 1.1, find what activates them in 20 photographs, and show the result."""
     with o.needing_build():
-        from atlas.engine.api import carry_out
+        from atlas.engine.catalogue import carry_out
         from atlas.engine.planning.prepared import prepared
         from atlas.models.packaged import photographs
 
@@ -207,3 +199,6 @@ def _unplaced(store: Store, plan: Plan) -> str:
     counts = {kind.words: int((status == kind).sum()) for kind in (SampleStatus.ZERO, SampleStatus.NOT_FINITE)}
     told = " and ".join(f"{count:,} are {words}" for words, count in counts.items() if count)
     return f" Of its activations {told}: they have no place." if told else ""
+
+
+COMMANDS = (build, demo, pipelines)

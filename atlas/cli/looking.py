@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,13 +10,13 @@ import typer
 
 from atlas.cli import options as o
 from atlas.errors import AtlasError
-from atlas.pipeline import LAYERS, Pipeline, split
+from atlas.pipeline import Pipeline, split
 from atlas.terminal import complain, remark, say, table
 from atlas.words import command, count
 
 if TYPE_CHECKING:
     from atlas.cost import Calibration
-    from atlas.engine.planning.prepared import Prepared
+    from atlas.engine.planning.prepared import PreparedBuild
     from atlas.models import Model
     from atlas.models.check import Check
 
@@ -23,16 +24,9 @@ TOLD = 10
 """Files that are left out are named one by one up to here."""
 
 
-def register(app: typer.Typer) -> None:
-    """Add this module's commands to `app`."""
-    app.command()(layers)
-    app.command()(check)
-    app.command()(plan)
-
-
 def layers(
     model: o.ModelSpec,
-    select: Annotated[list[str] | None, typer.Option("--layers", help=LAYERS)] = None,
+    select: o.Layers = None,
     weights: o.Weights = None,
     preprocessing: o.Preprocess = None,
     layout: o.Layouts = None,
@@ -144,7 +138,7 @@ def plan(
     ready = prepared(asked, counted=True)
     found = BuildPlan.of(ready)
     if calibrate and found.rendering:
-        found = found.calibrated(_calibrated(ready, keep=asked.store is not None))
+        found = replace(found, calibration=_calibrated(ready, keep=asked.store is not None))
     columns, rows = found.table()
     if rows:
         table(columns, rows)
@@ -172,13 +166,13 @@ def _save(asked: Pipeline, file: Path) -> None:
     say(f"To build it: {command('atlas', 'build', file)}")
 
 
-def _calibrated(ready: Prepared, *, keep: bool) -> Calibration:
+def _calibrated(ready: PreparedBuild, *, keep: bool) -> Calibration:
     """What the plans' pictures cost here; kept in the store, where one was named."""
     from atlas.engine import calibration
     from atlas.engine.catalogue import opened
     from atlas.engine.progress import Progress
 
-    plans = [plan for plan in ready.plans if plan.renders and plan.over == "units"]
+    plans = [plan for plan in ready.plans if plan.kind.renders and plan.over == "units"]
     place = opened(ready.model, ready.place) if keep else None  # before anything is measured for nothing
     batch = ready.pipeline.batch
     with Progress() as progress:
@@ -191,3 +185,6 @@ def _calibrated(ready: Prepared, *, keep: bool) -> Calibration:
     if place is None and batch is None:
         say(f"Build with --batch {width}, or name a store to keep this in: --store STORE.")
     return found
+
+
+COMMANDS = (layers, check, plan)

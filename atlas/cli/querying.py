@@ -38,11 +38,6 @@ class Format(StrEnum):
     JSONL = "jsonl"
 
 
-def register(app: typer.Typer) -> None:
-    """Add this module's commands to `app`."""
-    app.command()(query)
-
-
 def query(
     store: Place,
     sql: Annotated[
@@ -165,3 +160,6 @@ _PRINTERS: dict[Format, Callable[[list[str], Iterator[Row], int | None], None]] 
     Format.JSON: _print_json,
     Format.JSONL: _print_jsonl,
 }
+
+
+COMMANDS = (query,)

@@ -10,12 +10,12 @@ import typer
 
 from atlas.cli.options import SERVING, Weights, store_place
 from atlas.errors import BuildFailed, StoreError
-from atlas.plans import Plan, Shard, columns_of
+from atlas.plans import Plan, Shard, columns_of, names_of
 from atlas.recipe import AtlasRecipe, Recipe, Sampling
 from atlas.stages import IMAGES
 from atlas.store import Store
 from atlas.store.layout import LOGS, columns_receipt
-from atlas.store.missing import gone, lost, names_of
+from atlas.store.missing import gone, lost
 from atlas.store.seals import fits
 from atlas.terminal import complain, say, table
 from atlas.units import ImageStatus, status_name, summary
@@ -29,13 +29,6 @@ Place = Annotated[
 ]
 
 
-def register(app: typer.Typer) -> None:
-    """Add this module's commands to `app`."""
-    app.command()(status)
-    app.command()(verify)
-    app.command()(serve)
-
-
 def status(store: Place) -> None:
     """Show the progress of a store: what each layer was asked for, what is done, what failed.
 
@@ -44,7 +37,9 @@ def status(store: Place) -> None:
     opened = Store.open(store)
     plans = opened.plans()
     missing = lost(opened)
-    rows = [_row(opened, plan) for plan in plans] + [_missing_row(key) for key in missing]
+    rows = [_row(opened, plan) for plan in plans]
+    for stage, layer, part in map(names_of, missing):  # what it asked for, and how, nobody knows
+        rows.append((stage, " ".join([layer, *part]), "gone", "?", "?", "?", "gone"))
     table(["stage", "layer", "recipe", "asked>", "done>", "left>", "complete"], rows)
     if any(plan.stage == IMAGES.name for plan in plans):
         say(f"{summary(_images(opened))}.")
@@ -63,12 +58,6 @@ def status(store: Place) -> None:
     _tell_gone(opened, missing)
     if failed:
         raise BuildFailed(f"{len(failed)} shards of {store} failed. Run the same atlas build to try them again.")
-
-
-def _missing_row(key: str) -> tuple[object, ...]:
-    """The row of a plan that is gone: what it asked for, and how, nobody knows."""
-    stage, layer, part = names_of(key)
-    return stage, " ".join([layer, *part]), "gone", "?", "?", "?", "gone"
 
 
 def _tell_gone(store: Store, missing: Collection[str]) -> None:
@@ -152,8 +141,10 @@ def verify(
     mended = command("atlas", "verify", "--repair", store)
     if repair:
         _tell_gone(opened, lost(opened))
-    elif told.found.bare:
-        say(f"{_bare(told.found.bare)} Add hashes: {mended}")
+    elif bare := told.found.bare:
+        named = ", ".join(bare[:3]) + (", ..." if len(bare) > 3 else "")
+        what = f"An older version wrote {len(bare)} objects without a hash, so what they say was not checked: {named}."
+        say(f"{what} Add hashes: {mended}")
     for layer, reason in told.wrong.items():
         complain(f"{layer}: {reason}.")
     if told.found.damage and not repair:
@@ -165,12 +156,6 @@ def verify(
         )
     if told.wrong:
         raise StoreError(f"{store}: {len(told.wrong)} of its layers are not those of its network.")
-
-
-def _bare(keys: tuple[str, ...]) -> str:
-    """Says which objects nobody can say of that they are whole."""
-    named = ", ".join(keys[:3]) + (", ..." if len(keys) > 3 else "")
-    return f"An older version wrote {len(keys)} objects without a hash, so what they say was not checked: {named}."
 
 
 def serve(
@@ -198,3 +183,6 @@ def serve(
     for key in lost(opened):
         complain(str(gone(opened, key)))
     show(store, host=host, port=port, open_browser=browser, announce=say, allow_hosts=allow_host or ())
+
+
+COMMANDS = (status, verify, serve)

@@ -10,19 +10,15 @@ import typer
 from atlas.catalogue import write_index, write_tables
 from atlas.cli.reading import Place
 from atlas.errors import AtlasError
+from atlas.plans import names_of
 from atlas.store import Store
-from atlas.store.missing import gone, lost, names_of
+from atlas.store.missing import gone, lost
 from atlas.store.removal import keys_of, last_written, remove, unnoticed
 from atlas.terminal import say
 from atlas.words import duration, shown
 
 BUSY = 300.0
 """Seconds for which a store that was written to is taken to be built."""
-
-
-def register(app: typer.Typer) -> None:
-    """Add this module's commands to `app`."""
-    app.command()(rm)
 
 
 def rm(
@@ -84,3 +80,6 @@ def _make_again(store: Store) -> None:
     else:
         finish(store)
     write_index(store)
+
+
+COMMANDS = (rm,)

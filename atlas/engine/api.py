@@ -12,12 +12,11 @@ from functools import wraps
 from typing import ParamSpec, TypeVar
 
 from atlas.catalogue import Catalogue
-from atlas.engine.catalogue import catalogue
+from atlas.engine.catalogue import carry_out
 from atlas.engine.planning.build_plan import BuildPlan
-from atlas.engine.planning.prepared import Prepared, prepared
-from atlas.engine.planning.recorded import record, resolved
-from atlas.engine.record import Report
-from atlas.errors import AtlasError, BuildFailed
+from atlas.engine.planning.prepared import prepared
+from atlas.engine.planning.recorded import resolved
+from atlas.errors import BuildFailed
 from atlas.pipeline import Pipeline, option
 from atlas.store import Store
 
@@ -69,23 +68,3 @@ def plan(pipeline: Pipeline) -> BuildPlan:
     Nothing is written. `print` shows it; `pictures`, `flops` and `bytes` are its sums.
     """
     return BuildPlan.of(prepared(pipeline, counted=True))
-
-
-def carry_out(ready: Prepared, note: str | None = None) -> Report:
-    """Do what was prepared."""
-    asked = ready.pipeline
-    if not ready.plans:
-        raise AtlasError("There is nothing to build: no layer was found.")
-    return catalogue(
-        ready.model,
-        ready.plans,
-        ready.place,
-        begun=lambda store: record(store, asked, ready.plans),
-        images=ready.images,
-        spectrum=ready.spectrum,
-        note=note,
-        workers=asked.workers,
-        ray=asked.ray,
-        local=asked.local,
-        partial=asked.partial,
-    )

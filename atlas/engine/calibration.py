@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from atlas.cost import Calibration
+from atlas.engine.vitals import lines_of
 from atlas.plans import Plan
 from atlas.recipe import Numerics
 from atlas.store import Store
@@ -61,11 +62,8 @@ def machine(device: str) -> str:
         import torch
 
         return torch.cuda.get_device_name()
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    cpus = lines_of(Path("/proc/cpuinfo"))
+    named = (line.partition(":")[2].strip() for line in cpus if line.startswith("model name"))
     return f"{next(named, platform.machine())}, {os.cpu_count()} cores"
 
 

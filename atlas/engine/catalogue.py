@@ -1,76 +1,70 @@
-"""The whole job: from a model and its plans to a store that can be opened.
+"""The whole job: from what was prepared to a store that can be opened.
 
-(model, plans, images, place) -> store -> Report
+(PreparedBuild: model, images, plans, place) -> store -> Report
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from atlas.engine.executors import InProcess
 from atlas.engine.memory import shortage
+from atlas.engine.planning.prepared import PreparedBuild
+from atlas.engine.planning.recorded import record
 from atlas.engine.progress import Progress
 from atlas.engine.record import Report
 from atlas.engine.run import build, describe
-from atlas.errors import PlanMismatch
-from atlas.plans import Plan
+from atlas.errors import AtlasError, PlanMismatch
 from atlas.store import Backend, Store
 from atlas.store.removal import make_way
 from atlas.words import parameter
 
 if TYPE_CHECKING:
-    from atlas.engine.planning.images import Images
     from atlas.models import Model
-    from atlas.rendering import Spectrum
 
 TOLERANCE = 1e-3
 """By how much of the largest of its outputs a network may answer otherwise on another machine."""
 
 
-def catalogue(
-    model: Model,
-    plans: Sequence[Plan],
-    place: str | Path | Backend,
-    *,
-    begun: Callable[[Store], None] = lambda _: None,
-    images: Images | None = None,
-    spectrum: Spectrum | None = None,
-    note: str | None = None,
-    workers: int | None = None,
-    ray: str | None = None,
-    local: bool = False,
-    partial: bool = False,
-) -> Report:
-    """Carry out `plans` in the store at `place`, made where there is none, with a progress bar.
+def carry_out(ready: PreparedBuild, note: str | None = None) -> Report:
+    """Do what was prepared, in the store at its place, made where there is none, with a progress bar.
 
-    `begun` hears of the store once it is known to be this network's and nothing of it is another plan's;
-    `images` are what the plans collect, `spectrum` the one that a recipe of `maco` names. Tasks run on the Ray cluster
-    at `ray` (see `atlas.engine.clusters.connect`), on one of this machine's own where none is named, or with `local` in
-    this process. Raises `StoreError`
-    where the store is another network's or plan's, or cannot be written.
+    `note` is a sentence for the home page. Tasks run on the Ray cluster that the pipeline names (see
+    `atlas.engine.clusters.connect`), on one of this machine's own where it names none, or in this process where it says
+    `local`. Raises `AtlasError` where there is nothing to build, `StoreError` where the store is another network's or
+    plan's, or cannot be written.
     """
-    store = opened(model, place, note)
+    asked, model, plans, images = ready.pipeline, ready.model, ready.plans, ready.images
+    if not plans:
+        raise AtlasError("There is nothing to build: no layer was found.")
+    store = opened(model, ready.place, note)
     if images is not None:
         images.compare(store)
     make_way(store, plans)
     store.check(plans)
-    begun(store)
+    record(store, asked, plans)
     with Progress() as progress:
-        watch = progress.watch(store, plans)
-        if (ray is None or local) and (short := shortage(0 if local else workers)):
+        if (asked.ray is None or asked.local) and (short := shortage(0 if asked.local else asked.workers)):
             progress.say(short)
-        if local:
-            return build(
-                store, model, plans, InProcess(), images=images, spectrum=spectrum, partial=partial, watch=watch
-            )
+        carry = partial(
+            build,
+            store,
+            model,
+            plans,
+            images=images,
+            spectrum=ready.spectrum,
+            partial=asked.partial,
+            watch=progress.watch(store, plans),
+        )
+        if asked.local:
+            return carry(InProcess())
         from atlas.engine.clusters import connect
         from atlas.engine.on_ray import OnRay
 
-        with connect(ray, workers=workers, told=progress.say):
-            executor = OnRay(plans[0].numerics, workers)
-            return build(store, model, plans, executor, images=images, spectrum=spectrum, partial=partial, watch=watch)
+        with connect(asked.ray, workers=asked.workers, told=progress.say):
+            return carry(OnRay(plans[0].numerics, asked.workers))
 
 
 def opened(model: Model, place: str | Path | Backend, note: str | None = None) -> Store:

@@ -1,6 +1,6 @@
 """Where what a unit saw of a photograph is measured and cut out.
 
-    (images, shard, [Example], measure) -> boxes on the photographs, pictures of them
+    (images, shard, [ExamplePlace], measure) -> boxes on the photographs, pictures of them
 
 Examples of any kind: those that drive a channel, and those that lie nearest to a cell of an atlas.
 """
@@ -37,7 +37,7 @@ HELD = 2**28
 
 
 @dataclass(frozen=True)
-class Example:
+class ExamplePlace:
     """One place in the tables of a shard: a unit's, or a cell's, example of some rank."""
 
     place: tuple[int, ...]
@@ -47,22 +47,15 @@ class Example:
     position: int
 
 
-Measure = Callable[["Tensor", Sequence[Example]], np.ndarray[Any, Any]]
+Measure = Callable[["Tensor", Sequence[ExamplePlace]], np.ndarray[Any, Any]]
 """(crops [n,3,h,w], n examples) -> boxes [n,4] on the crops."""
-Round = tuple[Sequence[Example], Measure]
+Round = tuple[Sequence[ExamplePlace], Measure]
 """Examples that are measured in one way."""
 Rounds = Callable[[Store, Plan, "Prepared", Shard], Iterable[Round]]
 
 
 def make(piece: Piece, rounds: Rounds) -> Making:
     """Measure and cut out what a shard shows, in `rounds`."""
-    desk = yield from _filled(piece, rounds)
-    piece.clock.lap(piece.plan.stage)
-    return [(piece.plan, Made(desk.pictures, {"box": desk.boxes.reshape(len(piece.shard), -1)}))]
-
-
-def _filled(piece: Piece, rounds: Rounds) -> Generator[Event, None, Desk]:
-    """The desk with all examples of a shard on it."""
     from atlas.rendering.compute import computing
 
     plan, prepared = piece.plan, piece.worker.prepared(piece.plan.on, piece.plan.numerics)
@@ -73,11 +66,14 @@ def _filled(piece: Piece, rounds: Rounds) -> Generator[Event, None, Desk]:
         desk = Desk(piece.worker, plan, prepared, shape, piece.width)
         with computing(plan.numerics):
             for examples, measure in given:
-                for done in desk.fill(examples, measure):
+                ordered = sorted(examples, key=lambda one: (one.image, one.crop, one.place))
+                for done in desk.fill(ordered, measure):
                     yield Advanced(plan.stage, plan.layer_name, done)
         return desk
 
-    return (yield from piece.narrowed(attempt))
+    desk = yield from piece.narrowed(attempt)
+    piece.clock.lap(plan.stage)
+    return [(plan, Made(desk.pictures, {"box": desk.boxes.reshape(len(piece.shard), -1)}))]
 
 
 def reduce(_: Store, plan: Plan, receipts: Receipts) -> Reduced:
@@ -99,9 +95,9 @@ class Desk:
             self.pictures["picture"] = np.full((*shape, EXAMPLE, EXAMPLE, 3), GREY, np.uint8)
         self._held: dict[int, Looked] = {}
 
-    def fill(self, examples: Sequence[Example], measure: Measure) -> Iterator[int]:
+    def fill(self, examples: Sequence[ExamplePlace], measure: Measure) -> Iterator[int]:
         """Measure and cut out `examples`, which are sorted by image; yields how many were done, now and then."""
-        batch: list[tuple[Example, Crop]] = []
+        batch: list[tuple[ExamplePlace, Crop]] = []
         for example, crop in self._opened(examples):
             batch.append((example, crop))
             if len(batch) == self.width:
@@ -112,7 +108,7 @@ class Desk:
             self._measure(batch, measure)
             yield len(batch)
 
-    def _opened(self, examples: Sequence[Example]) -> Iterator[tuple[Example, Crop]]:
+    def _opened(self, examples: Sequence[ExamplePlace]) -> Iterator[tuple[ExamplePlace, Crop]]:
         """Each example with its crop; those whose image has gone or changed are left out."""
         from atlas.dataset.crops import crop
 
@@ -136,16 +132,22 @@ class Desk:
         if number not in self._held:
             source = self._worker.images
             self._held[number] = look(source, source.entries[number], self._sha256(number))
-            while len(self._held) > 1 and sum(map(_bytes, self._held.values())) > HELD:
+            while (
+                len(self._held) > 1
+                and sum(one.picture.nbytes for one in self._held.values() if one.picture is not None) > HELD
+            ):
                 del self._held[next(iter(self._held))]
         return self._held[number]
 
     def _sha256(self, number: int) -> bytes:
         return self._worker.store.read("images/sha256", slice(number, number + 1)).tobytes()
 
-    def _measure(self, batch: list[tuple[Example, Crop]], measure: Measure) -> None:
+    def _measure(self, batch: list[tuple[ExamplePlace, Crop]], measure: Measure) -> None:
+        import torch
+
         padded = batch + [batch[-1]] * (self.width - len(batch))
-        boxes = measure(self._stacked(padded), [example for example, _ in padded])
+        crops = torch.stack([crop.x for _, crop in padded]).to(self._plan.numerics.device)
+        boxes = measure(crops, [example for example, _ in padded])
         inside = self._prepared.preprocessing.size
         for (example, crop), box in zip(batch, boxes, strict=False):
             looked = self._looked(example.image)
@@ -158,11 +160,6 @@ class Desk:
                 seen = cut_out(looked.picture, found, mirrored=crop.cut.mirrored, size=looked.size)
                 self.pictures["picture"][example.place] = seen
 
-    def _stacked(self, batch: list[tuple[Example, Crop]]) -> Tensor:
-        import torch
-
-        return torch.stack([crop.x for _, crop in batch]).to(self._plan.numerics.device)
-
 
 def on_photograph(box: np.ndarray[Any, Any], crop: Crop, size: tuple[int, int]) -> np.ndarray[Any, Any]:
     """A box in pixels of a crop of `size` (height, width), in pixels of the photograph it was taken from."""
@@ -173,10 +170,6 @@ def on_photograph(box: np.ndarray[Any, Any], crop: Crop, size: tuple[int, int]) 
     x0, y0, x1, y1 = crop.cut.box
     across, down = (x1 - x0) / width, (y1 - y0) / height
     return np.array([x0 + left * across, y0 + top * down, x0 + right * across, y0 + bottom * down], np.float32)
-
-
-def _bytes(looked: Looked) -> int:
-    return 0 if looked.picture is None else looked.picture.nbytes
 
 
 def cut_out(

@@ -26,6 +26,7 @@ from atlas.recipe import Numerics
 from atlas.store import Data, Receipt, Store
 
 if TYPE_CHECKING:
+    from atlas.dataset.watch import Failure
     from atlas.engine.worker import Worker
 
 T = TypeVar("T")
@@ -43,15 +44,8 @@ class Made:
     """Rows of it that are filled; None for all."""
 
 
-@dataclass(frozen=True)
-class Failed:
-    """Why there is nothing of one plan, while the others that a pass served are whole."""
-
-    reason: str
-    trace: str
-
-
-Kept = tuple[Plan, Made | Failed]
+Kept = tuple[Plan, "Made | Failure"]
+"""What was made of one plan; or why there is nothing, while the others that a pass served are whole."""
 Making = Generator[Event, None, Iterable[Kept]]
 """Tells of progress, then gives what was made of each plan; these may be computed one by one."""
 
@@ -111,7 +105,7 @@ def commit(piece: Piece, made: Iterable[Kept]) -> Iterator[Event]:
     store, written = piece.store, []
     for plan, one in made:
         shard = plan.shard(piece.index)
-        if isinstance(one, Failed):
+        if not isinstance(one, Made):
             yield ShardFailed(shard, one.reason, one.trace)
             continue
         if (receipt := store.receipt(plan, shard)) is not None:
@@ -126,7 +120,7 @@ def commit(piece: Piece, made: Iterable[Kept]) -> Iterator[Event]:
     took = piece.clock.told()
     for plan, shard, receipt in written:
         record = took | piece.record()
-        store.put_receipt(plan, shard, replace(receipt, record=record))
+        store.put_receipt(shard, replace(receipt, record=record))
         yield ShardDone(shard, counted(plan.stage, receipt), record)
         took = {}  # one pass may serve many plans: its time is told once
 
@@ -134,6 +128,14 @@ def commit(piece: Piece, made: Iterable[Kept]) -> Iterator[Event]:
 def plain(rows: np.ndarray[Any, Any]) -> list[list[float | int | None]]:
     """Numbers as JSON: None for what is no number."""
     return [[value if math.isfinite(value) else None for value in row] for row in rows.tolist()]
+
+
+def padded(rows: np.ndarray[Any, Any], count: int) -> np.ndarray[Any, Any]:
+    """Rows [n,...] of what is there, followed by rows of nothing (-1 or NaN) up to `count`."""
+    nothing = -1 if rows.dtype.kind == "i" else np.nan
+    found = np.full((count, *rows.shape[1:]), nothing, rows.dtype)
+    found[: len(rows)] = rows
+    return found
 
 
 class Clock:

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from atlas.engine.vitals import lines_of
 from atlas.words import parameter
 
 PROC, CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")
@@ -55,22 +56,14 @@ def available() -> int | None:
 
 
 def _machine() -> Iterator[int]:
-    try:
-        lines = (PROC / "meminfo").read_text().splitlines()
-    except OSError:
-        return
-    for line in lines:
+    for line in lines_of(PROC / "meminfo"):
         if line.startswith("MemAvailable:"):
             yield int(line.split()[1]) * 1024
 
 
 def _groups() -> Iterator[int]:
     """What is left in each group that has a limit; files that are kept in memory can be dropped."""
-    try:
-        lines = (PROC / "self/cgroup").read_text().splitlines()
-    except OSError:
-        return
-    for line in lines:
+    for line in lines_of(PROC / "self/cgroup"):
         _, controllers, path = line.split(":", 2)
         if controllers == "":
             yield from _left(CGROUPS, path, "memory.max", "memory.current", "inactive_file")

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from atlas.engine.events import Advanced, Event
-from atlas.engine.making import Failed, Kept, Made, Making, Piece
+from atlas.engine.making import Made, Making, Piece
 from atlas.plans import Plan
 from atlas.stages import IMAGES
 from atlas.stages.dataset import PHOTOGRAPH, TEXT
@@ -26,25 +26,25 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from atlas.dataset import ImageSource
-    from atlas.dataset.collect import Collected as Answers
-    from atlas.dataset.collect import Shown
+    from atlas.dataset.collect import Collected, Shown
     from atlas.dataset.decoding import Pixels
+    from atlas.dataset.watch import Failure
     from atlas.models import Preprocessing
 
 PAPER = 255
 """What surrounds a thumbnail that is no square."""
 
 
-class Collected(Protocol):
+class PassResult(Protocol):
     """What a pass over images left behind."""
 
     @property
     def seconds(self) -> Mapping[str, float]: ...
     @property
-    def failed(self) -> Mapping[str, Any]: ...
+    def failed(self) -> Mapping[str, Failure]: ...
 
 
-C = TypeVar("C", bound=Collected)
+C = TypeVar("C", bound=PassResult)
 Collect = Callable[["ShardImages", int], C]
 """(images of a shard, width) -> what they left behind."""
 Keep = Callable[[Plan, "ShardImages", C], Made]
@@ -53,11 +53,6 @@ Keep = Callable[[Plan, "ShardImages", C], Made]
 
 def make(piece: Piece, collect: Collect[C], keep: Keep[C]) -> Making:
     """Show a shard of images to the network, once for all plans of the piece, and make what each `keeps` of it."""
-    album, collected = yield from _collected(piece, collect)
-    return _kept(piece, album, collected, keep)
-
-
-def _collected(piece: Piece, collect: Collect[C]) -> Generator[Event, None, tuple[ShardImages, C]]:
     from atlas.rendering.compute import computing
 
     plan, worker = piece.plan, piece.worker
@@ -70,13 +65,8 @@ def _collected(piece: Piece, collect: Collect[C]) -> Generator[Event, None, tupl
         yield Advanced(plan.stage, plan.layer_name, len(album))
         return album, collected
 
-    return (yield from piece.narrowed(attempt))
-
-
-def _kept(piece: Piece, album: ShardImages, collected: C, keep: Keep[C]) -> Iterator[Kept]:
-    for plan in piece.plans:
-        failure = collected.failed.get(plan.layer_name)
-        yield plan, Failed(failure.reason, failure.trace) if failure else keep(plan, album, collected)
+    album, found = yield from piece.narrowed(attempt)
+    return ((each, found.failed.get(each.layer_name) or keep(each, album, found)) for each in piece.plans)
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +139,7 @@ class ShardImages:
         blank = np.full((PHOTOGRAPH, PHOTOGRAPH, 3), PAPER, np.uint8)
         return blank if picture is None else thumbnail(picture)
 
-    def columns(self, collected: Answers) -> dict[str, np.ndarray[Any, Any]]:
+    def columns(self, collected: Collected) -> dict[str, np.ndarray[Any, Any]]:
         """What is stored of the shard's images, by array, once all were shown."""
         at = collected.images - self.shard.start
         guessed = np.full((len(self), collected.classes.shape[1]), -1, np.int32)

@@ -63,7 +63,7 @@ def _write(store: Store, plan: Plan, reduce: Reduce) -> None:
     clock.lap("all")
     count = plan.total if found.count is None else found.count
     took = clock.told() if plan.over == "whole" else {}  # of the others their shards' receipts tell
-    store.put_columns_receipt(plan, Receipt(digest, 0, (0, count), tuple(stored), record=took))
+    store.put_reduced(columns_receipt(plan), Receipt(digest, 0, (0, count), tuple(stored), record=took))
 
 
 def _whole(store: Store, plan: Plan, receipts: Receipts, reduce: Reduce) -> Reduced | None:

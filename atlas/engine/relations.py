@@ -56,7 +56,7 @@ def _maxima(store: Store, plan: Plan) -> np.ndarray[Any, Any]:
     """What a layer's channels answered to the reference set; NaN where a shard of images has failed."""
     group = group_key(plan)
     whole = np.full((plan.collection.reference, plan.on.channels), np.nan, np.float32)
-    rows = plan.per_shard // plan.collection.step
+    rows = plan.kind.shard // plan.collection.step
     for index in store.receipts(plan):
         at = slice(index * rows, min((index + 1) * rows, len(whole)))
         whole[at] = store.read(f"{group}/maxima", at)

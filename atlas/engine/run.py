@@ -27,7 +27,7 @@ from atlas.store import Store
 from atlas.words import parameter
 
 if TYPE_CHECKING:
-    from atlas.engine.planning.images import Images
+    from atlas.engine.planning.images import ListedImages
     from atlas.models import Model
     from atlas.rendering import Spectrum
 
@@ -52,7 +52,7 @@ def build(
     plans: Sequence[Plan],
     executor: Executor,
     *,
-    images: Images | None = None,
+    images: ListedImages | None = None,
     spectrum: Spectrum | None = None,
     partial: bool = False,
     watch: Callable[[Event], None] | None = None,
@@ -153,7 +153,7 @@ class _Driver:
             case ShardDone(shard):
                 news = self._done(shard, failed=False)
             case ShardFailed(shard):
-                done = self._store.receipt(self._plans[_names(shard)], shard) is not None
+                done = self._store.receipt(self._plans[shard.names], shard) is not None
                 news = self._done(shard, failed=not done) and not done
             case LayerDone(plan):
                 self._reducing.discard(plan.names)
@@ -167,7 +167,7 @@ class _Driver:
 
     @property
     def _rendering(self) -> list[Plan]:
-        return [plan for plan in self._plans.values() if plan.renders and plan.over == "units"]
+        return [plan for plan in self._plans.values() if plan.kind.renders and plan.over == "units"]
 
     def _begin(self) -> None:
         """Queue what can be done at once: images before pictures, since more rests on them."""
@@ -206,12 +206,12 @@ class _Driver:
         """`plan`, asking for the cells that are filled: this is known now."""
         cells = self._store.before(plan)
         count = 0 if cells is None else filled(self._store, cells)
-        (asking,) = self._store.prepare([plan.asking(range(-(-count // plan.per_shard)))])
+        (asking,) = self._store.prepare([plan.asking(range(-(-count // plan.kind.shard)))])
         self._plans[plan.names], self._left[plan.names] = asking, set(self._store.todo(asking))
         return asking
 
     def _done(self, shard: Shard, *, failed: bool) -> bool:
-        key = _names(shard)
+        key = shard.names
         if shard not in self._left[key]:
             return False
         self._left[key].discard(shard)
@@ -255,11 +255,6 @@ class _Driver:
         )
 
 
-def _names(shard: Shard) -> Key:
-    """Of the plan that a shard is of."""
-    return shard.stage, shard.layer, shard.part
-
-
 def tasks(plan: Plan, shards: Sequence[Shard], workers: int, measured: Calibration | None = None) -> Iterator[Task]:
     """Runs of shards worth handing out, never so long that a worker stands idle."""
     if not shards:
@@ -271,7 +266,7 @@ def tasks(plan: Plan, shards: Sequence[Shard], workers: int, measured: Calibrati
 
 def _seconds(plan: Plan, measured: Calibration | None) -> float:
     """What a shard of `plan` takes: as it was measured here, or by a nominal speed."""
-    if not plan.renders:
+    if not plan.kind.renders:
         return SECONDS
     shards = max(1, len(plan.shards))
     each = None if measured is None else measured.seconds(plan)

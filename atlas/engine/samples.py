@@ -27,7 +27,7 @@ HELD = 2**28
 
 
 @dataclass(frozen=True)
-class Samples:
+class StoredSamples:
     """The samples of a layer, or those of them that are on a map."""
 
     store: Store
@@ -39,9 +39,9 @@ class Samples:
     def __len__(self) -> int:
         return self.plan.sampling.samples if self.numbers is None else len(self.numbers)
 
-    def of(self, numbers: Numbers) -> Samples:
+    def of(self, numbers: Numbers) -> StoredSamples:
         """Those with these rising numbers alone."""
-        return Samples(self.store, self.plan, None if len(numbers) == self.plan.sampling.samples else numbers)
+        return StoredSamples(self.store, self.plan, None if len(numbers) == self.plan.sampling.samples else numbers)
 
     def column(self, name: str) -> np.ndarray[Any, Any]:
         """A number of every sample, [m]."""
@@ -51,15 +51,12 @@ class Samples:
     @property
     def vectors(self) -> Rows:
         """Their vectors [m,c]; NaN where there is none."""
-        found = _Read(self, "scale", self._vectors)
+        found = _Read(self, "scale", lambda rows, scale: self._rows("vector", rows).astype(np.float32) * scale[:, None])
         return [np.concatenate([*found])] if 4 * len(self) * self.plan.on.channels <= HELD and len(self) else found
 
     def attributions(self, start: int, stop: int) -> Rows:
         """What they say for the classes from `start` up to `stop`, [m,stop-start]; NaN where that is not known."""
         return _Read(self, "logit_scale", lambda rows, scale: self._attributions(rows, scale, start, stop))
-
-    def _vectors(self, rows: slice, scale: Floats) -> Floats:
-        return self._rows("vector", rows).astype(np.float32) * scale[:, None]
 
     def _attributions(self, rows: slice, scale: Floats, start: int, stop: int) -> Floats:
         from atlas.attribution.packing import Packed
@@ -77,7 +74,7 @@ class Samples:
 class _Read:
     """Rows that are read anew each time: see `atlas.projection.rows.Rows`."""
 
-    samples: Samples
+    samples: StoredSamples
     scale: str
     """Name of the column of scales, which is small enough to be read whole."""
     read: Callable[[slice, Floats], Floats]

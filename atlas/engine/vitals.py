@@ -49,10 +49,7 @@ def vitals(pid: int) -> Vitals:
 
 def memory_kills() -> int:
     """How many processes this machine has killed for want of memory, in any container, since it started."""
-    try:
-        counts = dict(line.split() for line in Path("/proc/vmstat").read_text().splitlines())
-    except OSError:
-        return 0
+    counts = dict(line.split() for line in lines_of(Path("/proc/vmstat")))
     return int(counts.get("oom_kill", 0))
 
 
@@ -66,8 +63,13 @@ def end(pid: int) -> None:
 
 
 def _moved(pid: int) -> int:
+    told = lines_of(Path(f"/proc/{pid}/io"))
+    return sum(int(line.split()[1]) for line in told if line.startswith(("rchar", "wchar")))
+
+
+def lines_of(file: Path) -> list[str]:
+    """What Linux keeps as text in a file, line by line; nothing where the system does not say."""
     try:
-        lines = Path(f"/proc/{pid}/io").read_text().splitlines()
+        return file.read_text().splitlines()
     except OSError:
-        return 0
-    return sum(int(line.split()[1]) for line in lines if line.startswith(("rchar", "wchar")))
+        return []

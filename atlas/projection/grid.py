@@ -14,16 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from atlas.errors import AtlasError
 from atlas.projection.kernels import add_rows, keep_nearest
 from atlas.projection.rows import Floats, Integers, Numbers, Rows, Wide, blocks
+from atlas.stages.atlas import REAL
 
-FIRST, LEVELS = 20, 4
-"""The article's grids: 20, 40, 80 and 160."""
 LEAST = 5
 """Samples without which a cell says nothing, where there are many."""
-SHOWN = 9
-"""Real samples beside a cell."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,13 +41,6 @@ class Cells:
 
     def __len__(self) -> int:
         return len(self.cells)
-
-
-def sides(first: int = FIRST, levels: int = LEVELS) -> tuple[int, ...]:
-    """The sides of the grids: each twice the one before. Raises `AtlasError` where tiles do not divide them."""
-    if first < 5 or first % 5 or levels < 1:
-        raise AtlasError(f"grid {first}: the first grid's side is a multiple of 5 (cells of a tile), as 20.")
-    return tuple(first << level for level in range(levels))
 
 
 def cells_of(xy: Floats, side: int) -> Integers:
@@ -109,7 +98,7 @@ def _nearest(
     vectors: Rows, place: Numbers, direction: Wide, images: NDArray[np.integer] | None
 ) -> tuple[Numbers, Floats]:
     """The samples nearest to each direction among those at its place, [n,9], and their cosines."""
-    best = np.full((len(direction), SHOWN), -np.inf, np.float32)
+    best = np.full((len(direction), REAL), -np.inf, np.float32)
     index, kept = np.full(best.shape, -1), np.full(best.shape, -1)
     length = np.linalg.norm(direction, axis=1, keepdims=True)
     aims = np.zeros((len(direction) + 1, direction.shape[1]), np.float32)  # the last for what is at no place

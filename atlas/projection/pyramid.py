@@ -17,16 +17,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from atlas.errors import AtlasError
+from atlas.stages.atlas import ACROSS, TILE
 
 Pixels = NDArray[np.uint8]
 """[h,w,3]"""
 Lookup = Callable[[int], Pixels | None]
 """A cell's number -> its picture, square, of any size; None where it has none."""
 
-CELL, TILE = 80, 400
-"""Pixels along the edge of a cell and of a tile."""
-ACROSS = TILE // CELL
-"""Cells along the edge of a tile."""
+CELL = TILE // ACROSS
+"""Pixels along the edge of a cell."""
 NEUTRAL = (128, 128, 128)
 
 

@@ -1,27 +1,25 @@
 """How far a map can be trusted, in a few figures.
 
-    vectors, Map, cells, labels -> Quality
+    vectors, Map -> trustworthiness, agreement of two seeds
+    answers to cells' pictures, directions -> how each stands among the others
 
 Whatever costs the square of the number of samples is asked of at most 10,000 of them, chosen by the recipe's seed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from atlas.projection.grid import Cells
 from atlas.projection.neighbours import nearest
 from atlas.projection.place import paired, turn
 from atlas.projection.project import Map, fit
 from atlas.projection.rng import drawn, some
 from atlas.projection.rows import Floats, Integers, Rows, gathered
 from atlas.projection.space import Space, unit
-from atlas.projection.strengths import Labels
 from atlas.recipe import ProjectionRecipe
 from atlas.units import SampleStatus
 
@@ -79,20 +77,6 @@ def agreement(one: NDArray[Any], other: NDArray[Any]) -> float:
     return float(((here @ turn(here, there)) * there).sum() ** 2 / sizes)
 
 
-@dataclass(frozen=True)
-class Quality:
-    """What is said of a map."""
-
-    trustworthiness: float
-    """Of its layout; see `trustworthiness`."""
-    agreement: float
-    """Between layouts of the same samples from two seeds; see `agreement`."""
-    filled: dict[int, float]
-    """Of each grid by its side: the share of its cells that are filled."""
-    stability: dict[int, float]
-    """Of each grid: how often a filled cell's first label stays first when its samples are drawn again; a mean."""
-
-
 def trusted(vectors: Rows, found: Map, recipe: ProjectionRecipe, *, dims: int = 2) -> tuple[float, float]:
     """The trustworthiness of a map that was laid out in `dims` dimensions, and the agreement of two seeds."""
     chosen = some(recipe.seed, "judged", np.flatnonzero(found.status == SampleStatus.OK), JUDGED)
@@ -101,22 +85,6 @@ def trusted(vectors: Rows, found: Map, recipe: ProjectionRecipe, *, dims: int = 
     one, other = (fit(sample, replace(recipe, seed=recipe.seed + step), dims=dims) for step in (0, 1))
     points = Space.of(sample, whole)(sample)
     return trustworthiness(points, found.xy[chosen]), agreement(one.raw[one.anchor], other.raw[other.anchor])
-
-
-def judge(vectors: Rows, found: Map, recipe: ProjectionRecipe, grids: Sequence[tuple[Cells, Labels]]) -> Quality:
-    """The figures of a map and of its grids."""
-    trustworthy, agreeing = trusted(vectors, found, recipe)
-    return Quality(
-        trustworthiness=trustworthy,
-        agreement=agreeing,
-        filled={cells.side: len(cells) / cells.side**2 for cells, _ in grids},
-        stability={cells.side: _mean(labels.frequency[:, 0]) for cells, labels in grids},
-    )
-
-
-def _mean(values: Floats) -> float:
-    known = values[np.isfinite(values)]
-    return float(known.mean(dtype=np.float64)) if len(known) else float("nan")
 
 
 def beaten(answers: Floats, directions: Floats, seed: int) -> Floats:

@@ -101,7 +101,7 @@ class Plane:
     @classmethod
     def of(cls, sample: Floats, recipe: ProjectionRecipe) -> Plane:
         """That of the finite rows of `sample` [s,c]."""
-        space = Space.of(sample, recipe.plain())
+        space = Space.of(sample, replace(recipe, whiten=False, pca=None))
         points = space(sample)
         middle = points.mean(axis=0, dtype=np.float64).astype(np.float32)
         axes = principal(_moment(points - middle), 2)

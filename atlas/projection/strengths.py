@@ -19,12 +19,11 @@ from atlas.projection.grid import Cells, means, places
 from atlas.projection.kernels import add_resamples
 from atlas.projection.rng import uniform
 from atlas.projection.rows import Floats, Integers, Numbers, Rows, Wide, blocks
+from atlas.stages.atlas import LABELS
 
 Columns = Callable[[int, int], Rows]
 """(start, stop) -> attributions [m, stop-start] of all samples to these classes, as `Rows`; NaN where not known."""
 
-SHOWN = 5
-"""Labels of a cell."""
 CANDIDATES = 16
 """Classes of a cell that could become labels when its samples are drawn again."""
 DRAWS = 50
@@ -76,9 +75,9 @@ class Strongest:
 
 def labels(read: Columns, classes: int, cell: Integers, cells: Cells, found: Strongest, *, seed: int) -> Labels:
     """The labels of every filled cell, whose strongest classes are `found`."""
-    names, strength = np.full((len(cells), SHOWN), -1, np.int32), np.full((len(cells), SHOWN), np.nan, np.float32)
+    names, strength = np.full((len(cells), LABELS), -1, np.int32), np.full((len(cells), LABELS), np.nan, np.float32)
     frequency = strength.copy()
-    shown = min(SHOWN, found.classes.shape[1])
+    shown = min(LABELS, found.classes.shape[1])
     if shown and len(cells):
         names[:, :shown], strength[:, :shown] = found.classes[:, :shown], found.strength[:, :shown]
         frequency[:, :shown] = _frequency(*_resampled(read, classes, cell, cells, found.classes, seed), shown)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from atlas.errors import AtlasError
-from atlas.projection.rows import Floats, Rows, Wide, blocks
+from atlas.projection.rows import Floats, Wide
 
 LEAST = 1e-3
 """Least part of the sphere in a shrunk moment: no direction is then raised above another by more than about 1/LEAST."""
@@ -69,14 +69,3 @@ class Moment:
         shrunk = (1 - share) * np.maximum(values, 0) / average + share
         found: Floats = ((vectors * shrunk**power) @ vectors.T).astype(np.float32)
         return found
-
-
-def moment(rows: Rows) -> Moment:
-    """The moment of all finite rows. Raises `AtlasError` where there are no rows."""
-    found: Moment | None = None
-    for _, block in blocks(rows):
-        found = found or Moment(block.shape[1])
-        found.add(block)
-    if found is None:
-        raise AtlasError("Whitening: there are no activations.")
-    return found

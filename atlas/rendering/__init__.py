@@ -12,10 +12,11 @@ ascend          any objective -> pictures
 from atlas.rendering.batches import Directions
 from atlas.rendering.crops import crop
 from atlas.rendering.engine import ascend
-from atlas.rendering.features import Rendered, render_batches, render_units
+from atlas.rendering.features import render_batches, render_units
 from atlas.rendering.maco import maco
 from atlas.rendering.notebook import render
 from atlas.rendering.objectives import Objective, channel, class_logit, direction, diversity, magnitude, neuron
+from atlas.rendering.restarts import Rendered
 from atlas.rendering.rng import Key
 from atlas.rendering.score import answers, score_pictures
 from atlas.rendering.spectrum import Spectrum, measured

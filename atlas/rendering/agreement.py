@@ -14,12 +14,12 @@ from torch import Tensor
 
 from atlas.models import Prepared
 from atlas.recipe import Numerics, Recipe
-from atlas.rendering.batches import Batch
+from atlas.rendering.batches import PictureBatch
 from atlas.rendering.score import Numbers, Pictures, held_out, mean_of
 
 
 def agreement(
-    prepared: Prepared, one: Pictures, other: Pictures, batch: Batch, recipe: Recipe, numerics: Numerics
+    prepared: Prepared, one: Pictures, other: Pictures, batch: PictureBatch, recipe: Recipe, numerics: Numerics
 ) -> Numbers:
     """The cosine of the layer's mean activations for stored pictures of a batch, [m,v,h,w,3] each: float32 [m,v].
 
@@ -31,7 +31,7 @@ def agreement(
     return cosine[: len(batch)].reshape(batch.shape).astype(np.float32)
 
 
-def _mean(prepared: Prepared, pictures: Pictures, batch: Batch, recipe: Recipe, numerics: Numerics) -> Tensor:
+def _mean(prepared: Prepared, pictures: Pictures, batch: PictureBatch, recipe: Recipe, numerics: Numerics) -> Tensor:
     """The layer's mean activation for each of n pictures, Tensor[n,c]."""
     views = held_out(prepared, pictures, batch, recipe, numerics, before=False)
     # Row by row in memory: where sums run across rows, their order hangs on a picture's place in the batch.

@@ -1,6 +1,6 @@
 """Units -> batches of pictures that are made side by side.
 
-(layer, units, recipe, width) -> Batch, Batch, ...
+(layer, units, recipe, width) -> PictureBatch, PictureBatch, ...
 
 Units are a layer's channels, unless other directions in it are named: then unit i is row i of these.
 """
@@ -39,7 +39,7 @@ class Directions:
 
 
 @dataclass(frozen=True)
-class Batch:
+class PictureBatch:
     """Pictures made side by side, of one variant, or of all the diverse ones: picture i is of `units[i // v]`.
 
     A short batch repeats its last unit up to the full width.
@@ -57,7 +57,7 @@ class Batch:
     """Of diversity."""
     aims: Directions | None = None
     power: float = 0.0
-    """Of the cosine of aims; see `Recipe.power`."""
+    """Of the cosine of aims; see `Recipe.cosine_power`."""
 
     @property
     def cell(self) -> tuple[slice, list[int]]:
@@ -125,7 +125,7 @@ class Batch:
 
 def batches(
     layer: str, units: Sequence[int], recipe: Recipe, width: int, aims: Directions | None = None
-) -> Iterator[Batch]:
+) -> Iterator[PictureBatch]:
     """Batches of `width` for all variants of `units`, which are channels unless there are `aims`.
 
     The diverse pictures of a unit see each other, so they stand in one batch: as many units as fit, one at least.
@@ -137,7 +137,9 @@ def batches(
             chosen = list(units[first : first + abreast])
             padding = [chosen[-1]] * (abreast - len(chosen))
             rows = slice(first, first + len(chosen))
-            yield Batch(layer, variants, places, rows, chosen + padding, recipe.diversity, aims, recipe.cosine_power)
+            yield PictureBatch(
+                layer, variants, places, rows, chosen + padding, recipe.diversity, aims, recipe.cosine_power
+            )
 
 
 def _together(recipe: Recipe) -> Iterator[tuple[str, ...]]:

@@ -9,54 +9,18 @@ rectifier, after which it would be zero nearly everywhere and the picture mush.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-
-import numpy as np
-from numpy.typing import NDArray
+from dataclasses import replace
 
 from atlas.models import Prepared
 from atlas.recipe import Numerics, Recipe
 from atlas.rendering.agreement import agreement
-from atlas.rendering.batches import Batch, Directions, batches
+from atlas.rendering.batches import Directions, PictureBatch, batches
 from atlas.rendering.compute import computing
 from atlas.rendering.maco import made_by
-from atlas.rendering.restarts import GREY, Tried, best
+from atlas.rendering.restarts import Cell, Rendered, best
 from atlas.rendering.spectrum import Spectrum
 from atlas.store import as_stored
 from atlas.units import Status
-
-Cell = tuple[slice, list[int]]
-
-
-@dataclass(frozen=True)
-class Rendered:
-    """Pictures of some units of a layer, in the order they were asked for."""
-
-    pictures: NDArray[np.uint8]
-    """[units, variants, h, w, 3]; plain grey where the status is not `ok`."""
-    status: NDArray[np.uint8]
-    """[units, variants], of `atlas.units.Status`."""
-    attempt: NDArray[np.uint8]
-    """[units, variants]: which of the recipe's tries was kept, from 0."""
-    agreement: NDArray[np.float32]
-    """[units, variants]: how alike the next seed's picture is to the network, -1 to 1; NaN where the recipe does not
-    ask for it, or either is no picture."""
-
-    @classmethod
-    def nothing(cls, units: int, recipe: Recipe) -> Rendered:
-        """Room for the pictures of so many units: grey, and absent."""
-        shape = (units, len(recipe.variants))
-        return cls(
-            np.full((*shape, recipe.size, recipe.size, 3), GREY, np.uint8),
-            np.full(shape, Status.ABSENT, np.uint8),
-            np.zeros(shape, np.uint8),
-            np.full(shape, np.nan, np.float32),
-        )
-
-    def put(self, cell: Cell, part: Rendered) -> None:
-        """Write the pictures of `part` at `cell`."""
-        self.pictures[cell], self.status[cell] = part.pictures, part.status
-        self.attempt[cell], self.agreement[cell] = part.attempt, part.agreement
 
 
 def render_batches(
@@ -91,20 +55,14 @@ def render_units(
 
 
 def _render(
-    prepared: Prepared, batch: Batch, recipe: Recipe, numerics: Numerics, spectrum: Spectrum | None
+    prepared: Prepared, batch: PictureBatch, recipe: Recipe, numerics: Numerics, spectrum: Spectrum | None
 ) -> Rendered:
     """The pictures of the batch, and how far those of the next seed agree with them, where the recipe asks for it."""
     way = made_by(recipe, spectrum)
     one = best(prepared, batch, recipe, numerics, way)
-    alike = np.full(batch.shape, np.nan, np.float32)
     if recipe.agreement and (one.status == Status.OK).any():
         other = best(prepared, batch, replace(recipe, seed=recipe.seed + 1), numerics, way)
         mine, theirs = (as_stored(each.pictures, recipe.jpeg_quality) for each in (one, other))
-        alike = _where_both(one, other, agreement(prepared, mine, theirs, batch, recipe, numerics))
-    return Rendered(one.pictures, one.status, one.attempt, alike)
-
-
-def _where_both(one: Tried, other: Tried, alike: NDArray[np.float32]) -> NDArray[np.float32]:
-    """`alike` where both are pictures, NaN elsewhere."""
-    both = (one.status == Status.OK) & (other.status == Status.OK)
-    return np.where(both, alike, np.float32(np.nan))
+        both = (one.status == Status.OK) & (other.status == Status.OK)
+        one.agreement[both] = agreement(prepared, mine, theirs, batch, recipe, numerics)[both]
+    return one

@@ -50,7 +50,8 @@ def render(
     if spectrum is not None:
         changes["spectrum"] = spectrum.hash
     knobs = Recipe.named(recipe, **changes) if isinstance(recipe, str) else replace(recipe, **changes)
-    asked = [unit if isinstance(unit, Unit) else Unit.parse(unit) for unit in _listed(units)]
+    several = [units] if isinstance(units, str | Unit) else units
+    asked = [unit if isinstance(unit, Unit) else Unit.parse(unit) for unit in several]
     pictures = np.empty((len(asked), len(knobs.variants), knobs.size, knobs.size, 3), np.uint8)
     for name in dict.fromkeys(unit.layer for unit in asked):
         rows = [row for row, unit in enumerate(asked) if unit.layer == name]
@@ -67,7 +68,3 @@ def _layer(
         raise UnknownName(f"There is no unit {name}:{beyond[0]}: the layer has units 0 to {layer.channels - 1}.")
     prepared = prepare(model, layer)
     return render_units(prepared, indices, recipe, Numerics(threads=threads), spectrum).pictures
-
-
-def _listed(units: str | Unit | Iterable[str | Unit]) -> list[str | Unit]:
-    return [units] if isinstance(units, str | Unit) else list(units)

@@ -83,7 +83,7 @@ def channel(layer: str, indices: Sequence[int], *, before: bool = False) -> Obje
     return Objective(lambda T: respond(T).mean(1), _name("channel", layer, indices, before), before=before)
 
 
-def neuron(layer: str, indices: Sequence[int], *, before: bool = False) -> Objective:
+def neuron(layer: str, indices: Sequence[int]) -> Objective:
     """A channel at the centre position alone; of an even size, the first one past the middle (as Lucid's `neuron`).
 
     Patch tokens of a square number are taken for a square grid, any others for a row. Where a layer has no positions
@@ -91,31 +91,29 @@ def neuron(layer: str, indices: Sequence[int], *, before: bool = False) -> Objec
     """
 
     def score(T: Activations) -> Tensor:
-        return at_centre(_chosen(T(layer, before=before), indices)[:, None])[:, 0]
+        return at_centre(_chosen(T(layer), indices)[:, None])[:, 0]
 
-    return Objective(score, _name("neuron", layer, indices, before), before=before)
+    return Objective(score, _name("neuron", layer, indices, before=False))
 
 
-def direction(
-    layer: str, vectors: Tensor, *, power: float = 0.0, before: bool = False, centre: bool = False
-) -> Objective:
+def direction(layer: str, vectors: Tensor, *, power: float = 0.0, centre: bool = False) -> Objective:
     """The mean over all positions of h . v, times the cosine of the two to `power`; with `centre` of that one alone.
 
     vectors [n,c], one a picture. The cosine has a floor of 0.1, as in Lucid, so that a picture that
     points elsewhere is still drawn towards its direction. (Lucid's `direction` and `direction_neuron`, after issue 116
     of its repository: a product alone is raised by whatever is large, a cosine alone by whatever is small.)
     """
-    respond = alignments(layer, vectors, power=power, before=before, centre=centre)
+    respond = alignments(layer, vectors, power=power, centre=centre)
     name = f"direction({layer!r}, {len(vectors)} vectors{', centre=True' if centre else ''})"
-    return Objective(lambda T: respond(T).mean(1), name, before=before)
+    return Objective(lambda T: respond(T).mean(1), name)
 
 
-def alignments(layer: str, vectors: Tensor, *, power: float = 0.0, before: bool = False, centre: bool = False) -> Score:
+def alignments(layer: str, vectors: Tensor, *, power: float = 0.0, centre: bool = False) -> Score:
     """T -> Tensor[n,p]: what `direction` is the mean of, at each of the layer's p positions, or the centre alone."""
     held: dict[torch.device, Tensor] = {}  # brought over once: to do so anew stops a GPU at every step
 
     def respond(T: Activations) -> Tensor:
-        value = T(layer, before=before)
+        value = T(layer)
         value = at_centre(value)[:, :, None] if centre else value.reshape(*value.shape[:2], -1)
         if value.device not in held:
             held[value.device] = vectors.to(value)[:, :, None]

@@ -1,6 +1,6 @@
 """Several tries at the same pictures, and the best of them.
 
-    (prepared network, batch, recipe, numerics) -> Tried: pictures uint8 [m,v,h,w,3], status, attempt [m,v]
+    (prepared network, batch, recipe, numerics) -> Rendered: pictures uint8 [m,v,h,w,3], status, attempt [m,v]
 
 A try is another start and other training draws, from the picture's own key; which is best is decided picture by
 picture on the held-out draws, so that it hangs on no neighbour. Diverse pictures of a unit were made to differ from
@@ -10,7 +10,7 @@ best of four.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -19,57 +19,80 @@ from torch import Tensor
 
 from atlas.models import Prepared
 from atlas.recipe import Numerics, Recipe
-from atlas.rendering.batches import Batch
+from atlas.rendering.batches import PictureBatch
 from atlas.rendering.engine import Parameterization, Transforms, View, ascend
 from atlas.rendering.score import score_batch
 from atlas.rendering.transforms import draw
 from atlas.store import as_stored
 from atlas.units import Status
 
+Cell = tuple[slice, list[int]]
+"""Units and variants: an index of numpy's."""
 GREY = 128
 """What is stored where there is no picture."""
 
 
 @dataclass(frozen=True)
-class Tried:
-    """The pictures of a batch of m units in v variants."""
+class Rendered:
+    """Pictures of some units of a layer, in the order they were asked for."""
 
     pictures: NDArray[np.uint8]
-    """[m,v,h,w,3]; plain grey where the status is not `ok`."""
+    """[units, variants, h, w, 3]; plain grey where the status is not `ok`."""
     status: NDArray[np.uint8]
-    """[m,v], of `atlas.units.Status`."""
+    """[units, variants], of `atlas.units.Status`."""
     attempt: NDArray[np.uint8]
-    """[m,v]: which try each picture is of, from 0."""
+    """[units, variants]: which of the recipe's tries was kept, from 0."""
+    agreement: NDArray[np.float32]
+    """[units, variants]: how alike the next seed's picture is to the network, -1 to 1; NaN where the recipe does not
+    ask for it, or either is no picture."""
+
+    @classmethod
+    def nothing(cls, units: int, recipe: Recipe) -> Rendered:
+        """Room for the pictures of so many units: grey, and absent."""
+        shape = (units, len(recipe.variants))
+        return cls(
+            np.full((*shape, recipe.size, recipe.size, 3), GREY, np.uint8),
+            np.full(shape, Status.ABSENT, np.uint8),
+            np.zeros(shape, np.uint8),
+            np.full(shape, np.nan, np.float32),
+        )
+
+    def put(self, cell: Cell, part: Rendered) -> None:
+        """Write the pictures of `part` at `cell`."""
+        self.pictures[cell], self.status[cell] = part.pictures, part.status
+        self.attempt[cell], self.agreement[cell] = part.attempt, part.agreement
 
 
 def best(
-    prepared: Prepared, batch: Batch, recipe: Recipe, numerics: Numerics, made_by: tuple[Parameterization, Transforms]
-) -> Tried:
+    prepared: Prepared,
+    batch: PictureBatch,
+    recipe: Recipe,
+    numerics: Numerics,
+    made_by: tuple[Parameterization, Transforms],
+) -> Rendered:
     """The pictures of `batch` that score best on held-out draws among the recipe's tries; of equals the first."""
     if not batch.exists(prepared):
-        grey = np.full((*batch.shape, recipe.size, recipe.size, 3), GREY, np.uint8)
-        return Tried(grey, np.full(batch.shape, Status.RECTIFIED, np.uint8), np.zeros(batch.shape, np.uint8))
+        none = Rendered.nothing(batch.shape[0], replace(recipe, variants=batch.variants))
+        none.status[:] = Status.RECTIFIED
+        return none
     tries = [_try(prepared, batch, recipe, numerics, made_by, attempt) for attempt in range(recipe.restarts)]
     if len(tries) == 1:
         return tries[0]
     worth = np.stack([_worth(prepared, batch, recipe, numerics, one) for one in tries])
     choice = worth.argmax(0)
     rows, places = np.indices(choice.shape)
-    pictures, status, attempt = (
-        np.stack([getattr(one, name) for one in tries])[choice, rows, places]
-        for name in ("pictures", "status", "attempt")
-    )
-    return Tried(pictures, status, attempt)
+    columns = (np.stack([getattr(one, field.name) for one in tries]) for field in fields(Rendered))
+    return Rendered(*(column[choice, rows, places] for column in columns))
 
 
 def _try(
     prepared: Prepared,
-    batch: Batch,
+    batch: PictureBatch,
     recipe: Recipe,
     numerics: Numerics,
     made_by: tuple[Parameterization, Transforms],
     attempt: int,
-) -> Tried:
+) -> Rendered:
     parameterization, transforms = made_by
     found, states = ascend(
         prepared,
@@ -86,10 +109,11 @@ def _try(
     status = states.cpu().numpy()[: len(batch)]
     pictures[status != Status.OK] = GREY
     shaped = pictures.reshape(*batch.shape, *pictures.shape[1:])
-    return Tried(shaped, status.reshape(batch.shape), np.full(batch.shape, attempt, np.uint8))
+    tries, agreement = np.full(batch.shape, attempt, np.uint8), np.full(batch.shape, np.nan, np.float32)
+    return Rendered(shaped, status.reshape(batch.shape), tries, agreement)
 
 
-def _moves(prepared: Prepared, batch: Batch, found: Tensor, recipe: Recipe, numerics: Numerics) -> Tensor:
+def _moves(prepared: Prepared, batch: PictureBatch, found: Tensor, recipe: Recipe, numerics: Numerics) -> Tensor:
     """Whether each unit's own value has a gradient at its picture, bool Tensor[n]: diversity has one in any case."""
     pictures = found.detach().requires_grad_()
     (affine,) = draw(batch.keys(recipe.seed), recipe, 1, "held-out").to(numerics.device)
@@ -98,7 +122,9 @@ def _moves(prepared: Prepared, batch: Batch, found: Tensor, recipe: Recipe, nume
     return gradient.flatten(1).abs().amax(1) > 0
 
 
-def _worth(prepared: Prepared, batch: Batch, recipe: Recipe, numerics: Numerics, tried: Tried) -> NDArray[np.float32]:
+def _worth(
+    prepared: Prepared, batch: PictureBatch, recipe: Recipe, numerics: Numerics, tried: Rendered
+) -> NDArray[np.float32]:
     """How good each picture is, [m,v]: its mean as stored, the lower the better for negatives; pictures that were made
     together share the sum of theirs. What is no picture is worse than any.
     """

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from atlas.models import Prepared
 from atlas.recipe import Numerics, Recipe
-from atlas.rendering.batches import Batch, Directions, batches
+from atlas.rendering.batches import Directions, PictureBatch, batches
 from atlas.rendering.compute import computing
 from atlas.rendering.engine import View
 from atlas.rendering.objectives import at_centre
@@ -53,7 +53,7 @@ def score_pictures(
 
 
 def score_batch(
-    prepared: Prepared, pictures: Pictures, batch: Batch, recipe: Recipe, numerics: Numerics
+    prepared: Prepared, pictures: Pictures, batch: PictureBatch, recipe: Recipe, numerics: Numerics
 ) -> tuple[Numbers, Numbers]:
     """As `score_pictures`, of the pictures [m,v,h,w,3] of one batch."""
     value, respond = batch.value, batch.respond
@@ -76,7 +76,7 @@ def mean_of(rows: Sequence[Tensor]) -> Tensor:
 
 @torch.no_grad()
 def held_out(
-    prepared: Prepared, pictures: Pictures, batch: Batch, recipe: Recipe, numerics: Numerics, *, before: bool
+    prepared: Prepared, pictures: Pictures, batch: PictureBatch, recipe: Recipe, numerics: Numerics, *, before: bool
 ) -> Iterator[View]:
     """What the network sees in stored pictures [m,v,h,w,3] of a batch under each of the recipe's held-out draws.
 

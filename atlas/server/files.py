@@ -43,7 +43,7 @@ FULL = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 GONE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ESTALE}
 
 
-class Files(StaticFiles):
+class StaticFolder(StaticFiles):
     """The files of `directory`. Those with a suffix in `kinds` are named as such, all others as bytes."""
 
     def __init__(self, directory: str | os.PathLike[str], *, kinds: Mapping[str, str], html: bool = False) -> None:

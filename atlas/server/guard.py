@@ -51,7 +51,8 @@ class Named:
 
     def __init__(self, app: ASGIApp, host: str, more: Collection[str] = ()) -> None:
         self.app = app
-        self.names = {_bare(name) for name in (*more, host, *(_own_names() if host in EVERYWHERE else ()))}
+        own = {socket.gethostname(), socket.getfqdn()} if host in EVERYWHERE else ()  # what others call this machine
+        self.names = {_bare(name) for name in (*more, host, *own)}
         self.everywhere = host in EVERYWHERE
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -86,11 +87,6 @@ def _bare(host: str) -> str:
     if text.startswith("["):
         return text[1:].partition("]")[0]
     return (text if text.count(":") > 1 else text.partition(":")[0]).removesuffix(".")
-
-
-def _own_names() -> set[str]:
-    """What others call this machine."""
-    return {socket.gethostname(), socket.getfqdn()}
 
 
 def room(most: int = MOST) -> int:

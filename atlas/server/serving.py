@@ -24,7 +24,7 @@ from starlette.routing import Mount
 from starlette.types import ASGIApp
 
 from atlas.errors import AtlasError, NotAStore
-from atlas.server.files import KINDS, Files
+from atlas.server.files import KINDS, StaticFolder
 from atlas.server.guard import BACKLOG, EVERYWHERE, Named, protocol, room, trouble
 from atlas.server.objects import Objects
 from atlas.store import Backend, LocalBackend, ObjectBackend, backend_at
@@ -49,7 +49,7 @@ def app_of(store: str | Path, app: Path = APP) -> Starlette:
         routes=[
             # A store is data: nothing in it is ever shown as a page of this address.
             Mount("/store", _objects(backend)),
-            Mount("/", Files(app, kinds=KINDS, html=True)),
+            Mount("/", StaticFolder(app, kinds=KINDS, html=True)),
         ]
     )
 
@@ -60,7 +60,7 @@ def _objects(backend: Backend) -> ASGIApp:
     if isinstance(backend, ObjectBackend):
         return Objects(backend, kinds=kinds)
     if isinstance(backend, LocalBackend):
-        return Files(backend.root, kinds=kinds)
+        return StaticFolder(backend.root, kinds=kinds)
     raise NotAStore(f"{backend}: only a store in a folder or in an object store can be served.")
 
 

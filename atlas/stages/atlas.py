@@ -10,6 +10,7 @@ from atlas.arrays import Array
 from atlas.plans import ENGINE, SAMPLES, SHARD, Plan, Stage, codes
 from atlas.recipe import AtlasRecipe, Recipe, Sampling
 from atlas.stages.dataset import EXAMPLE, PHOTOGRAPH_LEVEL
+from atlas.stages.features import numbers
 from atlas.units import SampleStatus, Status
 from atlas.words import count
 
@@ -86,11 +87,7 @@ def _icons(plan: Plan) -> Iterator[Array]:
     grid = (cells, len(recipe.variants))
     yield Array("image", (*grid, recipe.size, recipe.size, 3), SHARD, "uint8", 0, "shard", recipe.jpeg_quality)
     yield Array("answer", (cells, plan.on.channels), SHARD, "float32", nan, "shard")
-    for name in ("mean", "peak"):
-        yield Array(name, grid, cells, "float32", nan, "reduce")
-    yield Array("status", grid, cells, "uint8", int(Status.ABSENT), "reduce")
-    if recipe.restarts > 1:
-        yield Array("attempt", grid, cells, "uint8", 0, "reduce")
+    yield from numbers(recipe, grid)
     yield Array("rank", (cells,), cells, "int32", -1, "reduce")
     yield Array("above", (cells,), cells, "float32", nan, "reduce")
 

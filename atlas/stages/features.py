@@ -25,15 +25,20 @@ def _arrays(plan: Plan) -> Iterator[Array]:
     yield Array("image", (*grid, recipe.size, recipe.size, 3), SHARD, "uint8", 0, "shard", recipe.jpeg_quality)
     thumbs = THUMBS // len(recipe.variants)
     yield Array("thumb", (*grid, THUMB, THUMB, 3), thumbs, "uint8", 0, "reduce", recipe.jpeg_quality)
+    yield from numbers(recipe, grid)
+    if recipe.agreement:
+        yield Array("agreement", grid, grid[0], "float32", nan, "reduce")
+    if recipe.measured:
+        yield Array("spectrum", SPECTRUM, SPECTRUM[0], "float32", nan, "driver")
+
+
+def numbers(recipe: Recipe, grid: tuple[int, int]) -> Iterator[Array]:
+    """What is measured of pictures, a number for each of a grid [n,variants] of them."""
     for name in ("mean", "peak"):
         yield Array(name, grid, grid[0], "float32", nan, "reduce")
     yield Array("status", grid, grid[0], "uint8", int(Status.ABSENT), "reduce")
     if recipe.restarts > 1:
         yield Array("attempt", grid, grid[0], "uint8", 0, "reduce")
-    if recipe.agreement:
-        yield Array("agreement", grid, grid[0], "float32", nan, "reduce")
-    if recipe.measured:
-        yield Array("spectrum", SPECTRUM, SPECTRUM[0], "float32", nan, "driver")
 
 
 def pictures(plan: Plan) -> int:

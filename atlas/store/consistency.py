@@ -26,7 +26,9 @@ def agree(planned: Any, there: Any) -> bool:
     if isinstance(planned, dict) and isinstance(there, dict):
         ours, theirs = _said(planned), _said(there)
         missing, added = ours.keys() - theirs.keys(), theirs.keys() - ours.keys()
-        if missing - LATER or not all(_ignorable(theirs[name]) for name in added):
+        if missing - LATER or not all(
+            isinstance(theirs[name], dict) and theirs[name].items() >= ADDED.items() for name in added
+        ):
             return False
         return all(_same(name, ours[name], theirs[name]) for name in ours.keys() & theirs.keys())
     if isinstance(planned, list) and isinstance(there, list):
@@ -37,10 +39,6 @@ def agree(planned: Any, there: Any) -> bool:
 
 def _said(fields: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value or name not in EMPTY}
-
-
-def _ignorable(value: Any) -> bool:
-    return isinstance(value, dict) and value.items() >= ADDED.items()
 
 
 def _same(name: str, planned: Any, there: Any) -> bool:

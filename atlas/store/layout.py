@@ -41,7 +41,7 @@ import zarr
 from zarr.codecs import BytesCodec, ShardingCodec, ZstdCodec
 
 from atlas.arrays import Array
-from atlas.plans import STAGES, Plan, known
+from atlas.plans import STAGES, Key, Plan, known
 from atlas.store.backends import MemoryBackend
 from atlas.store.codec import Gzip, Jpeg
 from atlas.store.seals import sealed
@@ -73,24 +73,20 @@ def layer_key(layer: Layer) -> str:
     return f"layers/{layer.key}"
 
 
-def features_key(layer: Layer) -> str:
-    return f"layers/{layer.key}/features"
-
-
 def group_key(plan: Plan) -> str:
     """Where the arrays of `plan` lie."""
-    return group_of(plan.stage, plan.layer.key if plan.layer else "", plan.part)
+    return group_of(*plan.names)
 
 
 def group_of(stage: str, layer: str, part: Sequence[str]) -> str:
-    """Where the arrays of a stage lie, on a layer by its key, of a part of its atlas."""
+    """Where the arrays of a stage lie, on a layer, of a part of its atlas."""
     if not layer:
         return stage
     if not part:
-        return f"layers/{layer}/{stage}"
+        return f"layers/{encode(layer)}/{stage}"
     folder = known(stage).folder
     own = stage if folder is None else folder
-    return "/".join(["layers", layer, "atlas", *part, *([own] if own else [])])
+    return "/".join(["layers", encode(layer), "atlas", *part, *([own] if own else [])])
 
 
 def atlas_key(layer: Layer) -> str:
@@ -98,15 +94,10 @@ def atlas_key(layer: Layer) -> str:
     return f"layers/{layer.key}/atlas"
 
 
-def top_key(plan: Plan) -> str:
-    """Key of the group that holds the metadata below it inside."""
-    return f"{layer_key(plan.layer)}/zarr.json" if plan.layer else f"{plan.stage}/zarr.json"
-
-
-def data_objects(plan: Plan, index: int) -> list[str]:
-    """Keys of the objects that shard `index` writes."""
-    group, owned = group_key(plan), plan.written_by("shard")
-    return [f"{group}/{name}/{array.object(index)}" for name, array in owned.items()]
+def top_key(names: Key) -> str:
+    """Key of the group that holds the metadata of all plans of a layer inside, or of one on none."""
+    stage, layer, _ = names
+    return f"layers/{encode(layer)}/zarr.json" if layer else f"{stage}/zarr.json"
 
 
 def is_object(array: Array, key: str) -> bool:
@@ -128,9 +119,7 @@ def reduces(plan: Plan) -> bool:
 
 def columns_receipt(plan: Plan) -> str:
     """Key of the receipt of a layer's reduce."""
-    if plan.stage == "features":  # where stores of version 1.0 have it
-        return f"receipts/columns/{encode(plan.layer_name)}.json"
-    return f"receipts/columns/{plan.key}"
+    return f"receipts/columns/{plan.key.removeprefix('features/')}"  # where stores of version 1.0 have it
 
 
 def manifest_key(plan: Plan) -> str:
@@ -146,7 +135,12 @@ def root_group(identity: dict[str, Any], model: dict[str, Any]) -> dict[str, Any
         "identity": identity,
         "model": model,
     }
-    return {"zarr_format": 3, "node_type": "group", "attributes": sealed(attributes)}
+    return group_with(sealed(attributes))
+
+
+def group_with(attributes: dict[str, Any]) -> dict[str, Any]:
+    """The metadata of a group, as Zarr has it."""
+    return {"zarr_format": 3, "node_type": "group", "attributes": attributes}
 
 
 def metadata(plans: Sequence[Plan]) -> dict[str, bytes]:

@@ -12,13 +12,12 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from atlas.errors import StoreError
-from atlas.plans import STAGES, Key
+from atlas.plans import STAGES, names_of
 from atlas.stages import FEATURES, IMAGES, LAYOUT
 from atlas.store import layout
 from atlas.store.plans import restored
 from atlas.store.receipts import Receipt, unfold
 from atlas.store.seals import fits, found
-from atlas.units import decode
 
 if TYPE_CHECKING:
     from atlas.store.store import Store
@@ -53,29 +52,11 @@ def refuse(store: Store, *stages: str) -> None:
             raise gone(store, key)
 
 
-def names_of(key: str) -> Key:
-    """Stage, layer and part of the plan that lies at `key` below `plans/`."""
-    stage, *rest = key.removesuffix(".json").split("/")
-    return stage, decode(rest[0]) if rest else "", tuple(rest[1:])
-
-
-def group_of(key: str) -> str:
-    """Where the arrays of that plan lie."""
-    stage, *rest = key.removesuffix(".json").split("/")
-    return layout.group_of(stage, rest[0] if rest else "", rest[1:])
-
-
-def top_of(key: str) -> str:
-    """The metadata that tells of all plans of its layer."""
-    group = group_of(key).split("/")
-    return "/".join([*group[: 2 if group[0] == "layers" else 1], "zarr.json"])
-
-
 def folders_of(key: str) -> tuple[str, ...]:
     """What the keys of all that is of that plan start with."""
     columns = key.removeprefix(f"{FEATURES.name}/")
     receipts = f"receipts/{key.removesuffix('.json')}/"
-    return f"{group_of(key)}/", receipts, f"manifests/{key}", f"receipts/columns/{columns}"
+    return f"{layout.group_of(*names_of(key))}/", receipts, f"manifests/{key}", f"receipts/columns/{columns}"
 
 
 def _by_manifests(store: Store) -> Iterator[tuple[str, str]]:
@@ -106,7 +87,7 @@ def _by_door(store: Store) -> Iterator[tuple[str, str]]:
     if index.get("images"):
         yield f"{IMAGES.name}.json", f"{IMAGES.name}/zarr.json"
     for row in index["layers"]:
-        yield from ((key, f"{group_of(key)}/zarr.json") for key in _of_row(row))
+        yield from ((key, f"{layout.group_of(*names_of(key))}/zarr.json") for key in _of_row(row))
 
 
 def _of_row(row: dict[str, Any]) -> Iterator[str]:

@@ -10,9 +10,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from atlas.errors import AtlasError
-from atlas.plans import STAGES, Plan
+from atlas.plans import STAGES, Plan, names_of, place
 from atlas.store import layout
 from atlas.store.seals import Seal, fits, found, parsed, seal_of, sealed
+from atlas.units import encode
 
 if TYPE_CHECKING:
     from atlas.store.store import Store
@@ -44,8 +45,6 @@ SHAPE = {
 def read(data: bytes) -> Plan:
     """The plan that `written` wrote. Raises ValueError where it is no plan, was altered, or is larger than a store."""
     saved = parsed(data)
-    if not fits(saved, SHAPE):
-        raise ValueError("it is no plan")
     plan = _plan(saved)
     if plan.id != saved["id"] or seal_of(saved) is Seal.BROKEN:
         raise ValueError("it does not fit its own id")
@@ -63,15 +62,16 @@ def restored(store: Store, key: str) -> Plan | None:
     It asks for the shards that are done, and for those that the damaged plan can still be read to ask for; what
     established its layer's axes is what the layer's other plans say.
     """
-    stage, *rest = key.removesuffix(".json").split("/")
-    layer, part = (rest[0], rest[1:]) if rest else ("", [])
+    stage, layer, part = names_of(key)
     group = store.attributes_of(f"{layout.group_of(stage, layer, part)}/zarr.json")
-    told = store.attributes_of(f"layers/{layer}/zarr.json").get("layer") if layer else None
-    known = {name: group.get(name) for name in ("recipe", "numerics")} | {"layer": told, "part": part, "wanted": []}
+    told = store.attributes_of(f"layers/{encode(layer)}/zarr.json").get("layer") if layer else None
+    known = {name: group.get(name) for name in ("recipe", "numerics")} | {
+        "layer": told,
+        "part": list(part),
+        "wanted": [],
+    }
     named = {"stage": stage, "identity": store.identity.to_dict(), "id": group.get("plan")}
     saved = known | named | {"engine": STAGES[stage].engine if stage in STAGES else 0}
-    if not fits(saved, SHAPE):
-        return None
     try:
         plan = _plan(saved)
     except ValueError:
@@ -86,7 +86,7 @@ def _evidence(store: Store, layer: str) -> str:
     """What a layer's plans say that established the order of its axes; nothing where none says it."""
     for stage in STAGES:
         with suppress(ValueError):
-            plan = read(store.backend.get(f"plans/{stage}/{layer}.json") or b"")
+            plan = read(store.backend.get(f"plans/{place(stage, layer)}.json") or b"")
             if plan.layer is not None and plan.layer.evidence:
                 return plan.layer.evidence
     return ""
@@ -100,6 +100,8 @@ def _asked(saved: Any, plan: Plan) -> list[int]:
 
 def _plan(saved: dict[str, Any]) -> Plan:
     """The plan that parsed JSON spells. Raises ValueError where it spells none that a store can hold."""
+    if not fits(saved, SHAPE):
+        raise ValueError("it is no plan")
     try:
         plan = Plan.from_dict(saved)
         _check_size(plan)
@@ -125,4 +127,4 @@ def _check_size(plan: Plan) -> None:
 
 def _count(plan: Plan) -> int:
     """How many shards there can be."""
-    return -(-plan.total // plan.per_shard)
+    return -(-plan.total // plan.kind.shard)

@@ -15,13 +15,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from atlas.plans import STAGES, Plan, place
+from atlas.plans import STAGES, Plan, by_layer, names_of, place
 from atlas.stages import IMAGES
 from atlas.store import layout
 from atlas.store import plans as objects
 from atlas.store.consistency import agree
-from atlas.store.missing import lost, names_of
-from atlas.store.seals import found
+from atlas.store.missing import lost
+from atlas.store.seals import attributes_in, found
 
 if TYPE_CHECKING:
     from atlas.store.store import Store
@@ -32,10 +32,8 @@ def prepare(store: Store, plans: Sequence[Plan]) -> list[Plan]:
 
     Raises `PlanMismatch` where another driver's plan owns the outputs of one of them since they were compared.
     """
-    layers: dict[str, list[Plan]] = {}
     # The images first: drivers that differ in these come apart there, and nothing of a layer is claimed in vain.
-    for plan in sorted(plans, key=lambda plan: bool(plan.layer_name)):
-        layers.setdefault(plan.layer_name, []).append(plan)
+    layers = by_layer(sorted(plans, key=lambda plan: bool(plan.layer_name)))
     asked = {plan.key for plan in plans}
     short = {names_of(key)[1] for key in lost(store) if key not in asked}
     merged = {plan.key: plan for name, some in layers.items() for plan in _prepared(store, some, name in short)}
@@ -44,9 +42,7 @@ def prepare(store: Store, plans: Sequence[Plan]) -> list[Plan]:
 
 def consolidate(store: Store) -> None:
     """Have every layer's group tell of all plans there are: a driver that died may not have come so far."""
-    layers: dict[str, list[Plan]] = {}
-    for plan in store.plans():
-        layers.setdefault(plan.layer_name, []).append(plan)
+    layers = by_layer(store.plans())
     short = {names_of(key)[1] for key in lost(store)}
     for name, some in layers.items():
         if name not in short and not _told(store, some):
@@ -58,7 +54,7 @@ def _prepared(store: Store, plans: list[Plan], short: bool) -> list[Plan]:
 
     Of a layer that is `short` of a plan what is consolidated stays.
     """
-    keys, top = {plan.key for plan in plans}, layout.top_key(plans[0])
+    keys, top = {plan.key for plan in plans}, layout.top_key(plans[0].names)
     known = [other for other in _of_layer(store, plans[0].layer_name) if other.key not in keys] + plans
     made = layout.metadata(known)
     differing = [key for key, data in made.items() if not _stands(store, key, data)]
@@ -92,7 +88,7 @@ def _merged(store: Store, plan: Plan) -> Plan:
 
 def _consolidate(store: Store, plan: Plan, made: dict[str, bytes], known: list[Plan]) -> None:
     """Write the group of a layer from the plans that are there; `made` of those that are `known`."""
-    top, ids = layout.top_key(plan), {other.id for other in known}
+    top, ids = layout.top_key(plan.names), {other.id for other in known}
 
     def told(_: bytes | None) -> bytes:
         plans = list(_of_layer(store, plan.layer_name))
@@ -103,33 +99,21 @@ def _consolidate(store: Store, plan: Plan, made: dict[str, bytes], known: list[P
 
 def _told(store: Store, plans: list[Plan]) -> bool:
     """Whether the group of a layer tells of all its plans."""
-    top = layout.top_key(plans[0])
+    top = layout.top_key(plans[0].names)
     groups = found(store.backend.get(top))
     if isinstance(groups, dict) and plans[0].layer is not None:
         below = len(layout.layer_key(plans[0].layer)) + 1
         groups = (groups.get("consolidated_metadata") or {}).get("metadata") or {}
-        return all(_owner(groups.get(layout.group_key(plan)[below:])) == plan.id for plan in plans)
-    return _owner(groups) == plans[0].id
-
-
-def _owner(group: object) -> object:
-    """The plan that a group says it is of."""
-    attributes = group.get("attributes") if isinstance(group, dict) else None
-    return attributes.get("plan") if isinstance(attributes, dict) else None
+        owners = ((plan, attributes_in(groups.get(layout.group_key(plan)[below:])).get("plan")) for plan in plans)
+        return all(owner == plan.id for plan, owner in owners)
+    return bool(attributes_in(groups).get("plan") == plans[0].id)
 
 
 def _of_layer(store: Store, layer: str) -> Iterator[Plan]:
     """The plans of all stages on one layer."""
-    for key in _keys_of_layer(store, layer):
-        plan = store.plan(key)
-        if plan is not None:
-            yield plan
-
-
-def _keys_of_layer(store: Store, layer: str) -> Iterator[str]:
     for stage in STAGES.values():
         if (stage is IMAGES) == (not layer):
             folder = place(stage.name, layer)
-            yield f"{folder}.json"
-            if stage.parts:
-                yield from (key.removeprefix("plans/") for key in store.backend.list(f"plans/{folder}/"))
+            below = store.backend.list(f"plans/{folder}/") if stage.parts else ()
+            keys = (f"{folder}.json", *(key.removeprefix("plans/") for key in below))
+            yield from (plan for plan in map(store.plan, keys) if plan is not None)

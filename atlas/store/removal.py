@@ -16,11 +16,11 @@ from contextlib import contextmanager, suppress
 from itertools import chain
 
 from atlas.errors import UnknownName
-from atlas.plans import Plan
+from atlas.plans import Plan, names_of
 from atlas.stages import FEATURES
 from atlas.store import layout
 from atlas.store.backends import PARTIAL, Backend, LocalBackend
-from atlas.store.missing import lost, names_of
+from atlas.store.missing import lost
 from atlas.store.store import Store
 from atlas.units import encode
 

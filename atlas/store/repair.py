@@ -6,6 +6,7 @@ Store, findings -> shards to be made again
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from atlas.plans import Plan, Shard
 from atlas.store import layout
@@ -34,7 +35,7 @@ def repair(store: Store, findings: tuple[Finding, ...]) -> list[Shard]:
             store.backend.delete(finding.key)
     plans, _ = plans_of(store)
     for plan in plans:
-        mine = {shard.index for shard in damaged if (shard.stage, shard.layer, shard.part) == plan.names}
+        mine = {shard.index for shard in damaged if shard.names == plan.names}
         if layout.columns_receipt(plan) in {finding.receipt for finding in damage}:
             mine |= store.dropped(plan)  # what the reduce would read
             damaged |= {plan.shard(index) for index in mine}
@@ -79,9 +80,8 @@ def _mend_root(store: Store) -> None:
         return
     told = store.attributes | {"identity": identity_of(store).to_dict()}
     if seal_of(told) is Seal.WHOLE:
-        root = {"zarr_format": 3, "node_type": "group", "attributes": told}
-        store.backend.put(layout.ROOT, json.dumps(root, indent=1).encode())
-        store.attributes, store.identity = told, identity_of(store)
+        _put_root(store, told)
+        store.identity = identity_of(store)
 
 
 def _mend_plan(store: Store, key: str) -> None:
@@ -107,6 +107,10 @@ def _seal(store: Store) -> None:
         value = found(store.backend.get(key))
         if isinstance(value, dict):
             store.put_json(key, value)
-    root = {"zarr_format": 3, "node_type": "group", "attributes": sealed(store.attributes)}
-    store.backend.put(layout.ROOT, json.dumps(root, indent=1).encode())
-    store.attributes, store.sealed = root["attributes"], True  # type: ignore[assignment]
+    _put_root(store, sealed(store.attributes))
+    store.sealed = True
+
+
+def _put_root(store: Store, attributes: dict[str, Any]) -> None:
+    store.backend.put(layout.ROOT, json.dumps(layout.group_with(attributes), indent=1).encode())
+    store.attributes = attributes

@@ -43,6 +43,12 @@ def found(data: bytes | None) -> Any:
         return None
 
 
+def attributes_in(group: Any) -> dict[str, Any]:
+    """The attributes in a group's parsed metadata; none where it is no metadata."""
+    attributes = group.get("attributes") if isinstance(group, dict) else None
+    return attributes if isinstance(attributes, dict) else {}
+
+
 def sealed(value: dict[str, Any]) -> dict[str, Any]:
     """`value` with the hash of what it says."""
     bare = unsealed(value)

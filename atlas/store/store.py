@@ -30,7 +30,7 @@ from atlas.store.plans import read as read_plan
 from atlas.store.plans import restored
 from atlas.store.prepare import prepare
 from atlas.store.receipts import Receipt, Stored, digest_of, fold, rows_of, unfold
-from atlas.store.seals import Seal, fits, found, seal_of, sealed, unsealed
+from atlas.store.seals import Seal, attributes_in, fits, found, seal_of, sealed, unsealed
 from atlas.store.zarr_adapter import ZarrStore, encoded
 from atlas.words import command, parameter
 
@@ -41,10 +41,10 @@ Blocks = Iterable[np.ndarray[Any, Any]]
 
 
 PARAMETERS = {
-    "recipe.crops": "crops",
-    "recipe.photographs": "photographs",
-    "numerics.batch": "batch",
-    "numerics.device": "device",
+    "recipe.crops": parameter("crops"),
+    "recipe.photographs": parameter("photographs"),
+    "numerics.batch": parameter("batch"),
+    "numerics.device": parameter("device"),
 }
 """Fields of plans that a parameter of the same meaning sets: what a person is told by that name."""
 ROOT = {
@@ -76,7 +76,7 @@ class Store:
     def open(cls, place: str | Path | Backend) -> Store:
         """The store at `place`. Raises `NotAStore`, or `StoreTooNew` for a newer major version."""
         backend = backend_at(place)
-        attributes = _attributes(backend.get(layout.ROOT))
+        attributes = attributes_in(found(backend.get(layout.ROOT)))
         if attributes.get("encoding-type") != layout.STORE:
             if backend.get(layout.ROOT) is not None and next(backend.list("plans/"), None):
                 raise NotAStore(f"{backend}/{layout.ROOT} is damaged. {REBUILD}")
@@ -94,14 +94,16 @@ class Store:
         Raises `PlanMismatch` where the store there is another network's, `NotAStore` where other files lie there.
         """
         backend = backend_at(place)
-        first, root = next(iter(backend.list()), None), backend.get(layout.ROOT)
-        attributes = _attributes(root)
+        root = backend.get(layout.ROOT)
+        first = next(iter(backend.list()), None) if root is None else layout.ROOT
         if fault := backend.fault():
             raise CannotWrite(f"{backend}: {fault}")
+        attributes = attributes_in(found(root))
+        lost = seal_of(attributes) is Seal.BROKEN or not fits(attributes, ROOT)
         if first is None:
             # Of two that make a store at the same time one wins; the other finds it and compares.
             backend.put_new(layout.ROOT, _json(layout.root_group(identity.to_dict(), model)))
-        elif _lost(attributes) and fingerprint(_of(backend, attributes)) == fingerprint(identity.to_dict()):
+        elif lost and fingerprint(_of(backend, attributes)) == fingerprint(identity.to_dict()):
             backend.put_if(layout.ROOT, _json(layout.root_group(identity.to_dict(), model)), root)
         elif attributes.get("encoding-type") != layout.STORE:
             raise NotAStore(f"{backend} is not empty ({first}) and no atlas store. Name another {parameter('store')}.")
@@ -111,7 +113,7 @@ class Store:
 
     def attributes_of(self, key: str) -> dict[str, Any]:
         """The attributes in a group's metadata; none where it is torn or no metadata."""
-        return _attributes(self.backend.get(key))
+        return attributes_in(found(self.backend.get(key)))
 
     def damaged(self, key: str, how: str = "is damaged") -> StoreError:
         """What a reader says of an object that is not what it should be, and what to do."""
@@ -272,7 +274,7 @@ class Store:
         if given != expected:
             raise AtlasError(f"{what}: written whole, as {expected}; not {given}.")
         group = layout.group_key(plan)
-        owner = _attributes(self.backend.get(f"{group}/zarr.json")).get("plan")
+        owner = self.attributes_of(f"{group}/zarr.json").get("plan")
         if owner != plan.id:
             raise PlanMismatch(f"{self}: {group} belongs to plan {str(owner)[:12]}, not {plan.id[:12]}.")
         return [
@@ -338,7 +340,7 @@ class Store:
     def receipts(self, plan: Plan) -> dict[int, Receipt]:
         """The valid receipts of `plan` by the index of their shard, asked for or not."""
         # The single ones first: a fold that goes on meanwhile writes the manifest before it deletes them.
-        single = [Receipt.parse(self.backend.get(key)) for key in self.backend.list(f"receipts/{_folder(plan)}")]
+        single = [Receipt.parse(self.backend.get(key)) for key in self.backend.list(plan.receipts)]
         folded = unfold(self.backend.get(layout.manifest_key(plan)))
         found = [*folded, *(receipt for receipt in single if receipt is not None)]
         return {receipt.shard: receipt for receipt in found if receipt.plan == plan.id}
@@ -351,7 +353,7 @@ class Store:
 
     def told(self, plan: Plan) -> dict[int, Receipt]:
         """The same, for a reader, who cannot do again what a damaged receipt speaks of. Raises `StoreError` for one."""
-        for key in self.backend.list(f"receipts/{_folder(plan)}"):
+        for key in self.backend.list(plan.receipts):
             self.told_of(key)
         manifest = self.backend.get(layout.manifest_key(plan))
         if manifest is not None and len(unfold(manifest)) < max(1, len(rows_of(manifest))):
@@ -373,21 +375,14 @@ class Store:
         folded = unfold(self.backend.get(layout.manifest_key(plan)))
         return next((one for one in folded if one.plan == plan.id and one.shard == shard.index), None)
 
-    def put_receipt(self, plan: Plan, shard: Shard, receipt: Receipt) -> None:
-        """Write a shard's receipt. The first valid one stays; one that is torn or foreign is replaced."""
-        self._put_receipt(f"receipts/{shard.key}", receipt, plan.id)
+    def put_receipt(self, shard: Shard, receipt: Receipt) -> None:
+        """Write a shard's receipt, as `put_reduced`."""
+        self.put_reduced(f"receipts/{shard.key}", receipt)
 
     def todo(self, plan: Plan) -> list[Shard]:
         """What is left of `plan`: the whole of resuming."""
         done = self.receipts(plan)
         return [shard for shard in plan.shards if shard.index not in done]
-
-    def _put_receipt(self, key: str, receipt: Receipt, plan: str) -> None:
-        if self.backend.put_new(key, receipt.to_bytes()):
-            return
-        there = Receipt.parse(self.backend.get(key))
-        if there is None or there.plan != plan:
-            self.backend.put(key, receipt.to_bytes())
 
     # -- reduces ---------------------------------------------------------------------------------------------------
 
@@ -434,19 +429,20 @@ class Store:
 
     def settled(self, plan: Plan) -> bool:
         """Whether nothing is left for a layer's reduce: its columns are done, and folded where it is whole."""
-        single = next(iter(self.backend.list(f"receipts/{_folder(plan)}")), None)
+        single = next(iter(self.backend.list(plan.receipts)), None)
         return self.columns_done(plan) and not (self.whole(plan) and (single or next(self._scratch(plan), None)))
-
-    def put_columns_receipt(self, plan: Plan, receipt: Receipt) -> None:
-        self._put_receipt(layout.columns_receipt(plan), receipt, receipt.plan)
 
     def reduced(self, key: str) -> Receipt | None:
         """The receipt at `key` of what was written whole: the list of images, the relations."""
         return Receipt.parse(self.backend.get(key))
 
     def put_reduced(self, key: str, receipt: Receipt) -> None:
-        """Write the receipt at `key` of what was written whole; another that is there is replaced."""
-        self._put_receipt(key, receipt, receipt.plan)
+        """Write a receipt at `key`. The first valid one stays; one that is torn or of another plan is replaced."""
+        if self.backend.put_new(key, receipt.to_bytes()):
+            return
+        there = self.reduced(key)
+        if there is None or there.plan != receipt.plan:
+            self.backend.put(key, receipt.to_bytes())
 
     def fold(self, plan: Plan) -> bool:
         """Fold the receipts of a layer all of whose shards are done into its manifest; say whether it was.
@@ -456,7 +452,7 @@ class Store:
         if not self.whole(plan):
             return False
         receipts = self.receipts(plan)
-        single = list(self.backend.list(f"receipts/{_folder(plan)}"))
+        single = list(self.backend.list(plan.receipts))
         if single:
             self.backend.put(layout.manifest_key(plan), fold(receipts.values()))
         for key in (*single, *(self._scratch(plan) if self.columns_done(plan) else ())):
@@ -478,7 +474,7 @@ class Store:
         """Drop the receipts of the shards `indices` of `plan`, so that the next build makes them again."""
         kept = [receipt for receipt in self.receipts(plan).values() if receipt.shard not in indices]
         for receipt in kept:
-            self.put_receipt(plan, plan.shard(receipt.shard), receipt)
+            self.put_receipt(plan.shard(receipt.shard), receipt)
         self.backend.delete(layout.manifest_key(plan))
         for index in indices:
             self.backend.delete(f"receipts/{plan.shard(index).key}")
@@ -486,8 +482,10 @@ class Store:
     # -- records ---------------------------------------------------------------------------------------------------
 
     def put_json(self, key: str, value: dict[str, Any]) -> None:
-        """Write a small derived or recorded object, `catalogue.json`, a log, with a hash of what it says."""
-        self._put(key, self.as_json(value))
+        """Write a small derived or recorded object, a log, with a hash of what it says, unless the same is there."""
+        data = self.as_json(value)
+        if self.backend.get(key) != data:
+            self.backend.put(key, data)
 
     @staticmethod
     def as_json(value: dict[str, Any]) -> bytes:
@@ -552,11 +550,6 @@ class Store:
         kind = {"encoding-type": "pipeline", "encoding-version": layout.VERSION}
         self.put_json(layout.PIPELINE, kind | {"options": dict(options), "without": list(without)})
 
-    def _put(self, key: str, data: bytes) -> None:
-        """Write a small object unless it is there already, the same."""
-        if self.backend.get(key) != data:
-            self.backend.put(key, data)
-
 
 def check_version(attributes: dict[str, Any], *, where: str) -> None:
     """Raise `StoreTooNew` where `attributes` are of a newer major version than ours."""
@@ -574,13 +567,10 @@ def check_version(attributes: dict[str, Any], *, where: str) -> None:
 def _compare(ours: dict[str, Any], theirs: dict[str, Any], what: str) -> None:
     # Both as JSON, in which a tuple is a list.
     lines = differences(json.loads(_json(ours)), json.loads(_json(theirs)))
-    lines = [f"{_called(field)}: {values}" for field, _, values in (line.partition(": ") for line in lines)]
+    parted = (line.partition(": ") for line in lines)
+    lines = [f"{PARAMETERS.get(field, field)}: {values}" for field, _, values in parted]
     if lines:
         raise PlanMismatch(f"{what}: {'; '.join(lines)}. Ask for the same, or name another {parameter('store')}.")
-
-
-def _called(field: str) -> str:
-    return parameter(PARAMETERS[field]) if field in PARAMETERS else field
 
 
 def _stage(plan: Plan) -> int:
@@ -592,24 +582,8 @@ def _part(plan: Plan) -> tuple[str, ...]:
     return tuple(word.rjust(6) if word.isdigit() else word for word in plan.part)
 
 
-def _folder(plan: Plan) -> str:
-    return plan.key.removesuffix(".json") + "/"
-
-
 def _json(value: Any) -> bytes:
     return json.dumps(value, indent=1, allow_nan=False).encode()
-
-
-def _attributes(metadata: bytes | None) -> dict[str, Any]:
-    """The attributes in a group's metadata; none where it is torn or no metadata."""
-    told = found(metadata)
-    attributes = told.get("attributes") if isinstance(told, dict) else None
-    return attributes if isinstance(attributes, dict) else {}
-
-
-def _lost(attributes: dict[str, Any]) -> bool:
-    """Whether the root no longer says what it said."""
-    return seal_of(attributes) is Seal.BROKEN or not fits(attributes, ROOT)
 
 
 def _of(backend: Backend, attributes: dict[str, Any]) -> dict[str, Any] | None:

@@ -17,12 +17,12 @@ from typing import Literal
 
 from atlas.arrays import Array
 from atlas.errors import StoreError, StoreTooNew
-from atlas.plans import Identity, Plan, Shard
+from atlas.plans import Identity, Plan, Shard, by_layer, names_of
 from atlas.recipe import Recipe
 from atlas.stages import IMAGES
 from atlas.store import layout
 from atlas.store.consistency import agree, newer
-from atlas.store.missing import folders_of, lost, top_of
+from atlas.store.missing import folders_of, lost
 from atlas.store.plans import restored
 from atlas.store.receipts import Receipt, Stored, rows_of, unfold
 from atlas.store.seals import Seal, found, seal_of, unsealed
@@ -110,7 +110,7 @@ def verify(store: Store) -> Verified:
     findings += _other_images(store, plans)
     keys = list(store.backend.list())
     metadata = expected(plans)
-    short = {top_of(key) for key in unknown}  # these tell of all plans of a layer
+    short = {layout.top_key(names_of(key)) for key in unknown}  # these tell of all plans of a layer
     findings += _metadata(store, {key: data for key, data in metadata.items() if key not in short})
     findings += _vouching_for_themselves(store, keys)
     known = claimed.keys() | metadata.keys() | {finding.key for finding in findings}
@@ -130,10 +130,7 @@ def identity_of(store: Store) -> Identity:
 
 def expected(plans: list[Plan]) -> dict[str, bytes]:
     """The metadata of all plans, which those of one layer share."""
-    layers: dict[str, list[Plan]] = {}
-    for plan in plans:
-        layers.setdefault(plan.layer_name, []).append(plan)
-    return {key: data for some in layers.values() for key, data in layout.metadata(some).items()}
+    return {key: data for some in by_layer(plans).values() for key, data in layout.metadata(some).items()}
 
 
 def carries_its_own(key: str) -> bool:
@@ -160,12 +157,9 @@ def _readable(store: Store) -> dict[str, Plan]:
     """The plans that can be read, by the keys of their objects."""
     plans: dict[str, Plan] = {}
     for key in store.backend.list("plans/"):
-        try:
-            plan = store.plan(key.removeprefix("plans/"))
-        except StoreError:
-            continue
-        if plan is not None:
-            plans[key] = plan
+        with suppress(StoreError):
+            if (plan := store.plan(key.removeprefix("plans/"))) is not None:
+                plans[key] = plan
     return plans
 
 
@@ -187,7 +181,7 @@ def _held_against(
 
 def _damaged_receipts(store: Store, plan: Plan) -> Iterator[Finding]:
     """Receipts and manifests of a plan that do not parse, fail their digest or name another plan."""
-    for key in store.backend.list(f"receipts/{plan.key.removesuffix('.json')}/"):
+    for key in store.backend.list(plan.receipts):
         receipt, shard = Receipt.parse(store.backend.get(key)), _shard_of(plan, key)
         if shard is None:
             yield Finding("foreign", key, "it is no receipt of this layer")
@@ -207,7 +201,7 @@ def _damaged_receipts(store: Store, plan: Plan) -> Iterator[Finding]:
 def _shard_of(plan: Plan, key: str) -> Shard | None:
     """The shard whose receipt lies at `key`."""
     name = key.rpartition("/")[2].removesuffix(".json")
-    if not (name.isdecimal() and int(name) * plan.per_shard < plan.total):
+    if not (name.isdecimal() and int(name) * plan.kind.shard < plan.total):
         return None
     shard = plan.shard(int(name))
     return shard if key == f"receipts/{shard.key}" else None
@@ -276,7 +270,7 @@ def _is_root(value: object, *, sealed: bool) -> bool:
     attributes = value["attributes"]
     written = layout.root_group(attributes.get("identity", {}), attributes.get("model", {}))["attributes"]
     known = {**unsealed(written), **({"digest": ""} if sealed else {})}
-    as_written = value == {"zarr_format": 3, "node_type": "group", "attributes": attributes}
+    as_written = value == layout.group_with(attributes)
     return as_written and attributes.keys() == known.keys() and seal_of(attributes) is not Seal.BROKEN
 
 
@@ -295,10 +289,10 @@ def _unclaimed(plans: list[Plan], keys: list[str], known: set[str]) -> Iterator[
     for plan in plans:
         small |= {layout.manifest_key(plan), layout.columns_receipt(plan)}
         owned |= {f"{layout.group_key(plan)}/{name}": array for name, array in plan.arrays.items()}
-    folders = {f"receipts/{plan.key.removesuffix('.json')}": plan for plan in plans}
+    folders = {plan.receipts: plan for plan in plans}
     for key in keys:
         path, _, index = key.rpartition("/c/")
-        receipts = folders.get(key.rpartition("/")[0])
+        receipts = folders.get(f"{key.rpartition('/')[0]}/")
         if key in known or key in small or carries_its_own(key) or (receipts and _shard_of(receipts, key)):
             continue
         if path in owned and layout.is_object(owned[path], f"c/{index}"):

@@ -13,6 +13,7 @@ from atlas.catalogue import Catalogue, write_index
 from atlas.catalogue.similarity import thinned
 from atlas.errors import StoreError, UnknownName
 from atlas.store import MemoryBackend, Receipt, Store, digest_of
+from atlas.store.layout import columns_receipt
 from tests.collected import BAD, collect_into, name_of
 from tests.stores import STRANGE, make_store
 
@@ -203,7 +204,7 @@ def test_similarity_leaves_out_images_that_a_layer_did_not_answer() -> None:
     (plan,) = (plan for plan in made if plan.stage == "statistics" and plan.layer_name == "b")
     store.forget(plan, {1})
     # What a build leaves with --partial: statistics that rest on fewer images.
-    store.put_columns_receipt(plan, Receipt(digest_of(store.receipts(plan).values()), 0, (0, plan.total), ()))
+    store.put_reduced(columns_receipt(plan), Receipt(digest_of(store.receipts(plan).values()), 0, (0, plan.total), ()))
     write_index(store)
     cat = atlas.open(store.backend)
     assert cat.similar("a:2", layers=["a", "c"]).units[0][1] == before.units[0][1], (

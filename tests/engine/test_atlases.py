@@ -19,10 +19,10 @@ from atlas.engine.events import Event, LayerDone, ShardDone, Task
 from atlas.engine.executors import Executor, InProcess
 from atlas.engine.numerics import numerics_for
 from atlas.engine.on_ray import OnRay
-from atlas.engine.planning.images import Images
+from atlas.engine.planning.images import ListedImages
 from atlas.engine.record import Report
 from atlas.engine.run import build, describe
-from atlas.engine.samples import Samples
+from atlas.engine.samples import StoredSamples
 from atlas.engine.worker import Job, Supplies
 from atlas.models import Model, load_model
 from atlas.plans import STAGES
@@ -51,7 +51,7 @@ def model() -> Model:
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Images:
+def images(tmp_path_factory: pytest.TempPathFactory) -> ListedImages:
     """Images of six colours, number n of colour n modulo 6; and one that is none."""
     folder, chance = tmp_path_factory.mktemp("colours"), np.random.default_rng(0)
     for number in range(IMAGES):
@@ -59,18 +59,18 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Images:
         pixels = colour + 0.06 * chance.standard_normal((40, 48, 3))
         Image.fromarray((pixels.clip(0, 1) * 255).astype(np.uint8)).save(folder / f"{number:03d}.png")
     (folder / "999.png").write_text("no picture")
-    return Images.open([str(folder)])
+    return ListedImages.open([str(folder)])
 
 
 def chart(
-    place: Backend, model: Model, images: Images, executor: Executor | None = None, **how: Any
+    place: Backend, model: Model, images: ListedImages, executor: Executor | None = None, **how: Any
 ) -> tuple[Store, Report]:
     given: dict[str, Any] = {"crops": 2, "positions": 4, "maps": MAPS, "grids": (5, 10)} | how
     return build_in(place, model, atlas_plans(model, images, "body.1", **given), executor, images)
 
 
 @pytest.fixture(scope="module")
-def whole(model: Model, images: Images) -> MemoryBackend:
+def whole(model: Model, images: ListedImages) -> MemoryBackend:
     backend = MemoryBackend()
     _, report = chart(backend, model, images)
     assert not report.failed
@@ -104,8 +104,10 @@ def test_samples_are_in_the_order_of_images_crops_and_draws(store: Store) -> Non
     assert all(len(set(drawn)) == 4 for drawn in each.tolist())
 
 
-def test_attributions_in_the_store_are_those_computed_directly(model: Model, images: Images, store: Store) -> None:
-    samples = Samples(store, store.plans_of("activations")[0])
+def test_attributions_in_the_store_are_those_computed_directly(
+    model: Model, images: ListedImages, store: Store
+) -> None:
+    samples = StoredSamples(store, store.plans_of("activations")[0])
     vectors, said = (np.concatenate([*rows]) for rows in (samples.vectors, samples.attributions(0, COLOURS)))
     known = column(store, "status") == SampleStatus.OK
     assert np.isnan(vectors[~known]).all()
@@ -193,7 +195,7 @@ def test_pictures_patches_and_tiles_of_a_grid(store: Store, whole: MemoryBackend
     assert whole.get(f"{group}/icons/image/c/0/0/0/0/0") is not None
 
 
-def test_a_first_grid_has_levels_below_it_down_to_one_tile(model: Model, images: Images) -> None:
+def test_a_first_grid_has_levels_below_it_down_to_one_tile(model: Model, images: ListedImages) -> None:
     backend = MemoryBackend()
     store, _ = chart(backend, model, images, maps=("all",), grids=(10, 20))
     below = store.read(f"{GROUP}/10/tiles/below-1")
@@ -231,7 +233,7 @@ FAULTS = [
 ]
 
 
-def test_the_same_bytes_in_another_order(model: Model, images: Images, whole: MemoryBackend) -> None:
+def test_the_same_bytes_in_another_order(model: Model, images: ListedImages, whole: MemoryBackend) -> None:
     backwards = MemoryBackend()
     chart(backwards, model, images, Backwards())
     assert contents(backwards) == contents(whole)
@@ -239,7 +241,7 @@ def test_the_same_bytes_in_another_order(model: Model, images: Images, whole: Me
 
 @pytest.mark.slow
 def test_the_same_bytes_whoever_makes_it(
-    model: Model, images: Images, whole: MemoryBackend, tmp_path: Path, ray_cluster: None
+    model: Model, images: ListedImages, whole: MemoryBackend, tmp_path: Path, ray_cluster: None
 ) -> None:
     expected = contents(whole)
     faulty = FaultyBackend(tmp_path / "killed", FAULTS, tmp_path / "marks")
@@ -251,7 +253,7 @@ def test_the_same_bytes_whoever_makes_it(
 
 
 def test_maps_and_grids_come_later_as_if_they_had_been_there(
-    model: Model, images: Images, whole: MemoryBackend
+    model: Model, images: ListedImages, whole: MemoryBackend
 ) -> None:
     backend = MemoryBackend()
     first, _ = chart(backend, model, images, maps=("all",), grids=(5,))
@@ -267,7 +269,7 @@ def test_maps_and_grids_come_later_as_if_they_had_been_there(
     assert len(laid) == 3
 
 
-def test_a_failed_image_moves_nobody_else(model: Model, images: Images, tmp_path: Path, store: Store) -> None:
+def test_a_failed_image_moves_nobody_else(model: Model, images: ListedImages, tmp_path: Path, store: Store) -> None:
     """The same images without number 7: all that is known of the others is bit for bit the same."""
     for number in range(IMAGES):
         picture = look(images.source, images.source.entries[number], images.listed.sha256[number].tobytes()).picture
@@ -275,7 +277,7 @@ def test_a_failed_image_moves_nobody_else(model: Model, images: Images, tmp_path
         Image.fromarray(picture).save(tmp_path / f"{number:03d}.png")
     (tmp_path / "007.png").write_text("no picture")
     (tmp_path / "999.png").write_text("no picture")
-    fewer = Images.open([str(tmp_path)])
+    fewer = ListedImages.open([str(tmp_path)])
     plans = [plan for plan in atlas_plans(model, fewer, "body.1", crops=2, positions=4) if plan.over == "images"]
     other, _ = build_in(MemoryBackend(), model, plans, images=fewer)
     rest = column(store, "image") != 7
@@ -291,9 +293,11 @@ def failures(report: Report) -> list[str]:
     return [line.partition(": ")[2] for line in report.failed]
 
 
-def test_a_map_of_nothing_is_one_line_and_the_others_are_made(model: Model, images: Images, tmp_path: Path) -> None:
+def test_a_map_of_nothing_is_one_line_and_the_others_are_made(
+    model: Model, images: ListedImages, tmp_path: Path
+) -> None:
     Image.new("RGB", (40, 40), (230, 20, 20)).save(tmp_path / "red.png")
-    red = Images.open([str(tmp_path)])
+    red = ListedImages.open([str(tmp_path)])
     backend = MemoryBackend()
     store, report = chart(backend, model, red, maps=("all", "winners-4"), grids=(5,))
     assert failures(report) == ["AtlasError: body.1: no activation belongs to the map class-4."]
@@ -302,7 +306,7 @@ def test_a_map_of_nothing_is_one_line_and_the_others_are_made(model: Model, imag
     assert not verify(store).damage
 
 
-def test_a_shard_that_fails_keeps_what_rests_on_it_back(images: Images) -> None:
+def test_a_shard_that_fails_keeps_what_rests_on_it_back(images: ListedImages) -> None:
     broken = load_model("tests.networks:stubborn")
     backend = MemoryBackend()
     plans = atlas_plans(broken, images, "body.1", crops=1, grids=(5,))
@@ -312,7 +316,7 @@ def test_a_shard_that_fails_keeps_what_rests_on_it_back(images: Images) -> None:
     assert {plan.stage for plan in store.plans()} >= set(STAGES) - {"features", "statistics", "examples"}
 
 
-def test_half_the_width_where_memory_is_too_small(images: Images, model: Model) -> None:
+def test_half_the_width_where_memory_is_too_small(images: ListedImages, model: Model) -> None:
     """Layers that need no memory beyond the plan's are made at its width; the receipt says where they were not."""
     crowded = load_model("tests.networks:crowded")
     store, report = build_in(
@@ -324,7 +328,7 @@ def test_half_the_width_where_memory_is_too_small(images: Images, model: Model) 
     assert verify(store).backoffs >= 1
 
 
-def test_without_photographs_there_are_boxes_alone(model: Model, images: Images) -> None:
+def test_without_photographs_there_are_boxes_alone(model: Model, images: ListedImages) -> None:
     backend = MemoryBackend()
     chart(backend, model, images, maps=("all",), grids=(5,), photographs=False)
     assert backend.get(f"{GROUP}/5/patches/box/c/0/0/0") is not None
@@ -332,7 +336,7 @@ def test_without_photographs_there_are_boxes_alone(model: Model, images: Images)
     assert "thumb" not in "".join(backend.list("images/"))
 
 
-def test_a_map_can_be_turned_to_face_another_layers(model: Model, images: Images, whole: MemoryBackend) -> None:
+def test_a_map_can_be_turned_to_face_another_layers(model: Model, images: ListedImages, whole: MemoryBackend) -> None:
     # The other map is mirrored and its axes change places, so that no layer's own data face that way.
     backend = copied(whole)
     store = Store.open(backend)

@@ -126,7 +126,7 @@ def test_a_fold_that_was_missed_is_made_up_for(tiny: Model) -> None:
     store, _ = build_in(backend, tiny, plans)
     before = contents(backend)
     for receipt in store.receipts(plans[0]).values():
-        store.put_receipt(plans[0], plans[0].shard(receipt.shard), receipt)
+        store.put_receipt(plans[0].shard(receipt.shard), receipt)
     backend.delete("manifests/features/second.1.json")
     build(store, tiny, plans, InProcess())
     assert contents(backend) == before
@@ -238,7 +238,7 @@ def test_a_late_worker_of_a_dead_driver_does_no_harm(tiny: Model) -> None:
     store, _ = build_in(backend, tiny, plans)
     before = contents(backend)
     receipts = store.receipts(plans[0])
-    store.put_receipt(plans[0], plans[0].shard(1), receipts[1])
+    store.put_receipt(plans[0].shard(1), receipts[1])
     build(store, tiny, plans, InProcess())
     assert contents(backend) == before
     assert not verify(store).findings

@@ -21,7 +21,7 @@ from atlas.engine.events import Event, Task
 from atlas.engine.executors import Executor, InProcess
 from atlas.engine.numerics import numerics_for
 from atlas.engine.on_ray import OnRay
-from atlas.engine.planning.images import Images
+from atlas.engine.planning.images import ListedImages
 from atlas.engine.record import Report
 from atlas.engine.run import build, describe
 from atlas.engine.stages import statistics
@@ -66,7 +66,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def collect_in(
     place: Backend,
     model: Model,
-    images: Images,
+    images: ListedImages,
     executor: Executor | None = None,
     *,
     layers: Sequence[str] = LAYERS,
@@ -79,12 +79,12 @@ def collect_in(
 
 
 @pytest.fixture(scope="module")
-def images(folder: Path) -> Images:
-    return Images.open([str(folder)])
+def images(folder: Path) -> ListedImages:
+    return ListedImages.open([str(folder)])
 
 
 @pytest.fixture(scope="module")
-def whole(tiny: Model, images: Images) -> MemoryBackend:
+def whole(tiny: Model, images: ListedImages) -> MemoryBackend:
     backend = MemoryBackend()
     _, report = collect_in(backend, tiny, images)
     assert not report.failed
@@ -96,7 +96,7 @@ def whole(tiny: Model, images: Images) -> MemoryBackend:
 
 @pytest.mark.parametrize("layer", LAYERS)
 def test_examples_and_statistics_are_those_of_a_plain_loop(
-    tiny: Model, images: Images, whole: MemoryBackend, layer: str
+    tiny: Model, images: ListedImages, whole: MemoryBackend, layer: str
 ) -> None:
     """One image after the other, one crop after the other, with nothing of the machinery."""
     store = Store.open(whole)
@@ -119,7 +119,7 @@ def test_examples_and_statistics_are_those_of_a_plain_loop(
     assert np.array_equal(found[:, 1], bottom)
 
 
-def shown(model: Model, images: Images, number: int, sha256: bytes) -> list[torch.Tensor]:
+def shown(model: Model, images: ListedImages, number: int, sha256: bytes) -> list[torch.Tensor]:
     picture = look(images.source, images.source.entries[number], sha256).picture
     if picture is None:
         return []
@@ -164,7 +164,7 @@ def _best(answers: dict[tuple[int, int], Any], channel: int, sign: float, side: 
     return ranked + [(-1, -1, -1)] * (9 - len(ranked))
 
 
-def test_every_image_is_listed_with_what_became_of_it(whole: MemoryBackend, images: Images) -> None:
+def test_every_image_is_listed_with_what_became_of_it(whole: MemoryBackend, images: ListedImages) -> None:
     store = Store.open(whole)
     names = texts(store.read("images/path"))
     status = dict(zip(names, map(ImageStatus, store.read("images/status")), strict=True))
@@ -183,7 +183,7 @@ def test_every_image_is_listed_with_what_became_of_it(whole: MemoryBackend, imag
     assert size["good-03.png"] == [60, 43]
 
 
-def test_classes_are_the_networks_own(tiny: Model, images: Images, whole: MemoryBackend) -> None:
+def test_classes_are_the_networks_own(tiny: Model, images: ListedImages, whole: MemoryBackend) -> None:
     store = Store.open(whole)
     number = images.listed.names.index("good-04.png")
     (x, *_) = shown(tiny, images, number, images.listed.sha256[number].tobytes())
@@ -194,7 +194,7 @@ def test_classes_are_the_networks_own(tiny: Model, images: Images, whole: Memory
     np.testing.assert_allclose(store.read("images/probability")[number], best.values.numpy(), rtol=1e-4)
 
 
-def test_a_box_lies_on_the_photograph_and_holds_the_position(whole: MemoryBackend, images: Images) -> None:
+def test_a_box_lies_on_the_photograph_and_holds_the_position(whole: MemoryBackend, images: ListedImages) -> None:
     store = Store.open(whole)
     boxes = store.read("layers/first.1/examples/box")
     image = store.read("layers/first.1/statistics/example_image")
@@ -221,7 +221,7 @@ class Backwards(InProcess):
 
 
 def test_the_same_bytes_whoever_collects(
-    tiny: Model, images: Images, whole: MemoryBackend, tmp_path: Path, ray_cluster: None
+    tiny: Model, images: ListedImages, whole: MemoryBackend, tmp_path: Path, ray_cluster: None
 ) -> None:
     expected = contents(whole)
     backwards = MemoryBackend()
@@ -246,7 +246,9 @@ def test_the_same_bytes_whoever_collects(
     assert not verify(store).findings
 
 
-def test_layers_added_later_are_as_if_they_had_been_there(tiny: Model, images: Images, whole: MemoryBackend) -> None:
+def test_layers_added_later_are_as_if_they_had_been_there(
+    tiny: Model, images: ListedImages, whole: MemoryBackend
+) -> None:
     backend = MemoryBackend()
     collect_in(backend, tiny, images, layers=LAYERS[:1])
     store, _ = collect_in(backend, tiny, images)
@@ -256,7 +258,7 @@ def test_layers_added_later_are_as_if_they_had_been_there(tiny: Model, images: I
     assert contents(backend) == contents(whole)
 
 
-def test_images_are_added_to_a_store_that_has_pictures(tiny: Model, images: Images) -> None:
+def test_images_are_added_to_a_store_that_has_pictures(tiny: Model, images: ListedImages) -> None:
     backend = MemoryBackend()
     store = Store.create(backend, tiny.identity, describe(tiny))
     pictures = tiny_plans(tiny, "first.1")
@@ -274,7 +276,7 @@ def test_images_are_added_to_a_store_that_has_pictures(tiny: Model, images: Imag
     assert atlas.open(backend).layer("first.1").done == 40
 
 
-def test_without_photographs_only_numbers_are_kept(tiny: Model, images: Images, whole: MemoryBackend) -> None:
+def test_without_photographs_only_numbers_are_kept(tiny: Model, images: ListedImages, whole: MemoryBackend) -> None:
     backend = MemoryBackend()
     store, _ = collect_in(backend, tiny, images, photographs=False)
     assert not [key for key in backend.list() if "/picture/" in key or "images/thumb" in key]
@@ -287,7 +289,7 @@ def sums(backend: Backend) -> list[str]:
     return [key for key in backend.list("layers/") if "/statistics/partial/c/" in key]
 
 
-def test_sums_are_dropped_once_they_are_merged(tiny: Model, images: Images, whole: MemoryBackend) -> None:
+def test_sums_are_dropped_once_they_are_merged(tiny: Model, images: ListedImages, whole: MemoryBackend) -> None:
     assert not sums(whole)
     store = Store.open(whole)
     assert all(store.settled(plan) for plan in store.plans())
@@ -299,7 +301,7 @@ def test_sums_are_dropped_once_they_are_merged(tiny: Model, images: Images, whol
 
 
 def test_sums_that_an_interrupted_build_left_are_dropped_by_the_next(
-    tiny: Model, images: Images, whole: MemoryBackend
+    tiny: Model, images: ListedImages, whole: MemoryBackend
 ) -> None:
     backend = copied(whole)
     backend.put("layers/head/statistics/partial/c/0/0/0", b"merged long since")
@@ -311,7 +313,7 @@ def test_sums_that_an_interrupted_build_left_are_dropped_by_the_next(
 
 @pytest.mark.parametrize("damaged", ["layers/head/statistics/mean/c/0", "receipts/columns/statistics/head.json"])
 def test_where_numbers_are_damaged_and_the_sums_gone_the_layer_is_collected_again(
-    tiny: Model, images: Images, whole: MemoryBackend, damaged: str
+    tiny: Model, images: ListedImages, whole: MemoryBackend, damaged: str
 ) -> None:
     backend = copied(whole)
     backend.put(damaged, b"torn")
@@ -325,7 +327,7 @@ def test_where_numbers_are_damaged_and_the_sums_gone_the_layer_is_collected_agai
 
 
 def test_a_reduce_that_read_what_another_driver_dropped_writes_nothing(
-    tiny: Model, images: Images, whole: MemoryBackend, monkeypatch: pytest.MonkeyPatch
+    tiny: Model, images: ListedImages, whole: MemoryBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Zarr reads zeros where an object is gone: nothing may come of them."""
     backend = MemoryBackend()
@@ -350,7 +352,7 @@ def test_a_reduce_that_read_what_another_driver_dropped_writes_nothing(
 
 
 def test_merged_numbers_whose_receipt_is_lost_are_collected_again_by_the_second_build(
-    tiny: Model, images: Images, whole: MemoryBackend
+    tiny: Model, images: ListedImages, whole: MemoryBackend
 ) -> None:
     backend = copied(whole)
     backend.delete("receipts/columns/statistics/head.json")
@@ -366,7 +368,7 @@ def test_merged_numbers_whose_receipt_is_lost_are_collected_again_by_the_second_
 # -- what goes wrong ---------------------------------------------------------------------------------------------------
 
 
-def test_a_list_that_changed_since_is_one_line(tiny: Model, images: Images, folder: Path, tmp_path: Path) -> None:
+def test_a_list_that_changed_since_is_one_line(tiny: Model, images: ListedImages, folder: Path, tmp_path: Path) -> None:
     backend = MemoryBackend()
     collect_in(backend, tiny, images, layers=["head"])
     before = contents(backend)
@@ -374,7 +376,7 @@ def test_a_list_that_changed_since_is_one_line(tiny: Model, images: Images, fold
     shutil.copytree(folder, other)
     (other / "new.png").write_bytes(encoded(pixels(77)))
     with pytest.raises(PlanMismatch, match=r"another list of images: 16 .* here, 17 .* asked") as caught:
-        collect_in(backend, tiny, Images.open([str(other)]), layers=["head"])
+        collect_in(backend, tiny, ListedImages.open([str(other)]), layers=["head"])
     assert "\n" not in str(caught.value)
     assert contents(backend) == before
 
@@ -382,7 +384,7 @@ def test_a_list_that_changed_since_is_one_line(tiny: Model, images: Images, fold
 def test_an_image_that_changes_while_it_is_collected_is_skipped_and_listed(tiny: Model, tmp_path: Path) -> None:
     for number in range(3):
         (tmp_path / f"{number}.png").write_bytes(encoded(pixels(number)))
-    images = Images.open([str(tmp_path)])
+    images = ListedImages.open([str(tmp_path)])
     (tmp_path / "1.png").write_bytes(encoded(pixels(50)))
     store, report = collect_in(MemoryBackend(), tiny, images, layers=["head"])
     assert report.images == {"ok": 2, "changed": 1}
@@ -399,7 +401,7 @@ def test_images_that_vanish_before_the_examples_leave_a_hole(tiny: Model, tmp_pa
 
     for number in range(3):
         (tmp_path / f"{number}.png").write_bytes(encoded(pixels(number)))
-    store, report = collect_in(MemoryBackend(), tiny, Images.open([str(tmp_path)]), Vanishing(), layers=["head"])
+    store, report = collect_in(MemoryBackend(), tiny, ListedImages.open([str(tmp_path)]), Vanishing(), layers=["head"])
     assert not report.failed
     image, box = (store.read(f"layers/head/{path}") for path in ("statistics/example_image", "examples/box"))
     assert np.isnan(box[image == 1]).all()
@@ -411,7 +413,7 @@ def test_a_device_of_little_memory_is_asked_for_less(tmp_path: Path) -> None:
     greedy = load_model("tests.networks:greedy")
     for number in range(5):
         (tmp_path / f"{number}.png").write_bytes(encoded(pixels(number)))
-    store, report = collect_in(MemoryBackend(), greedy, Images.open([str(tmp_path)]), layers=["second.1"])
+    store, report = collect_in(MemoryBackend(), greedy, ListedImages.open([str(tmp_path)]), layers=["second.1"])
     assert not report.failed
     plans = {plan.stage: plan for plan in store.plans()}
     for stage in ("images", "statistics", "examples"):
@@ -425,10 +427,10 @@ def test_a_device_of_little_memory_is_asked_for_less(tmp_path: Path) -> None:
 def test_no_usable_image_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "note.txt").write_text("no picture")
     with pytest.raises(ImagesError, match="No image can be used of 1 image"):
-        Images.open([str(tmp_path)])
+        ListedImages.open([str(tmp_path)])
 
 
-def test_crops_are_at_least_one(images: Images, tiny: Model) -> None:
+def test_crops_are_at_least_one(images: ListedImages, tiny: Model) -> None:
     with pytest.raises(AtlasError, match="`crops=0`"):
         images.collection(tiny, crops=0)
 
@@ -439,7 +441,7 @@ def test_more_images_than_a_shard(tiny: Model, tmp_path: Path) -> None:
     assert (collection.step, collection.reference) == (4, 2250)
     for number in range(1030):
         Image.fromarray(pixels(number, (8, 8))).save(tmp_path / f"{number:04d}.png")
-    store, report = collect_in(MemoryBackend(), tiny, Images.open([str(tmp_path)]), layers=["head"])
+    store, report = collect_in(MemoryBackend(), tiny, ListedImages.open([str(tmp_path)]), layers=["head"])
     assert report.images == {"ok": 1030}
     assert store.read("layers/head/statistics/seen").tolist() == [1030, 1030]
     maxima = store.read("layers/head/statistics/maxima")

@@ -61,9 +61,9 @@ def test_the_network_tells_which_layers_of_a_store_are_right(model: Model) -> No
     right, wrong = (bare(plan) for plan in tiny_plans(model)[:2])
     wrong = replace(wrong, layer=replace(wrong.on, channels=wrong.on.size[1], channels_last=True), wanted=(0,))
     store = store_of(model, [right, wrong])
-    found = establish(store, model)
-    assert list(found.right) == [right.layer_name]
-    assert "axes nhwc in the store, nchw in the network" in found.wrong[wrong.layer_name]
+    right_ones, wrong_ones = establish(store, model)
+    assert right_ones == [right.layer_name]
+    assert "axes nhwc in the store, nchw in the network" in wrong_ones[wrong.layer_name]
     assert {plan.layer_name: bool(plan.on.evidence) for plan in store.plans()} == {
         right.layer_name: True,
         wrong.layer_name: False,

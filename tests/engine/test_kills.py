@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from atlas.engine.planning.images import Images
+from atlas.engine.planning.images import ListedImages
 from atlas.models import load_model
 from atlas.store import LocalBackend, MemoryBackend, Store, verify
 from tests.builds import build_in, charting_plans, collecting_plans, contents, tiny_plans
@@ -101,7 +101,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def collected(shown: Path) -> dict[str, bytes]:
     """What a build with images that nothing disturbs leaves behind."""
-    model, backend, images = load_model("tests.networks:tiny"), MemoryBackend(), Images.open([str(shown)])
+    model, backend, images = load_model("tests.networks:tiny"), MemoryBackend(), ListedImages.open([str(shown)])
     build_in(backend, model, [*tiny_plans(model), *collecting_plans(model, images)], images=images)
     return contents(backend)
 
@@ -109,7 +109,7 @@ def collected(shown: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def charted(shown: Path) -> dict[str, bytes]:
     """What a build of atlases that nothing disturbs leaves behind."""
-    model, backend, images = load_model("tests.networks:tiny"), MemoryBackend(), Images.open([str(shown)])
+    model, backend, images = load_model("tests.networks:tiny"), MemoryBackend(), ListedImages.open([str(shown)])
     _, report = build_in(backend, model, charting_plans(model, images), images=images)
     assert not report.failed
     return contents(backend)

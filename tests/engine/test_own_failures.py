@@ -14,7 +14,7 @@ from atlas.dataset.watch import Failures, watch
 from atlas.engine.numerics import numerics_for
 from atlas.engine.planning import atlases
 from atlas.engine.planning import images as collecting
-from atlas.engine.planning.images import Images
+from atlas.engine.planning.images import ListedImages
 from atlas.models import Model, Preprocessing, load_model
 from atlas.models.probe import dry_input
 from atlas.recipe import ProjectionRecipe, Recipe
@@ -53,11 +53,11 @@ def model() -> Model:
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Images:
+def images(tmp_path_factory: pytest.TempPathFactory) -> ListedImages:
     folder = tmp_path_factory.mktemp("images")
     for number in range(20):
         (folder / f"{number:02d}.png").write_bytes(encoded(pixels(number, (20, 20))))
-    return Images.open([str(folder)])
+    return ListedImages.open([str(folder)])
 
 
 def bad(model: Model) -> dict[str, Layer]:
@@ -71,7 +71,7 @@ def bad(model: Model) -> dict[str, Layer]:
     }
 
 
-def collected(model: Model, images: Images, layers: list[Layer]) -> tuple[dict[str, bytes], list[str]]:
+def collected(model: Model, images: ListedImages, layers: list[Layer]) -> tuple[dict[str, bytes], list[str]]:
     """What a build with `layers` leaves behind, and what failed of it."""
     backend = MemoryBackend()
     collection = images.collection(model, crops=2)
@@ -80,7 +80,7 @@ def collected(model: Model, images: Images, layers: list[Layer]) -> tuple[dict[s
     return contents(backend), report.failed
 
 
-def test_a_bad_layer_fails_alone_and_says_why(model: Model, images: Images) -> None:
+def test_a_bad_layer_fails_alone_and_says_why(model: Model, images: ListedImages) -> None:
     good = [model.layer(name) for name in ("seen.1", "head")]
     wrong = bad(model)
     plain, nothing = collected(model, images, good)
@@ -95,7 +95,7 @@ def test_a_bad_layer_fails_alone_and_says_why(model: Model, images: Images) -> N
         assert beside[key] == plain[key], key
 
 
-def test_a_bad_layer_of_an_atlas_fails_alone(model: Model, images: Images) -> None:
+def test_a_bad_layer_of_an_atlas_fails_alone(model: Model, images: ListedImages) -> None:
     collection = images.collection(model, crops=2)
     numerics = numerics_for("cpu")
     wrong = bad(model)
@@ -164,7 +164,7 @@ def test_memory_is_no_layers_own_fault(model: Model) -> None:
     assert not failures
 
 
-def test_a_network_that_fails_fails_every_layer(model: Model, images: Images, tmp_path: Path) -> None:
+def test_a_network_that_fails_fails_every_layer(model: Model, images: ListedImages, tmp_path: Path) -> None:
     """What is everybody's is told of everybody, once a layer."""
     layers = [model.layer("seen.1"), model.layer("head")]
     odd = [replace(layer, channels=layer.channels + 1) for layer in layers]

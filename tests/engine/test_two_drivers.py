@@ -8,7 +8,7 @@ import pytest
 
 from atlas.engine.events import Event, Finished, LayerDone, ShardDone, Task
 from atlas.engine.executors import InProcess
-from atlas.engine.planning.images import Images
+from atlas.engine.planning.images import ListedImages
 from atlas.engine.run import build
 from atlas.engine.work import perform
 from atlas.engine.worker import Job, Supplies
@@ -34,14 +34,14 @@ def tiny() -> Model:
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Images:
+def images(tmp_path_factory: pytest.TempPathFactory) -> ListedImages:
     place = tmp_path_factory.mktemp("images")
     for number in range(9):
         (place / f"good-{number}.png").write_bytes(encoded(pixels(number, (40, 60))))
-    return Images.open([str(place)])
+    return ListedImages.open([str(place)])
 
 
-def every_plan(model: Model, images: Images) -> list[Plan]:
+def every_plan(model: Model, images: ListedImages) -> list[Plan]:
     """A layer with pictures, what images leave behind, and an atlas with more cells than a shard holds."""
     near = ProjectionRecipe(n_neighbors=5)
     charted = atlas_plans(
@@ -52,7 +52,7 @@ def every_plan(model: Model, images: Images) -> list[Plan]:
 
 
 @pytest.fixture(scope="module")
-def done(tiny: Model, images: Images) -> MemoryBackend:
+def done(tiny: Model, images: ListedImages) -> MemoryBackend:
     backend = MemoryBackend()
     _, report = build_in(backend, tiny, every_plan(tiny, images), images=images)
     assert not report.failed
@@ -88,7 +88,7 @@ def plan_of(store: Store, stage: str) -> Plan:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_what_another_driver_finishes_first_is_told_of(
-    tiny: Model, images: Images, done: MemoryBackend, stage: str
+    tiny: Model, images: ListedImages, done: MemoryBackend, stage: str
 ) -> None:
     """Between the look for a receipt before a shard is made and the one before it is written."""
     backend, seen, looks = Watched(done), list[Event](), list[str]()
@@ -114,7 +114,7 @@ def test_what_another_driver_finishes_first_is_told_of(
 
 @pytest.mark.parametrize("stage", REDUCED)
 def test_a_reduce_vouches_for_the_receipts_that_it_read(
-    tiny: Model, images: Images, done: MemoryBackend, stage: str
+    tiny: Model, images: ListedImages, done: MemoryBackend, stage: str
 ) -> None:
     """One that arrives while a reduce writes is not in what it wrote: it is due again."""
     backend = Watched(done)
@@ -130,7 +130,7 @@ def test_a_reduce_vouches_for_the_receipts_that_it_read(
     def arrives(how: str, key: str) -> None:
         if how == "put" and key.startswith(group_key(plan)):
             backend.on = lambda *_: None
-            store.put_receipt(plan, last, late)
+            store.put_receipt(last, late)
 
     backend.on = arrives
     job = Job(backend, tiny.source, tiny.weights_hash)

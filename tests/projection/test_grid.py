@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
-from atlas.errors import AtlasError
-from atlas.projection.grid import SHOWN, Cells, cells_of, fill, least_members, sides
+from atlas.projection.grid import Cells, cells_of, fill, least_members
+from atlas.stages.atlas import REAL
 from tests.projection.made import Cut, planted
 
 EDGES = st.sampled_from([0.0, 1.0, 0.5, 0.25, 0.05, 0.95, float(np.nextafter(np.float32(1), np.float32(0)))])
@@ -20,7 +19,7 @@ POSITIONS = arrays.arrays(np.float32, (30, 2), elements=st.one_of(EDGES, st.floa
 @given(POSITIONS, st.sampled_from([5, 15, 20]), st.integers(1, 4))
 def test_every_sample_is_in_one_cell_of_every_grid(xy: NDArray[np.float32], first: int, levels: int) -> None:
     known = np.isfinite(xy).all(axis=1)
-    for side in sides(first, levels):
+    for side in (first << level for level in range(levels)):
         cell = cells_of(xy, side)
         assert (cell[~known] == -1).all()
         assert ((cell[known] >= 0) & (cell[known] < side * side)).all()
@@ -33,15 +32,9 @@ def test_cells_count_from_the_top_left_row_by_row() -> None:
     assert cells_of(xy, 5).tolist() == [0, 4, 5, 24]
 
 
-@pytest.mark.parametrize(("first", "levels"), [(12, 4), (0, 1), (-5, 2), (20, 0)])
-def test_grids_that_tiles_do_not_divide_are_refused(first: int, levels: int) -> None:
-    with pytest.raises(AtlasError, match="multiple of 5"):
-        sides(first, levels)
-
-
 def test_the_fewer_samples_the_fewer_fill_a_cell() -> None:
     assert [least_members(count, 20) for count in (3, 2000, 5000, 10**6)] == [1, 1, 3, 5]
-    assert [least_members(10**6, side) for side in sides()] == [5, 5, 5, 5]
+    assert [least_members(10**6, side) for side in (20, 40, 80, 160)] == [5, 5, 5, 5]
     assert least_members(100_000, 160) == 1
 
 
@@ -70,11 +63,11 @@ def test_cells_hold_what_plain_means_find() -> None:
         best: dict[int, tuple[float, int]] = {}
         for value, member in sorted(zip(-cosine, members, strict=True)):
             best.setdefault(int(images[member]), (value, int(member)))
-        expected = [member for _, member in sorted(best.values())][:SHOWN]
-        expected += [-1] * (SHOWN - len(expected))
+        expected = [member for _, member in sorted(best.values())][:REAL]
+        expected += [-1] * (REAL - len(expected))
         assert found.nearest[place].tolist() == expected
         np.testing.assert_allclose(
-            found.cosine[place][: len(best)], [-value for value, _ in sorted(best.values())][:SHOWN], rtol=1e-5
+            found.cosine[place][: len(best)], [-value for value, _ in sorted(best.values())][:REAL], rtol=1e-5
         )
 
 
@@ -91,14 +84,14 @@ def test_without_images_samples_are_shown_as_they_are() -> None:
     vectors, cell = planted(20, 8).vectors, np.zeros(20, np.int32)
     found = fill([vectors], cell, 5)
     assert len(found) == 1
-    assert len(set(found.nearest[0].tolist())) == SHOWN
+    assert len(set(found.nearest[0].tolist())) == REAL
     assert (np.diff(found.cosine[0]) <= 0).all()
 
 
 def test_a_grid_without_samples_is_empty() -> None:
     found = fill([np.full((3, 4), np.nan)], np.full(3, -1, np.int32), 5)
     assert len(found) == 0
-    assert found.nearest.shape == (0, SHOWN)
+    assert found.nearest.shape == (0, REAL)
     assert not found.count.any()
 
 

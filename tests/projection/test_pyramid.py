@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from atlas.errors import AtlasError
-from atlas.projection.pyramid import CELL, NEUTRAL, TILE, Pixels, Tile, levels_below, smaller, tiles
+from atlas.projection.pyramid import CELL, NEUTRAL, Pixels, Tile, levels_below, smaller, tiles
+from atlas.stages.atlas import TILE
 
 
 def picture(cell: int) -> Pixels | None:

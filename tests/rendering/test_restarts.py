@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from atlas.models import prepare
 from atlas.recipe import Numerics, Recipe
 from atlas.rendering import render_units, restarts, score_pictures
-from atlas.rendering.batches import Batch, batches
+from atlas.rendering.batches import PictureBatch, batches
 from atlas.rendering.maco import made_by
+from atlas.rendering.restarts import Rendered
 from atlas.rendering.transforms import draw, resample
 from atlas.store import as_stored
 from atlas.units import Status
@@ -61,10 +62,11 @@ def test_a_try_that_gave_no_picture_is_never_kept_before_one_that_did(monkeypatc
     batch = next(batches("second.1", [3, 8, 21], replace(ONE, variants=("positive",)), 4))
     states = [[Status.UNSTARTED, Status.NAN, Status.UNSTARTED], [Status.OK, Status.UNSTARTED, Status.OK]]
 
-    def tried(*arguments: object) -> restarts.Tried:
+    def tried(*arguments: object) -> Rendered:
         attempt = int(str(arguments[-1]))
         status = np.array(states[attempt], np.uint8)[:, None]
-        return restarts.Tried(np.full((3, 1, 32, 32, 3), attempt, np.uint8), status, np.full((3, 1), attempt, np.uint8))
+        pictures, attempts = (np.full(shape, attempt, np.uint8) for shape in ((3, 1, 32, 32, 3), (3, 1)))
+        return Rendered(pictures, status, attempts, np.full((3, 1), np.nan, np.float32))
 
     monkeypatch.setattr(restarts, "_try", tried)
     monkeypatch.setattr(restarts, "score_batch", _scores([[9, 9, 9], [1, 1, np.nan]]))
@@ -80,7 +82,7 @@ def _scores(means: list[list[float]]) -> Callable[..., tuple[NDArray[np.float32]
     return lambda *_: (next(rows), None)
 
 
-def _by_hand(picture: NDArray[np.uint8], batch: Batch, place: int) -> torch.Tensor:
+def _by_hand(picture: NDArray[np.uint8], batch: PictureBatch, place: int) -> torch.Tensor:
     """The layer's mean activation for one stored picture, with none of the scoring's own machinery."""
     network, preprocessing = tiny()
     x = torch.from_numpy(picture).permute(2, 0, 1)[None] / 255

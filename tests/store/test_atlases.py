@@ -102,7 +102,7 @@ def test_damage_is_found_and_only_what_is_damaged_is_made_again(store: Store, ke
     for plan in store.plans():
         for shard in store.todo(plan):
             receipts = Store.open(_copy()).receipts(plan)
-            store.put_receipt(plan, shard, receipts[shard.index])
+            store.put_receipt(shard, receipts[shard.index])
         if not store.columns_done(plan):
             reduce(store, plan)
     assert not verify(store).findings

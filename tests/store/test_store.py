@@ -16,7 +16,7 @@ import pytest
 from atlas.errors import AtlasError, NotAStore, PlanMismatch, StoreError, StoreTooNew
 from atlas.plans import Shard
 from atlas.store import Backend, LocalBackend, MemoryBackend, Receipt, Store
-from atlas.store.layout import manifest_key, metadata
+from atlas.store.layout import columns_receipt, manifest_key, metadata
 from tests.stores import IDENTITY, image_object, made_layer, make_shard, make_store, numbers_of, paint, plan_of, seen
 
 MODEL = {"title": "A made network", "random": False, "input": [64, 64], "labels": None}
@@ -318,7 +318,7 @@ def test_pictures_that_are_gone_are_an_error_and_not_black(store: Store) -> None
 def test_the_first_valid_receipt_stays(store: Store) -> None:
     shard = PLAN.shard(0)
     first = make_shard(store, PLAN, shard)
-    store.put_receipt(PLAN, shard, replace(first, record={"host": "elsewhere"}))
+    store.put_receipt(shard, replace(first, record={"host": "elsewhere"}))
     assert store.receipt(PLAN, shard) == first
 
 
@@ -331,7 +331,7 @@ def test_torn_and_foreign_receipts_are_absent_and_replaced(store: Store) -> None
         store.backend.put(key, there)
         assert store.receipt(PLAN, shard) is None
         assert shard in store.todo(PLAN)
-        store.put_receipt(PLAN, shard, receipt)
+        store.put_receipt(shard, receipt)
         assert store.backend.get(key) == whole
 
 
@@ -420,8 +420,8 @@ def test_columns_are_written_whole(store: Store) -> None:
 
 def test_a_columns_receipt_follows_the_receipts_it_read(store: Store) -> None:
     first, second = (Receipt(digest, 0, (0, 70), ()) for digest in ("1" * 64, "2" * 64))
-    store.put_columns_receipt(PLAN, first)
-    store.put_columns_receipt(PLAN, second)
+    store.put_reduced(columns_receipt(PLAN), first)
+    store.put_reduced(columns_receipt(PLAN), second)
     assert Receipt.parse(store.backend.get("receipts/columns/a.json")) == second
 
 

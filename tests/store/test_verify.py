@@ -293,7 +293,7 @@ def test_back_offs_are_counted() -> None:
     (plan,) = store.plans()
     receipt = make_shard(store, plan, plan.shard(0))
     store.backend.delete(f"receipts/{plan.shard(0).key}")
-    store.put_receipt(plan, plan.shard(0), replace(receipt, record={"backoff": {"batch": 2}}))
+    store.put_receipt(plan.shard(0), replace(receipt, record={"backoff": {"batch": 2}}))
     assert verify(store).backoffs == 1
 
 

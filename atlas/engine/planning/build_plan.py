@@ -1,19 +1,19 @@
 """What a build would make and cost, said before it is begun.
 
-Prepared -> BuildPlan: a table, sums, sentences
+PreparedBuild -> BuildPlan: a table, sums, sentences
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from atlas.cost import LARGEST_IMAGE, Calibration, examples, showing
 from atlas.engine.calibration import known
 from atlas.engine.memory import shortage
-from atlas.engine.planning.prepared import Prepared, opened
+from atlas.engine.planning.prepared import PreparedBuild, opened
 from atlas.engine.run import SPEED
 from atlas.models import Model
 from atlas.plans import SAMPLES, Plan
@@ -44,25 +44,21 @@ class BuildPlan:
     """What pictures cost on this machine, where that was measured."""
 
     @classmethod
-    def of(cls, ready: Prepared) -> BuildPlan:
+    def of(cls, ready: PreparedBuild) -> BuildPlan:
         """What was prepared, with what is left of it in the store."""
         plans, store = tuple(ready.plans), opened(ready.place)
         left = {plan: len(plan.shards) for plan in plans}
         if store is not None:
-            rendering = [plan for plan in plans if plan.renders and plan.over == "units"]
+            rendering = [plan for plan in plans if plan.kind.renders and plan.over == "units"]
             replaced(store, rendering)  # of images nothing can be said: they were counted, not read
             left |= {plan: len(store.todo(plan)) for plan in rendering}
         calibrated = known(store, plans[0].numerics) if store is not None and plans else None
         return cls(ready.model, ready.place, plans, left, ready.others, calibrated)
 
-    def calibrated(self, found: Calibration) -> BuildPlan:
-        """The same, with what was measured of its pictures."""
-        return replace(self, calibration=found)
-
     @property
     def rendering(self) -> list[Plan]:
         """The plans of feature visualizations, one a layer."""
-        return [plan for plan in self.plans if plan.renders and plan.over == "units"]
+        return [plan for plan in self.plans if plan.kind.renders and plan.over == "units"]
 
     @property
     def pictures(self) -> int:

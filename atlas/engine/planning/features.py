@@ -12,19 +12,18 @@ from typing import TYPE_CHECKING
 from atlas.errors import UnknownName
 from atlas.plans import Identity, Plan
 from atlas.recipe import Numerics, Recipe
+from atlas.stages import FEATURES
 from atlas.units import Layer, decode
 
 if TYPE_CHECKING:
     from atlas.models import Model
-
-STAGE = "features"
 
 
 def plan(
     identity: Identity, layers: Iterable[Layer], recipe: Recipe, numerics: Numerics, units: dict[str, list[int]]
 ) -> list[Plan]:
     """A plan a layer. `units` names the channels wanted of a layer; a layer it leaves out is wanted whole."""
-    return [Plan.of(STAGE, identity, layer, recipe, numerics, units.get(layer.name, ())) for layer in layers]
+    return [Plan.of(FEATURES.name, identity, layer, recipe, numerics, units.get(layer.name, ())) for layer in layers]
 
 
 def wanted(model: Model, texts: Sequence[str]) -> tuple[list[Layer], dict[str, list[int]]]:

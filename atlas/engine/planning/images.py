@@ -1,6 +1,6 @@
 """What is collected of images: their list, and the plans of it.
 
-(folders, tars, ...) -> Images -> plans
+(folders, tars, ...) -> ListedImages -> plans
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ def plans(
 
 
 @dataclass(frozen=True, eq=False)
-class Images:
+class ListedImages:
     """The images of a run: where they come from, and their list."""
 
     source: ImageSource
     listed: ImageList
 
     @classmethod
-    def open(cls, given: Sequence[str | Path], told: Callable[[int], None] = lambda _: None) -> Images:
+    def open(cls, given: Sequence[str | Path], told: Callable[[int], None] = lambda _: None) -> ListedImages:
         """The images that were `given`, read and hashed; `told` hears how many are done.
 
         Raises `ImagesError` where there are none, or none that can be used.
@@ -67,10 +67,9 @@ class Images:
         require_one(source, listed)
         return cls(source, listed)
 
-    def collection(self, model: Model, *, crops: int, photographs: bool = True, seed: int = 0) -> Collection:
+    def collection(self, model: Model, *, crops: int, photographs: bool = True) -> Collection:
         """What is shown to `model` of them."""
-        classes = model.classes
-        return Collection(self.listed.hash, len(self.listed), classes, crops, seed, photographs)
+        return Collection(self.listed.hash, len(self.listed), model.classes, crops, photographs=photographs)
 
     def compare(self, store: Store) -> None:
         """Raise `PlanMismatch`, naming what differs, where what `store` holds rests on another list of images."""

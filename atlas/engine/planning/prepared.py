@@ -1,6 +1,6 @@
 """From a pipeline to what is to be done: the network, the images, and the plans of all stages.
 
-Pipeline -> Prepared: model, images, plans, place
+Pipeline -> PreparedBuild: model, images, plans, place
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from atlas.units import Layer, decode
 from atlas.words import parameter
 
 if TYPE_CHECKING:
-    from atlas.engine.planning.images import Images
+    from atlas.engine.planning.images import ListedImages
     from atlas.models import Model
     from atlas.rendering import Spectrum
 
@@ -39,7 +39,7 @@ COUNTED = ""
 
 
 @dataclass(frozen=True, eq=False)
-class Prepared:
+class PreparedBuild:
     """All that a build needs to know, and nothing written yet."""
 
     pipeline: Pipeline
@@ -48,7 +48,7 @@ class Prepared:
     """Where the store lies, or will: a folder, or an address in an object store."""
     plans: list[Plan]
     """Those of pictures first, then of images, then of atlases."""
-    images: Images | None
+    images: ListedImages | None
     """Listed and hashed; None where none were given, or they were only counted."""
     others: int
     """Files among the images that are none, where they were only counted."""
@@ -63,23 +63,23 @@ def opened(place: Path | str | None) -> Store | None:
         return None
 
 
-def prepared(pipeline: Pipeline, *, counted: bool = False) -> Prepared:
+def prepared(pipeline: Pipeline, *, counted: bool = False) -> PreparedBuild:
     """What `pipeline` asks for. Images are read and hashed, or with `counted` only counted, for a plan alone.
 
     Raises `AtlasError` for what cannot be; nothing was written then.
     """
     place = place_of(pipeline)
     store = opened(place)
-    model = _load(pipeline)
+    said = {name: getattr(pipeline, name) for name in ("weights", "labels", "preprocessing", "logits")}
+    model = load(pipeline.model, **said, layout=pipeline.knobs("layout"))
     spectrum = _measured(pipeline)
-    images, found, others = _images(pipeline, counted=counted)
+    images, collection, others = _images(pipeline, model, counted=counted)
     wanted = _wanted(pipeline, model)
     plans = _features(pipeline, model, wanted, spectrum, store) if pipeline.pictures else []
-    if found is not None:
-        collection = replace(found, classes=model.classes)
+    if collection is not None:
         plans += _collecting(pipeline, model, wanted, collection)
         plans += _charting(pipeline, model, collection, store)
-    return Prepared(pipeline, model, place, plans, images, others, spectrum)
+    return PreparedBuild(pipeline, model, place, plans, images, others, spectrum)
 
 
 def place_of(pipeline: Pipeline) -> Path | str:
@@ -93,18 +93,6 @@ def place_of(pipeline: Pipeline) -> Path | str:
 
 
 # -- the network -------------------------------------------------------------------------------------------------------
-
-
-def _load(pipeline: Pipeline) -> Model:
-    """The model that a pipeline names."""
-    return load(
-        pipeline.model,
-        weights=pipeline.weights,
-        labels=pipeline.labels,
-        preprocessing=pipeline.preprocessing,
-        logits=pipeline.logits,
-        layout=pipeline.knobs("layout"),
-    )
 
 
 def load(
@@ -215,7 +203,7 @@ def _numerics(pipeline: Pipeline, store: Store | None, stage: str) -> Numerics:
 # -- images ------------------------------------------------------------------------------------------------------------
 
 
-def _images(pipeline: Pipeline, *, counted: bool) -> tuple[Images | None, Collection | None, int]:
+def _images(pipeline: Pipeline, model: Model, *, counted: bool) -> tuple[ListedImages | None, Collection | None, int]:
     """The images, what is shown of them, and how many files among them are none."""
     from atlas.dataset import counted as count
     from atlas.dataset import open_images
@@ -225,11 +213,11 @@ def _images(pipeline: Pipeline, *, counted: bool) -> tuple[Images | None, Collec
     places, crops = pipeline.places("images"), pipeline.crops or CROPS
     if counted:
         found, others = count(open_images(places))
-        return None, Collection(COUNTED, max(found, 1), 0, crops, photographs=pipeline.photographs), others
+        collection = Collection(COUNTED, max(found, 1), model.classes, crops, photographs=pipeline.photographs)
+        return None, collection, others
     with Progress() as progress:
-        images = collecting.Images.open(places, progress.counting("listing", None, "images"))
-    collection = Collection(images.listed.hash, len(images.listed), 0, crops, photographs=pipeline.photographs)
-    return images, collection, 0
+        images = collecting.ListedImages.open(places, progress.counting("listing", None, "images"))
+    return images, images.collection(model, crops=crops, photographs=pipeline.photographs), 0
 
 
 def _collecting(pipeline: Pipeline, model: Model, wanted: Wanted, collection: Collection) -> list[Plan]:

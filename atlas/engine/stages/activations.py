@@ -19,7 +19,7 @@ from atlas.store import Data
 from atlas.units import SampleStatus, Status
 
 if TYPE_CHECKING:
-    from atlas.attribution.samples import Collected, Samples
+    from atlas.attribution.samples import SampledLayers, Samples
 
 
 def make(piece: Piece) -> Making:
@@ -29,11 +29,11 @@ def make(piece: Piece) -> Making:
     plan, model = piece.plan, piece.worker.model
     layers, first = [each.on for each in piece.plans], piece.shard.start
 
-    def sampled(images: ShardImages, width: int) -> Collected:
+    def sampled(images: ShardImages, width: int) -> SampledLayers:
         how: dict[str, Any] = {"first": first, "width": width, "device": plan.numerics.device}
         return collect(model, layers, images.shown(), plan.sampling, **how)
 
-    def kept(plan: Plan, images: ShardImages, collected: Collected) -> Made:
+    def kept(plan: Plan, images: ShardImages, collected: SampledLayers) -> Made:
         return Made(columns(plan, images.shard, collected.samples[plan.layer_name]))
 
     return passes.make(piece, sampled, kept)

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from atlas.engine.making import padded
 from atlas.engine.reducing import Receipts, Reduced, required
-from atlas.engine.samples import Samples
+from atlas.engine.samples import StoredSamples
 from atlas.plans import Plan
 from atlas.stages.atlas import LABELS
 from atlas.store import Store
@@ -34,11 +35,11 @@ def reduce(store: Store, plan: Plan, _: Receipts) -> Reduced:
     charted = required(store, plan)
     xy = store.read(f"{group_key(charted)}/xy")
     numbers = np.flatnonzero(np.isfinite(xy).all(axis=1))
-    samples = Samples(store, required(store, charted)).of(numbers)
+    samples = StoredSamples(store, required(store, charted)).of(numbers)
     vectors, cell = samples.vectors, cells_of(xy[numbers], plan.side)
     cells = fill(vectors, cell, plan.side, images=samples.column("image"))
     fitted = store.read(f"{group_key(charted)}/fitted")[numbers] > 0
-    columns = _columns(plan, cells, numbers) | {"aim": _padded(_aims(vectors, fitted, cells, plan), plan.side)}
+    columns = _columns(plan, cells, numbers) | {"aim": padded(_aims(vectors, fitted, cells, plan), plan.side**2)}
     strength, named = _strengths(samples, cell, cells, plan)
     streamed = {"strength": strength} if strength is not None else {}
     return Reduced(columns | named, streamed, count=len(cells))
@@ -48,16 +49,8 @@ def _columns(plan: Plan, cells: Cells, numbers: np.ndarray[Any, Any]) -> Columns
     """What is known of a grid without classes; of its real samples the numbers among all of the layer."""
     shown = np.where(cells.nearest >= 0, numbers[cells.nearest], -1).astype(np.int32)
     rows = {"direction": cells.direction, "sample": shown, "cosine": cells.cosine}
-    padded = {name: _padded(values, plan.side) for name, values in rows.items()}
-    return padded | {"count": cells.count, "cell": _padded(cells.cells, plan.side)}
-
-
-def _padded(values: np.ndarray[Any, Any], side: int) -> np.ndarray[Any, Any]:
-    """Rows of the filled cells, followed by rows of nothing up to all cells of the grid."""
-    nothing = -1 if values.dtype.kind == "i" else np.nan
-    found = np.full((side**2, *values.shape[1:]), nothing, values.dtype)
-    found[: len(values)] = values
-    return found
+    found = {name: padded(values, plan.side**2) for name, values in rows.items()}
+    return found | {"count": cells.count, "cell": padded(cells.cells, plan.side**2)}
 
 
 def _aims(vectors: Rows, fitted: np.ndarray[Any, Any], cells: Cells, plan: Plan) -> Floats:
@@ -78,7 +71,7 @@ def _aims(vectors: Rows, fitted: np.ndarray[Any, Any], cells: Cells, plan: Plan)
 
 
 def _strengths(
-    samples: Samples, cell: Integers, cells: Cells, plan: Plan
+    samples: StoredSamples, cell: Integers, cells: Cells, plan: Plan
 ) -> tuple[Iterator[np.ndarray[Any, Any]] | None, Columns]:
     """Strengths [k,cells] in blocks of classes, None where there are no classes; and the labels of the cells."""
     from atlas.projection.strengths import Strongest, labels, strengths
@@ -92,10 +85,10 @@ def _strengths(
         best.add(start, block)
         kept.append(block)
     found = labels(samples.attributions, classes, cell, cells, best, seed=plan.sampling.seed)
-    rows = (_padded(block, plan.side).T.copy() for block in kept)
+    rows = (padded(block, plan.side**2).T.copy() for block in kept)
     return rows, _labelled(plan, found.classes, found.strength, found.frequency)
 
 
 def _labelled(plan: Plan, classes: Integers, strength: Floats, frequency: Floats) -> Columns:
     named = {"label": classes, "label_strength": strength, "label_frequency": frequency}
-    return {name: _padded(values, plan.side) for name, values in named.items()}
+    return {name: padded(values, plan.side**2) for name, values in named.items()}

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from atlas.engine import extracting
-from atlas.engine.extracting import Example, Round
+from atlas.engine.extracting import ExamplePlace, Round
 from atlas.engine.making import Making, Piece
 from atlas.plans import Plan, Shard
 from atlas.stages import STATISTICS
@@ -44,7 +44,7 @@ def _rounds(store: Store, plan: Plan, prepared: Prepared, shard: Shard) -> Itera
 
 
 def _measured(
-    prepared: Prepared, first: int, crops: Tensor, examples: Sequence[Example], *, before: bool
+    prepared: Prepared, first: int, crops: Tensor, examples: Sequence[ExamplePlace], *, before: bool
 ) -> np.ndarray[Any, Any]:
     """What units, numbered from `first` on, saw of their crops."""
     from atlas.dataset.seen import seen
@@ -53,12 +53,11 @@ def _measured(
     return seen(prepared, crops, units, [example.position for example in examples], before=before)
 
 
-def _wanted(store: Store, plan: Plan, start: int, stop: int) -> list[Example]:
-    """The examples of the units from `start` to `stop`, in the order of their images, so that each is read once."""
+def _wanted(store: Store, plan: Plan, start: int, stop: int) -> list[ExamplePlace]:
+    """The examples of the units from `start` to `stop`."""
     group = f"layers/{plan.on.key}/{STATISTICS.name}"
     image, crop, position = (
         store.read(f"{group}/example_{name}")[start:stop] for name in ("image", "crop", "position")
     )
     places = [tuple(map(int, at)) for at in np.argwhere(image >= 0)]
-    found = [Example(at, int(image[at]), int(crop[at]), int(position[at])) for at in places]
-    return sorted(found, key=lambda one: (one.image, one.crop, one.place))
+    return [ExamplePlace(at, int(image[at]), int(crop[at]), int(position[at])) for at in places]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from atlas.engine.making import Made, Making, Piece
+from atlas.engine.making import Made, Making, Piece, padded
 from atlas.engine.reducing import Receipts, Reduced, filled, gathered, required
 from atlas.engine.stages.features import rendered
 from atlas.plans import Plan, Shard
@@ -35,7 +35,7 @@ def make(piece: Piece) -> Making:
     found = yield from rendered(piece, prepared, units, aims=aims)
     numbers, answer = _measured(prepared, plan, found, units, aims, piece.numerics)
     piece.clock.lap("score")
-    return [(plan, Made({"image": found.pictures, "answer": _rows(answer, len(shard))}, numbers, len(units)))]
+    return [(plan, Made({"image": found.pictures, "answer": padded(answer, len(shard))}, numbers, len(units)))]
 
 
 def _aims(store: Store, cells: Plan, shard: Shard) -> Directions:
@@ -65,13 +65,6 @@ def _measured(
         values["attempt"] = found.attempt[some]
     answer = answers(prepared, stored[:, 0], numerics)
     return values, answer
-
-
-def _rows(values: np.ndarray[Any, Any], count: int) -> np.ndarray[Any, Any]:
-    """`values` [n,c] with rows of nothing up to `count`."""
-    found = np.full((count, values.shape[1]), np.nan, np.float32)
-    found[: len(values)] = values
-    return found
 
 
 def reduce(store: Store, plan: Plan, receipts: Receipts) -> Reduced:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from atlas.engine.reducing import Receipts, Reduced, required
-from atlas.engine.samples import Samples
+from atlas.engine.samples import StoredSamples
 from atlas.errors import AtlasError
 from atlas.plans import Plan, place
 from atlas.store import Data, Store
@@ -28,12 +28,13 @@ if TYPE_CHECKING:
 
 def reduce(store: Store, plan: Plan, _: Receipts) -> Reduced:
     """The map of `plan`."""
-    data = laid_out(Samples(store, required(store, plan)), plan)
+    data = laid_out(StoredSamples(store, required(store, plan)), plan)
     return Reduced(data, count=int((data["status"] == SampleStatus.OK).sum()))
 
 
-def laid_out(samples: Samples, plan: Plan) -> Data:
+def laid_out(samples: StoredSamples, plan: Plan) -> Data:
     """The columns of a map: a row for every sample of the layer, those of the map placed."""
+    from atlas.projection.project import project
     from atlas.projection.quality import trusted
 
     recipe = plan.charting.layout
@@ -43,9 +44,12 @@ def laid_out(samples: Samples, plan: Plan) -> Data:
     some = samples.of(numbers)
     vectors = some.vectors
     pair = classes_of(plan.part[0]) if plan.part[0].startswith("pair-") else []
-    found = _pair(some, vectors, pair, plan) if pair else _map(vectors, plan, _faced(samples.store, plan, numbers))
+    if pair:
+        found = _pair(some, vectors, pair, plan)
+    else:
+        found = project(vectors, recipe, facing=_faced(samples.store, plan, numbers))
     total = plan.sampling.samples
-    xy, status, fitted = np.full((total, 2), np.nan, np.float32), np.full(total, SampleStatus.ABSENT, np.uint8), None
+    xy, status = np.full((total, 2), np.nan, np.float32), np.full(total, SampleStatus.ABSENT, np.uint8)
     xy[numbers], status[numbers] = found.xy, found.status
     fitted = np.zeros(total, np.uint8)
     fitted[numbers[found.fitted]] = 1
@@ -53,7 +57,7 @@ def laid_out(samples: Samples, plan: Plan) -> Data:
     return {"xy": xy, "status": status, "fitted": fitted, "quality": np.array(quality, np.float32)}
 
 
-def members(samples: Samples, name: str) -> Numbers:
+def members(samples: StoredSamples, name: str) -> Numbers:
     """The rising numbers of the samples that are on the map `name`."""
     from atlas.projection.classes import strongest, winners
 
@@ -69,12 +73,6 @@ def members(samples: Samples, name: str) -> Numbers:
 def classes_of(name: str) -> list[int]:
     """The numbers of the classes that a map is of: none for `all`."""
     return [int(number) for number in re.findall(r"-([0-9]+)", name)]
-
-
-def _map(vectors: Any, plan: Plan, facing: Any) -> Map:
-    from atlas.projection.project import project
-
-    return project(vectors, plan.charting.layout, facing=facing)
 
 
 def _faced(store: Store, plan: Plan, numbers: Numbers) -> Any:
@@ -93,7 +91,7 @@ def _faced(store: Store, plan: Plan, numbers: Numbers) -> Any:
     return store.read(f"{group_key(other)}/xy")[numbers]
 
 
-def _pair(samples: Samples, vectors: Any, classes: list[int], plan: Plan) -> Map:
+def _pair(samples: StoredSamples, vectors: Any, classes: list[int], plan: Plan) -> Map:
     from atlas.projection.classes import pair
 
     towards, against = (

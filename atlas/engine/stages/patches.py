@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from atlas.engine import extracting
-from atlas.engine.extracting import Example, Round
+from atlas.engine.extracting import ExamplePlace, Round
 from atlas.engine.making import Making, Piece
 from atlas.engine.reducing import required
 from atlas.plans import Plan, Shard
@@ -47,19 +47,17 @@ def _rounds(store: Store, plan: Plan, prepared: Prepared, shard: Shard) -> Itera
     yield _examples(store, plan, sample), partial(_measured, prepared, directions)
 
 
-def _examples(store: Store, plan: Plan, sample: np.ndarray[Any, Any]) -> list[Example]:
-    """The samples [n,4], of which -1 are none, in the order of their images, so that each is read once."""
+def _examples(store: Store, plan: Plan, sample: np.ndarray[Any, Any]) -> list[ExamplePlace]:
+    """The samples [n,4], of which -1 are none."""
     group = f"layers/{plan.on.key}/{ACTIVATIONS.name}"
     image, crop, position = (store.read(f"{group}/{name}") for name in ("image", "crop", "position"))
     places = [tuple(map(int, at)) for at in np.argwhere(sample >= 0)]
-    found = [
-        Example(at, int(image[row]), int(crop[row]), int(position[row])) for at in places if (row := sample[at]) >= 0
-    ]
-    return sorted(found, key=lambda one: (one.image, one.crop, one.place))
+    rows = [(at, sample[at]) for at in places]
+    return [ExamplePlace(at, int(image[row]), int(crop[row]), int(position[row])) for at, row in rows]
 
 
 def _measured(
-    prepared: Prepared, directions: Tensor, crops: Tensor, examples: Sequence[Example]
+    prepared: Prepared, directions: Tensor, crops: Tensor, examples: Sequence[ExamplePlace]
 ) -> np.ndarray[Any, Any]:
     from atlas.dataset.seen import seen
 
