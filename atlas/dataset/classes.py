@@ -75,7 +75,8 @@ def _attributed(model: Model, layers: Sequence[Layer], network_input: Tensor) ->
             # The edge stays that of the value as it is now, whatever works on it in place afterwards.
             edges[layer.name] = get_gradient_edge(raw)
 
-    with torch.enable_grad(), passes(model.network, layers, arrive, answer=model.answer) as forward:
+    with torch.enable_grad():
+        forward = passes(model.network, layers, arrive, answer=model.answer)
         logits = forward(network_input.detach().requires_grad_())
     gradients: dict[str, Tensor | None] = {}
     if logits is not None and logits.requires_grad and edges:

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from atlas.errors import DryRunError, ModelError, UnknownName
 from atlas.factories import told
 from atlas.models.foreign import run
-from atlas.models.outputs import Place, items, nested
+from atlas.models.observe import activations, never_reached
+from atlas.models.outputs import Place, nested
 from atlas.words import parameter
 
 NAMES = ("logits", "class_logits", "cls_logits")
@@ -217,18 +218,12 @@ def _said(network: nn.Module, network_input: Tensor, output: Any, said: str) -> 
 
 def _at_layer(network: nn.Module, network_input: Tensor, name: str) -> Tensor:
     """The value of the layer `name`, while the whole network runs. Raises `DryRunError` where it is never reached."""
-    place, found, calls = Place.parse(name), list[Tensor](), 0
-
-    def arrive(_: nn.Module, __: Any, output: Any) -> None:
-        nonlocal calls
-        calls += 1
-        if calls == place.call:  # a copy: what follows may work in place
-            found.extend(value.clone() for item, value in items(output) if item == place.item)
-
-    with network.get_submodule(place.path).register_forward_hook(arrive):
+    found: list[Tensor] = []
+    # Copies: what follows may work in place.
+    with activations(network, lambda _, value: found.append(value.clone()), [name]):
         run(network, network_input)
     if not found:
-        raise DryRunError(f"The forward pass never came to layer {name!r}.")
+        raise never_reached(name)
     return found[0]
 
 

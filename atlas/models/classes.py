@@ -12,7 +12,8 @@ from torch import Tensor
 
 from atlas.errors import ModelError, UnknownName
 from atlas.models.model import Model
-from atlas.models.prepare import arranged, stop_at
+from atlas.models.observe import stop_at
+from atlas.models.prepare import arranged
 from atlas.models.probe import dry_input
 from atlas.units import Layer, class_called
 from atlas.words import parameter

@@ -8,7 +8,6 @@ missing there, or that of an earlier pass. So a copy has to answer as the origin
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from copy import deepcopy
 
 import torch
@@ -19,6 +18,7 @@ from atlas.factories import told
 from atlas.models.foreign import run
 from atlas.models.kept import as_it_was
 from atlas.models.model import Model
+from atlas.models.observe import calls
 from atlas.models.outputs import nested
 from atlas.models.probe import dry_input
 
@@ -67,9 +67,7 @@ def refuse_unlike(given: nn.Module, model: Model) -> None:
 def _answer(network: nn.Module, network_input: Tensor) -> tuple[set[str], list[Tensor]]:
     """Which of its modules a pass runs, and what it answers."""
     called: set[str] = set()
-    with ExitStack() as hooks:
-        for name, module in network.named_modules():
-            hooks.enter_context(module.register_forward_hook(lambda *_, name=name: called.add(name)))
+    with calls(network, lambda place, *_: called.add(place.path)):
         found = nested(run(network, network_input))
         return called, [value.detach().cpu().float().clone() for _, value in found]
 

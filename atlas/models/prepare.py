@@ -11,21 +11,17 @@ not that of the network as it is for images that nothing was prepared with.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from atlas.errors import DryRunError, UnknownName
 from atlas.models.fold import Consumers, fold
-from atlas.models.foreign import Bounded, Endless, Enough, run
+from atlas.models.foreign import Bounded, Endless
 from atlas.models.kept import as_it_was
 from atlas.models.model import Model
-from atlas.models.outputs import Place, items
+from atlas.models.observe import stop_at
 from atlas.models.pointwise import quicken
-from atlas.models.probe import module_by_module
 from atlas.models.rectify import Rectifiers
 from atlas.models.twin import close, copied, inputs, made, rebuilt, stay
 from atlas.units import Layer
@@ -40,38 +36,6 @@ class Activation:
     """The value before the rectifier, in the same layout; None where there is none or it was not asked for."""
     rectified: bool
     """The value cannot be below zero."""
-
-
-def stop_at(network: nn.Module, name: str, x: Tensor, *, whole: bool = False) -> Tensor:
-    """The activation `name` of `network` for the input `x`, as the module gives it.
-
-    Nothing after it is computed, but with `whole`; then it is a copy, which nothing after it changes in place. Raises
-    `UnknownName` where there is no such module, `DryRunError` where the pass ends without coming there.
-    """
-    place = Place.parse(name)
-    found: list[Tensor] = []
-    calls = 0
-
-    def arrive(_: nn.Module, __: Any, output: Any) -> None:
-        nonlocal calls
-        calls += 1
-        if calls == place.call:
-            found.extend(value.clone() if whole else value for item, value in items(output) if item == place.item)
-            if not whole:
-                raise Enough
-
-    with module_by_module(), _module(network, place.path).register_forward_hook(arrive), suppress(Enough):
-        run(network, x)
-    if not found:
-        raise DryRunError(f"The forward pass never came to layer {name!r}.")
-    return found[0]
-
-
-def _module(network: nn.Module, path: str) -> nn.Module:
-    modules: dict[str, nn.Module] = dict(network.named_modules())
-    if path not in modules:
-        raise UnknownName.among("layer", path, modules)
-    return modules[path]
 
 
 class Prepared:
