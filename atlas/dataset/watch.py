@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from weakref import WeakKeyDictionary
 
 import torch
@@ -21,8 +22,7 @@ from torch import Tensor, nn
 from atlas.errors import DryRunError
 from atlas.models import Model
 from atlas.models.answers import Answer, logits_of
-from atlas.models.foreign import Enough
-from atlas.models.observe import activations, module_by_module, never_reached, require_modules, stop_at
+from atlas.models.observe import never_reached, stop_at, through
 from atlas.models.prepare import arranged
 from atlas.models.probe import dry_input
 from atlas.models.rectify import Rectifiers
@@ -86,24 +86,20 @@ def watch(
     `failures` what goes wrong with a layer is noted there, and the layer is not taken again; without, it is raised.
     """
     only = _rectifiers_of(model, layers, failures, whole) if before else frozenset[int]()
-    mode: Rectifiers | None = None
-    width = 0
-
-    def arrive(layer: Layer, raw: Tensor) -> None:
-        with torch._C.DisableTorchFunction():  # what is done with a value is no call of the network's
-            unrectified = mode.before(raw) if mode else None
-            value = checked(raw, layer, width).float()
-            take(layer, value, None if unrectified is None else checked(unrectified, layer, width).float())
+    answer = model.answer if whole else Answer()
 
     def forward(network_input: Tensor) -> Tensor | None:
-        nonlocal mode, width
-        width = len(network_input)
-        mode = Rectifiers(only=only) if only else None
-        with mode or nullcontext():
-            return passing(network_input)
+        mode, width = Rectifiers(only=only) if only else None, len(network_input)
 
-    answer = model.answer if whole else Answer()
-    passing = passes(model.network, layers, arrive, whole=whole, answer=answer, failures=failures)
+        def arrive(layer: Layer, raw: Tensor) -> None:
+            with torch._C.DisableTorchFunction():  # what is done with a value is no call of the network's
+                unrectified = mode.before(raw) if mode else None
+                value = checked(raw, layer, width).float()
+                take(layer, value, None if unrectified is None else checked(unrectified, layer, width).float())
+
+        with mode or nullcontext():
+            return passed(model.network, network_input, layers, arrive, whole=whole, answer=answer, failures=failures)
+
     yield forward
 
 
@@ -118,42 +114,36 @@ def checked(raw: Tensor, layer: Layer, width: int) -> Tensor:
     return value
 
 
-def passes(
+def passed(
     network: nn.Module,
+    network_input: Tensor,
     layers: Sequence[Layer],
     arrive: Arrive,
     *,
     whole: bool = True,
     answer: Answer,
     failures: Failures | None = None,
-) -> Forward:
-    """As `watch`, with the layers' values as their modules give them; `answer` says which output is the logits."""
+) -> Tensor | None:
+    """The logits of one pass as `watch` makes it, with the layers' values as their modules give them.
+
+    `answer` says which output is the logits.
+    """
     by_name = {layer.name: layer for layer in layers}
-    require_modules(network, by_name)
 
-    def forward(network_input: Tensor) -> Tensor | None:
-        missing = set(by_name)
-
-        def take(name: str, value: Tensor) -> None:
-            missing.discard(name)
-            if failures is None:
+    def take(name: str, value: Tensor) -> None:
+        if failures is None:
+            arrive(by_name[name], value)
+        elif name not in failures:
+            with failures.of(by_name[name]):
                 arrive(by_name[name], value)
-            elif name not in failures:
-                with failures.of(by_name[name]):
-                    arrive(by_name[name], value)
-            if not (whole or missing):
-                raise Enough
 
-        logits = None
-        with module_by_module(), activations(network, take, by_name), suppress(Enough):
-            logits = logits_of(network, network_input, answer)
-        for name in sorted(missing):
-            if failures is None:
-                raise never_reached(name)
-            failures.fail(name, never_reached(name))
-        return logits
-
-    return forward
+    forward = partial(logits_of, network, network_input, answer)
+    logits, missing = through(network, by_name, take, forward, whole=whole)
+    for name in sorted(missing):
+        if failures is None:
+            raise never_reached(name)
+        failures.fail(name, never_reached(name))
+    return logits
 
 
 def on_device(model: Model, device: str) -> Model:
@@ -207,27 +197,22 @@ def _differs_after_stops(model: Model) -> bool:
     return False
 
 
+@torch.no_grad()
 def _rectifiers_of(model: Model, layers: Sequence[Layer], failures: Failures | None, whole: bool) -> frozenset[int]:
     """Numbers of the rectifiers that stand before `layers`, found by one dry run as long as `model` lives."""
-    known = _before.setdefault(model, {})
-    names = tuple(layer.name for layer in layers)
+    known, names = _before.setdefault(model, {}), tuple(layer.name for layer in layers)
     if names not in known:
-        known[names] = _tried(model, layers, failures, whole)
+        device = next(model.network.parameters(), torch.empty(0)).device
+        with Rectifiers() as mode:
+
+            def arrive(_: Layer, raw: Tensor) -> None:
+                with torch._C.DisableTorchFunction():
+                    mode.before(raw)
+
+            network_input = model.preprocessing.normalise(dry_input(model.preprocessing).to(device))
+            passed(model.network, network_input, layers, arrive, whole=whole, answer=Answer(), failures=failures)
+        known[names] = frozenset(mode.used)
     return known[names]
-
-
-@torch.no_grad()
-def _tried(model: Model, layers: Sequence[Layer], failures: Failures | None, whole: bool) -> frozenset[int]:
-    device = next(model.network.parameters(), torch.empty(0)).device
-    with Rectifiers() as mode:
-
-        def arrive(_: Layer, raw: Tensor) -> None:
-            with torch._C.DisableTorchFunction():
-                mode.before(raw)
-
-        forward = passes(model.network, layers, arrive, whole=whole, answer=Answer(), failures=failures)
-        forward(model.preprocessing.normalise(dry_input(model.preprocessing).to(device)))
-    return frozenset(mode.used)
 
 
 _copies: WeakKeyDictionary[Model, dict[str, Model | None]] = WeakKeyDictionary()

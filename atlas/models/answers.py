@@ -71,12 +71,10 @@ def settle(network: nn.Module, network_input: Tensor, said: str | None = None, l
     """
     output = _run(network, network_input)
     found = dict(nested(output))
-    flat = tuple(
-        (name or WHOLE, value.shape[1]) for name, value in found.items() if _is_flat(value, len(network_input))
-    )
+    able = {name: value for name, value in found.items() if _is_flat(value, len(network_input))}
+    flat = tuple((name or WHOLE, value.shape[1]) for name, value in able.items())
     if said is not None:
         return replace(_said(network, network_input, output, said), flat=flat)
-    able = {name: value for name, value in found.items() if _is_flat(value, len(network_input))}
     if not isinstance(output, Tensor):
         able = _of_each_image(network, network_input, able)
     ordered = _sorted(network, network_input, found, able)
@@ -220,7 +218,7 @@ def _at_layer(network: nn.Module, network_input: Tensor, name: str) -> Tensor:
     """The value of the layer `name`, while the whole network runs. Raises `DryRunError` where it is never reached."""
     found: list[Tensor] = []
     # Copies: what follows may work in place.
-    with activations(network, lambda _, value: found.append(value.clone()), [name]):
+    with activations(dict(network.named_modules()), lambda _, value: found.append(value.clone()), [name]):
         run(network, network_input)
     if not found:
         raise never_reached(name)

@@ -21,6 +21,7 @@ from atlas.models.model import Model
 from atlas.models.observe import calls
 from atlas.models.outputs import nested
 from atlas.models.probe import dry_input
+from atlas.models.twin import close
 
 EXACT, ROUGH = 1e-3, 0.05
 """Largest difference that may be, as a part of the largest answer: on a CPU in float32, and of other originals."""
@@ -67,18 +68,11 @@ def refuse_unlike(given: nn.Module, model: Model) -> None:
 def _answer(network: nn.Module, network_input: Tensor) -> tuple[set[str], list[Tensor]]:
     """Which of its modules a pass runs, and what it answers."""
     called: set[str] = set()
-    with calls(network, lambda place, *_: called.add(place.path)):
+    with calls(dict(network.named_modules()), lambda place, *_: called.add(place.path)):
         found = nested(run(network, network_input))
         return called, [value.detach().cpu().float().clone() for _, value in found]
 
 
 def _alike(ones: list[Tensor], others: list[Tensor], part: float) -> bool:
     """Whether answers differ by less than `part` of the largest, wherever they are finite."""
-    if [one.shape for one in ones] != [other.shape for other in others]:
-        return False
-    for one, other in zip(ones, others, strict=True):
-        finite = one.isfinite() & other.isfinite()
-        most = other[finite].abs().max().clamp_min(1e-12) if finite.any() else torch.ones(())
-        if finite.any() and (one[finite] - other[finite]).abs().max() > part * most:
-            return False
-    return True
+    return len(ones) == len(others) and all(close(*pair, part) for pair in zip(ones, others, strict=True))

@@ -12,13 +12,12 @@ from typing import Any
 
 from torch import nn
 
-from atlas.errors import AtlasError, ModelError, UnknownName
+from atlas.errors import ModelError, UnknownName
 from atlas.factories import guarded
 from atlas.models.checkpoints import fetched
-from atlas.models.followed import followed
+from atlas.models.followed import followed, or_why
 from atlas.models.found import Found
 from atlas.models.preprocessing import Preprocessing
-from atlas.words import parameter
 
 SUBSETS = {"in1k": "imagenet-1k", "in12k": "imagenet-12k", "in21k": "imagenet-21k-goog", "in22k": "imagenet-22k"}
 """What the tags of timm's weights call ImageNet's sets of classes."""
@@ -40,10 +39,12 @@ def find_timm(name: str, *, trained: bool) -> Found:
     tagged = timm.list_pretrained(f"{name.partition('.')[0]}.*")
     if tag and name not in tagged:
         raise UnknownName.among("set of weights in timm", name, tagged)
+    from timm.data.config import resolve_model_data_config
+
     network = _trained(timm, name) if trained else timm.create_model(name, pretrained=False)
     config = vars(network)["pretrained_cfg"]
     origin = f"timm's {config.get('tag') or 'default weights'}"
-    preprocessing, why = _preprocessing(network)
+    preprocessing, why = or_why(lambda: preprocessing_of(resolve_model_data_config(network)))  # type: ignore[no-untyped-call]
     return Found(network, preprocessing, _labels(config), f"{name} (timm)", origin, why)
 
 
@@ -52,16 +53,6 @@ def _trained(timm: Any, name: str) -> nn.Module:
     with fetched(f"timm:{name}"):
         network: nn.Module = timm.create_model(name, pretrained=True)
     return network
-
-
-def _preprocessing(network: nn.Module) -> tuple[Preprocessing | None, str]:
-    """What timm does to the network's images in evaluation, or why that cannot be followed."""
-    from timm.data.config import resolve_model_data_config
-
-    try:
-        return preprocessing_of(resolve_model_data_config(network)), ""  # type: ignore[no-untyped-call]
-    except AtlasError as error:
-        return None, f"{error} Say what is shown: {parameter('preprocessing')}."
 
 
 def configured(config: Mapping[str, Any]) -> Preprocessing:

@@ -12,6 +12,7 @@ import json
 import re
 import stat
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,34 +34,28 @@ def _torchvision() -> list[str]:
     return list(ResNet50_Weights.IMAGENET1K_V2.meta["categories"])
 
 
-def _timm(subset: str) -> Callable[[], list[str]]:
-    def names() -> list[str]:
-        from timm.data.imagenet_info import ImageNetInfo
+def _timm(subset: str) -> list[str]:
+    from timm.data.imagenet_info import ImageNetInfo
 
-        return list(ImageNetInfo(subset).label_descriptions())
-
-    return names
+    return list(ImageNetInfo(subset).label_descriptions())
 
 
-def _data_set(name: str) -> Callable[[], list[str]]:
-    def names() -> list[str]:
-        from torchvision import datasets
+def _data_set(name: str) -> list[str]:
+    from torchvision import datasets
 
-        return list(getattr(datasets, name).classes)
-
-    return names
+    return list(getattr(datasets, name).classes)
 
 
 LISTS: dict[str, Callable[[], list[str]]] = {
     "imagenet": _torchvision,
-    "imagenet-12k": _timm("imagenet-12k"),
-    "imagenet-21k": _timm("imagenet-21k-goog"),
-    "imagenet-21k-miil": _timm("imagenet-21k-miil"),
-    "imagenet-22k": _timm("imagenet-22k"),
-    "imagenet-22k-ms": _timm("imagenet-22k-ms"),
-    "mnist": _data_set("MNIST"),
-    "fashion-mnist": _data_set("FashionMNIST"),
-    "kmnist": _data_set("KMNIST"),
+    "imagenet-12k": partial(_timm, "imagenet-12k"),
+    "imagenet-21k": partial(_timm, "imagenet-21k-goog"),
+    "imagenet-21k-miil": partial(_timm, "imagenet-21k-miil"),
+    "imagenet-22k": partial(_timm, "imagenet-22k"),
+    "imagenet-22k-ms": partial(_timm, "imagenet-22k-ms"),
+    "mnist": partial(_data_set, "MNIST"),
+    "fashion-mnist": partial(_data_set, "FashionMNIST"),
+    "kmnist": partial(_data_set, "KMNIST"),
 }
 """Lists that torchvision and timm ship, by the names they go by here."""
 

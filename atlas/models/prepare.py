@@ -11,6 +11,7 @@ not that of the network as it is for images that nothing was prepared with.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +23,7 @@ from atlas.models.kept import as_it_was
 from atlas.models.model import Model
 from atlas.models.observe import stop_at
 from atlas.models.pointwise import quicken
+from atlas.models.preprocessing import Preprocessing
 from atlas.models.rectify import Rectifiers
 from atlas.models.twin import close, copied, inputs, made, rebuilt, stay
 from atlas.units import Layer
@@ -38,34 +40,26 @@ class Activation:
     """The value cannot be below zero."""
 
 
+@dataclass(eq=False, repr=False)
 class Prepared:
     """The prefix of a network up to one layer. Made by `prepare`."""
 
+    layer: Layer
+    preprocessing: Preprocessing
+    network: nn.Module
+    """The prepared network: only its prefix ever runs, unless it is run `whole`."""
+    rectified: bool
+    """The layer's value cannot be below zero."""
+    rectifiers: frozenset[int]
+    """The rectifiers, by the order they are called in, that what came before the layer's own is had from."""
+    whole: bool
+    """Every pass runs to its end: one that is stopped leaves something behind that the next would take."""
     redirect: bool = False
     """Rectifiers pass gradients on by the rule of Lucid's redirected ReLU."""
 
-    def __init__(
-        self,
-        model: Model,
-        layer: Layer,
-        network: nn.Module,
-        *,
-        rectified: bool,
-        rectifiers: frozenset[int],
-        whole: bool = False,
-    ) -> None:
-        self.layer = layer
-        self.preprocessing = model.preprocessing
-        self.rectified = rectified
-        """The layer's value cannot be below zero."""
-        self.rectifiers = rectifiers
-        """The rectifiers, by the order they are called in, that what came before the layer's own is had from."""
-        self.network = network
-        """The prepared network: only its prefix ever runs, unless it is run `whole`."""
-        self.whole = whole
-        """Every pass runs to its end: one that is stopped leaves something behind that the next would take."""
+    def __post_init__(self) -> None:
         self._accepted: dict[tuple[int, int], bool] = {}
-        self._narrow = any(weights.dtype is not torch.float32 for weights in network.parameters())
+        self._narrow = any(weights.dtype is not torch.float32 for weights in self.network.parameters())
 
     @property
     def has_before(self) -> bool:
@@ -79,12 +73,12 @@ class Prepared:
         function the network calls; a pass with neither costs nothing beyond the network.
         """
         network_input = self.preprocessing.normalise(x).contiguous(memory_format=torch.channels_last)
-        if not self.redirect and not (before and self.has_before):
-            return Activation(self._arranged(self._run(network_input)), None, self.rectified)
+        before = before and self.has_before
         only = self.rectifiers if before else ()
-        with Rectifiers(redirect=self.redirect, only=only) as rectifiers:
+        rectifiers = Rectifiers(redirect=self.redirect, only=only) if self.redirect or before else None
+        with rectifiers or nullcontext():
             raw = self._run(network_input)
-        raw_before = rectifiers.before(raw) if before else None
+        raw_before = rectifiers.before(raw) if rectifiers and before else None
         return Activation(
             self._arranged(raw), None if raw_before is None else self._arranged(raw_before), self.rectified
         )
@@ -178,8 +172,7 @@ def _prepared(model: Model, layer: Layer, network: nn.Module, *, device: str, fo
         fold(network, consumers.pairs(network, value))
         if torch.device(device).type == "cpu":
             quicken(network)
-    used = frozenset(rectifiers.used)
-    return Prepared(model, layer, network, rectified=rectified, rectifiers=used, whole=whole)
+    return Prepared(layer, model.preprocessing, network, rectified, frozenset(rectifiers.used), whole)
 
 
 def _on(prepared: Prepared, model: Model, device: str) -> Prepared:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Container, Iterable, MutableMapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -113,10 +114,16 @@ class Rectifiers(TorchFunctionMode):
     ) -> None:
         """As `_follow`, for the pieces that a function cut its argument into."""
         whole: Deferred | None = self._before.get(args[0]) if isinstance(args[0], Tensor) else None
+        if whole is None:
+            return
+
+        def cut(index: int) -> Tensor:
+            piece: Tensor = func(whole(), *args[1:], **kwargs)[index]
+            return piece
+
         for index, piece in enumerate(results):
-            if whole and isinstance(piece, Tensor):
-                cut = _piece(func, whole, index, args, kwargs)
-                self._follow(piece, cut, True)
+            if isinstance(piece, Tensor):
+                self._follow(piece, partial(cut, index), True)
 
     def _carried(
         self, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -158,16 +165,6 @@ def _sign(value: Any) -> bool | None:
 
 def _constant(value: Tensor) -> Deferred:
     return lambda: value
-
-
-def _piece(
-    func: Callable[..., Any], whole: Deferred, index: int, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Deferred:
-    def cut() -> Tensor:
-        piece: Tensor = func(whole(), *args[1:], **kwargs)[index]
-        return piece
-
-    return cut
 
 
 def _bounds(name: str, rest: tuple[Any, ...], kwargs: dict[str, Any]) -> Bounds | None:
