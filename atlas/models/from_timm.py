@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import nullcontext
 from math import floor
 from typing import Any
-
-from torch import nn
 
 from atlas.errors import ModelError, UnknownName
 from atlas.factories import guarded
@@ -41,18 +40,13 @@ def find_timm(name: str, *, trained: bool) -> Found:
         raise UnknownName.among("set of weights in timm", name, tagged)
     from timm.data.config import resolve_model_data_config
 
-    network = _trained(timm, name) if trained else timm.create_model(name, pretrained=False)
+    # Weights are safetensors, a file of torch's, or arrays that numpy reads; numpy runs no code by itself.
+    with fetched(f"timm:{name}") if trained else nullcontext():
+        network = timm.create_model(name, pretrained=trained)
     config = vars(network)["pretrained_cfg"]
     origin = f"timm's {config.get('tag') or 'default weights'}"
     preprocessing, why = or_why(lambda: preprocessing_of(resolve_model_data_config(network)))  # type: ignore[no-untyped-call]
     return Found(network, preprocessing, _labels(config), f"{name} (timm)", origin, why)
-
-
-def _trained(timm: Any, name: str) -> nn.Module:
-    """Its weights are safetensors, a file of torch's, or arrays that numpy reads; numpy runs no code by itself."""
-    with fetched(f"timm:{name}"):
-        network: nn.Module = timm.create_model(name, pretrained=True)
-    return network
 
 
 def configured(config: Mapping[str, Any]) -> Preprocessing:

@@ -77,8 +77,10 @@ class Rectifiers(TorchFunctionMode):
         result = func(*args, **kwargs)
         if isinstance(result, Tensor):
             self._follow(result, self._carried(func, name, args, kwargs), self._floor(name, args))
-        elif isinstance(result, tuple | list) and name in COMMUTING:
-            self._follow_each(func, result, args, kwargs)
+        elif isinstance(result, tuple | list) and (whole := self._carried(func, name, args, kwargs)):
+            for index, piece in enumerate(result):  # of what was cut
+                if isinstance(piece, Tensor):
+                    self._follow(piece, partial(_piece, whole, index), True)
         return result
 
     def _rectify(
@@ -109,25 +111,9 @@ class Rectifiers(TorchFunctionMode):
         if floored is not None:
             self._floored[result] = floored
 
-    def _follow_each(
-        self, func: Callable[..., Any], results: Iterable[Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> None:
-        """As `_follow`, for the pieces that a function cut its argument into."""
-        whole: Deferred | None = self._before.get(args[0]) if isinstance(args[0], Tensor) else None
-        if whole is None:
-            return
-
-        def cut(index: int) -> Tensor:
-            piece: Tensor = func(whole(), *args[1:], **kwargs)[index]
-            return piece
-
-        for index, piece in enumerate(results):
-            if isinstance(piece, Tensor):
-                self._follow(piece, partial(cut, index), True)
-
     def _carried(
         self, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Deferred | None:
+    ) -> Callable[[], Any] | None:
         """How to get what came before the rectifier of a result; put off, as it is rarely asked for."""
         if not args:
             return None
@@ -161,6 +147,11 @@ class Rectifiers(TorchFunctionMode):
 def _sign(value: Any) -> bool | None:
     """False for a number that is not below zero."""
     return False if isinstance(value, int | float) and value >= 0 else None
+
+
+def _piece(whole: Callable[[], Any], index: int) -> Tensor:
+    piece: Tensor = whole()[index]
+    return piece
 
 
 def _constant(value: Tensor) -> Deferred:

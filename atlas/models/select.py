@@ -9,7 +9,7 @@ network has none (AlexNet, VGG) its rectifiers stand in, and where it has none o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from fnmatch import fnmatchcase
 
 from torch import nn
@@ -37,8 +37,8 @@ def automatic(network: nn.Module, names: list[str]) -> set[str]:
     paths = {name: Place.parse(name).path for name in names}
     for wanted in (
         _all_blocks(network),
-        _leaves(network, _is_activation),
-        _leaves(network, _is_weighted),
+        {path for path, module in network.named_modules() if _is_activation(module)},
+        {path for path, module in network.named_modules() if isinstance(module, WEIGHTED)},
         set(paths.values()),
     ):
         if found := {name for name, path in paths.items() if path in wanted}:
@@ -96,10 +96,6 @@ def _containers(module: nn.Module) -> Iterator[nn.Module]:
             yield from _containers(child)
 
 
-def _leaves(network: nn.Module, wanted: Callable[[nn.Module], bool]) -> set[str]:
-    return {path for path, module in network.named_modules() if wanted(module)}
-
-
 def is_container(module: nn.Module) -> bool:
     """Whether it does nothing itself but run its members one after the other, or hold them."""
     return type(module) in (nn.ModuleList, nn.ModuleDict) or type(module).forward is nn.Sequential.forward
@@ -107,7 +103,3 @@ def is_container(module: nn.Module) -> bool:
 
 def _is_activation(module: nn.Module) -> bool:
     return type(module).__module__ == "torch.nn.modules.activation" and not isinstance(module, nn.MultiheadAttention)
-
-
-def _is_weighted(module: nn.Module) -> bool:
-    return isinstance(module, WEIGHTED)
