@@ -135,14 +135,10 @@ def _conventions(given: Preprocessing) -> dict[str, Preprocessing]:
     kept, inputs = {}, [given.normalise(x)]
     for name, how in every.items():
         network_input = how.normalise(x)
-        if not any(_same(network_input, other) for other in inputs):
+        if all(float((network_input - other).abs().max()) > SAME * float(other.std()) for other in inputs):
             kept[name] = how
             inputs.append(network_input)
     return kept
-
-
-def _same(one: Tensor, other: Tensor) -> bool:
-    return float((one - other).abs().max()) <= SAME * float(other.std())
 
 
 def _answers(model: Model, how: Preprocessing, x: Tensor) -> _Answers:

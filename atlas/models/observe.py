@@ -73,13 +73,11 @@ def stop_at(network: nn.Module, name: str, x: Tensor, *, whole: bool = False) ->
     `UnknownName` where there is no such module, `DryRunError` where the pass ends without coming there.
     """
     found: list[Tensor] = []
-    _, missing = through(
-        network,
-        [name],
-        lambda _, value: found.append(value.clone() if whole else value),
-        lambda: run(network, x),
-        whole=whole,
-    )
+
+    def take(_: str, value: Tensor) -> None:
+        found.append(value.clone() if whole else value)
+
+    _, missing = through(network, [name], take, partial(run, network, x), whole=whole)
     if missing:
         raise never_reached(name)
     return found[0]

@@ -28,7 +28,7 @@ from atlas.models.kinds import by_module, keeps_axes
 from atlas.models.observe import Arrival, Failed, module_by_module, observe
 from atlas.models.outputs import Place
 from atlas.models.preprocessing import Preprocessing
-from atlas.models.spots import in_order, movement, spotted
+from atlas.models.spots import in_order, spotted
 from atlas.models.steady import ABSENT, BATCH, RANDOM, differ, mark
 from atlas.units import Kind, Layer
 from atlas.words import parameter
@@ -389,7 +389,8 @@ class _Probe:
         }
 
         def moved(name: str, change: Tensor) -> Floats:
-            return movement(change if tokens[name][0].letters == "tc" else change.transpose(1, 2))
+            far: Floats = change.double().square().sum(tokens[name][0].letters.index("c") + 1).sqrt().numpy()
+            return far
 
         moves = self._changes(spotted(noise(1, self._size, 5)), tokens, moved) if tokens else {}
         proven: dict[int, tuple[tuple[int, ...], int]] = {}

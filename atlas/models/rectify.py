@@ -90,17 +90,12 @@ class Rectifiers(TorchFunctionMode):
         in_place = func.__name__.endswith("_") or kwargs.get("inplace", args[-1] is True)
         before = x.clone() if in_place and kept else x
         result = redirected(x, *bounds, in_place=in_place) if self.redirect else func(*args, **kwargs)
-        self._follow(result, self._noted(before) if kept else None, True)
+        self._follow(result, partial(self._give, self._called, before) if kept else None, True)
         return result
 
-    def _noted(self, before: Tensor) -> Deferred:
-        number = self._called
-
-        def give() -> Tensor:
-            self.used.add(number)
-            return before
-
-        return give
+    def _give(self, number: int, before: Tensor) -> Tensor:
+        self.used.add(number)
+        return before
 
     def _follow(self, result: Tensor, before: Deferred | None, floored: bool | None) -> None:
         """Remember what is known of `result`, and forget what was known before it was changed in place."""

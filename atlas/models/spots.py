@@ -89,9 +89,3 @@ def _distance(cells: Floats, size: tuple[int, ...]) -> float:
     spots = places() * size
     beyond = np.maximum(cells - spots, spots - cells - 1).clip(0).max(1)
     return float(np.nan_to_num(beyond, nan=FAR).clip(max=FAR).mean())
-
-
-def movement(change: Tensor) -> Floats:
-    """How far each token moves [SPOTS,t], from the changes of its vectors [SPOTS,t,c]."""
-    moved: Floats = change.double().square().sum(2).sqrt().cpu().numpy()
-    return moved
