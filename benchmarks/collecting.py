@@ -21,12 +21,12 @@ from torch import Tensor
 from atlas.dataset.collect import Collected, Shown, collect
 from atlas.dataset.crops import crops
 from atlas.dataset.shown import batches
-from atlas.dataset.vectors import sample
 from atlas.dataset.watch import on_device
 from atlas.models import Model, load_model
 from atlas.recipe import Numerics
 from atlas.rendering.compute import computing
 from tests.dataset.made import photographs
+from tests.dataset.sampling import sample
 
 MODELS = ["squeezenet", "efficientnet-lite0", "torchvision:resnet18@random"]
 

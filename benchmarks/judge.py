@@ -19,7 +19,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from atlas.models import Model
-from atlas.models.prepare import stop_at
+from atlas.models.observe import stop_at
 
 DRAWS = 16
 SHIFT, ZOOM, TURN = 10.0, 0.1, 10.0

@@ -20,8 +20,8 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from atlas.models import Model, Prepared, prepare
+from atlas.models.observe import stop_at
 from atlas.models.pointwise import quicken
-from atlas.models.prepare import stop_at
 from atlas.recipe import Numerics, Recipe
 from atlas.rendering import Key, channel, engine
 from atlas.rendering.compute import computing

@@ -13,13 +13,14 @@ import pytest
 import torch
 
 from atlas.attribution import samples
-from atlas.dataset import vectors
 from atlas.dataset.collect import Shown, collect
 from atlas.dataset.summary import FIELDS
+from atlas.dataset.vectors import Vectors
 from atlas.models import Model, prepare
 from atlas.recipe import Numerics, Recipe, Sampling
 from atlas.rendering import answers, render_units, score_pictures
 from atlas.units import Layer
+from tests.dataset.sampling import sample
 from tests.elsewhere import elsewhere
 from tests.models.networks import FAMILIES, model_of
 
@@ -109,8 +110,8 @@ def test_samples_for_atlases(model: Model, relaxed: bool, monkeypatch: pytest.Mo
 def test_vectors(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     shown = some_images(model)
 
-    def work(device: str) -> dict[str, vectors.Vectors]:
-        return vectors.sample(model, some_layers(model), shown, width=4, seed=0, device=device)
+    def work(device: str) -> dict[str, Vectors]:
+        return sample(model, some_layers(model), shown, width=4, seed=0, device=device)
 
     here, there = on_each(monkeypatch, work)
     for name, found in here.items():

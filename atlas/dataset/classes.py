@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from atlas.dataset.summary import Floats, Integers
-from atlas.dataset.watch import Failures, checked, passes
+from atlas.dataset.watch import Failures, checked, passed
 from atlas.models import Model
 from atlas.models.check import probabilities
 from atlas.models.prepare import arranged
@@ -75,8 +75,9 @@ def _attributed(model: Model, layers: Sequence[Layer], network_input: Tensor) ->
             # The edge stays that of the value as it is now, whatever works on it in place afterwards.
             edges[layer.name] = get_gradient_edge(raw)
 
-    with torch.enable_grad(), passes(model.network, layers, arrive, answer=model.answer) as forward:
-        logits = forward(network_input.detach().requires_grad_())
+    with torch.enable_grad():
+        x = network_input.detach().requires_grad_()
+        logits = passed(model.network, x, layers, arrive, answer=model.answer)
     gradients: dict[str, Tensor | None] = {}
     if logits is not None and logits.requires_grad and edges:
         found = torch.autograd.grad(logits.amax(1).sum(), list(edges.values()), allow_unused=True)

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from atlas.dataset.classes import LIKELIEST, attribute, guesses
+from atlas.dataset.classes import attribute, guesses
 from atlas.dataset.measure import Measure
 from atlas.dataset.shown import Batch, Shown, batches
 from atlas.dataset.summary import Fields, Floats, Integers
@@ -84,11 +83,12 @@ class _Collecting:
     def __init__(self, model: Model, layers: Sequence[Layer], device: str, reference: int) -> None:
         self._model, self._layers, self._device, self._reference = model, layers, device, reference
         self._measures = {layer.name: Measure.on(device, layer.channels) for layer in layers}
-        self._maxima: dict[str, list[Floats]] = defaultdict(list)
-        self._attribution: dict[str, list[Floats]] = defaultdict(list)
+        self._maxima, self._attribution = (
+            {layer.name: [np.zeros((0, layer.channels), np.float32)] for layer in layers} for _ in range(2)
+        )
         self._failures = Failures()
         self._waiting: list[Tensor] = []
-        self._guesses: list[tuple[Integers, Floats]] = []
+        self._guesses = [guesses(None, 0)]
         self._seconds = dict.fromkeys(("forward", "statistics", "classes"), 0.0)
         self.images: list[int] = []
 
@@ -123,7 +123,7 @@ class _Collecting:
 
     def collected(self) -> Collected:
         images = np.array(self.images, np.int32)
-        classes, probabilities = _joined_guesses(self._guesses)
+        classes, probabilities = map(np.concatenate, zip(*self._guesses, strict=True))
         seconds = dict(self._seconds)
         seconds["forward"] -= seconds["statistics"]
         return Collected(
@@ -147,21 +147,10 @@ class _Collecting:
         return network_input.contiguous(memory_format=torch.channels_last)
 
     def _joined(self, rows: dict[str, list[Floats]]) -> dict[str, Floats]:
-        return {
-            layer.name: np.concatenate([np.zeros((0, layer.channels), np.float32), *rows[layer.name]])
-            for layer in self._whole()
-        }
+        return {layer.name: np.concatenate(rows[layer.name]) for layer in self._whole()}
 
     @contextmanager
     def _timed(self, phase: str) -> Iterator[None]:
         began = time.perf_counter()
         yield
         self._seconds[phase] += time.perf_counter() - began
-
-
-def _joined_guesses(found: list[tuple[Integers, Floats]]) -> tuple[Integers, Floats]:
-    classes, chances = np.zeros((0, LIKELIEST), np.int32), np.zeros((0, LIKELIEST), np.float32)
-    return (
-        np.concatenate([classes, *(classes for classes, _ in found)]),
-        np.concatenate([chances, *(chances for _, chances in found)]),
-    )

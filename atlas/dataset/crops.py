@@ -86,18 +86,13 @@ def _crop(image: Image.Image, preprocessing: Preprocessing, number: int, cut: Cu
 
 def cuts(size: Size, preprocessing: Preprocessing, count: int, *, seed: int, sha256: bytes) -> list[Cut]:
     """Where the first `count` crops of a picture of `size` (width, height) are taken."""
-    drawn = [_draw(size, preprocessing, _chance(seed, sha256, number)) for number in range(1, count)]
-    return [Cut(evaluation_box(size, preprocessing)), *drawn][:count]
+    drawn = [_draw(size, preprocessing, chances(f"{seed}/{sha256.hex()}/{number}")) for number in range(1, count)]
+    return [Cut(preprocessing.box(size)), *drawn][:count]
 
 
-def evaluation_box(size: Size, preprocessing: Preprocessing) -> Box:
-    """What of a picture of `size` (width, height) evaluation shows."""
-    return preprocessing.box(size)
-
-
-def _chance(seed: int, sha256: bytes, number: int) -> list[float]:
+def chances(key: str) -> list[float]:
     """Eight numbers in [0,1): straight from a hash, so that no library's generator can ever change them."""
-    digest = hashlib.sha512(f"{seed}/{sha256.hex()}/{number}".encode()).digest()
+    digest = hashlib.sha512(key.encode()).digest()
     return [int.from_bytes(digest[start : start + 8], "little") / 2**64 for start in range(0, 64, 8)]
 
 

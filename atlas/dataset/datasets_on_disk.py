@@ -80,17 +80,15 @@ def load_saved(folder: Path) -> dict[str, Rows]:
     columns = [name for name, kind in features.items() if isinstance(kind, datasets.Image)]
     if not columns:
         raise ImagesError(f"{folder}: none of its columns holds images ({', '.join(features)}). Cast one to Image().")
-    return {name: Rows(folder, columns[0], _images(split, columns[0])) for name, split in splits.items()}
+    column, stored = columns[0], datasets.Image(decode=False)
+    return {
+        name: Rows(folder, column, split.cast_column(column, stored).select_columns([column]).with_format("arrow"))
+        for name, split in splits.items()
+    }
 
 
 def _unread(folder: Path, reason: str) -> ImagesError:
     return ImagesError(f"{folder}: not a data set that can be read ({reason}).")
-
-
-def _images(split: Any, column: str) -> Any:
-    import datasets
-
-    return split.cast_column(column, datasets.Image(decode=False)).select_columns([column]).with_format("arrow")
 
 
 def _named(folder: Path) -> Iterator[str]:

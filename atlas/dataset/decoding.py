@@ -58,16 +58,8 @@ UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 SIDEWAYS = {UPRIGHT[orientation] for orientation in (5, 6, 7, 8)}
-AS_STORED: dict[Image.Transpose, Callable[[Pixels], Pixels]] = {
-    Image.Transpose.FLIP_LEFT_RIGHT: lambda upright: upright[:, ::-1],
-    Image.Transpose.ROTATE_180: lambda upright: upright[::-1, ::-1],
-    Image.Transpose.FLIP_TOP_BOTTOM: lambda upright: upright[::-1],
-    Image.Transpose.TRANSPOSE: lambda upright: upright.swapaxes(0, 1),
-    Image.Transpose.ROTATE_270: lambda upright: upright.swapaxes(0, 1)[::-1],
-    Image.Transpose.TRANSVERSE: lambda upright: upright.swapaxes(0, 1)[::-1, ::-1],
-    Image.Transpose.ROTATE_90: lambda upright: upright.swapaxes(0, 1)[:, ::-1],
-}
-"""An upright picture in the order of the file's own rows: a view, so that turning takes no memory."""
+ROWS_TURNED = {UPRIGHT[orientation] for orientation in (3, 4, 6, 7)}
+COLUMNS_TURNED = {UPRIGHT[orientation] for orientation in (2, 3, 7, 8)}
 MAGIC = {
     b"\xff\xd8\xff": "JPEG",
     b"\x89PNG\r\n": "PNG",
@@ -237,13 +229,20 @@ def _pixels(picture: Image.Image, depth: Depth, turn: Image.Transpose | None, *,
     """`picture` in eight-bit RGB, upright: deep ones scaled, transparent ones on white; at half its size if asked."""
     width, height = (-(-side // (2 if half else 1)) for side in picture.size)
     upright = np.empty((width, height, 3) if turn in SIDEWAYS else (height, width, 3), np.uint8)
-    stored, top = AS_STORED[turn](upright) if turn is not None else upright, 0
+    stored, top = _as_stored(upright, turn), 0
     for band in _bands(picture):
         shown = _shown(band, depth)
         rows = np.asarray(shown.reduce(2) if half else shown)
         stored[top : top + len(rows)] = rows
         top += len(rows)
     return upright
+
+
+def _as_stored(upright: Pixels, turn: Image.Transpose | None) -> Pixels:
+    """An upright picture in the order of the file's own rows: a view, so that turning takes no memory."""
+    stored = upright.swapaxes(0, 1) if turn in SIDEWAYS else upright
+    stored = stored[::-1] if turn in ROWS_TURNED else stored
+    return stored[:, ::-1] if turn in COLUMNS_TURNED else stored
 
 
 def _shown(picture: Image.Image, depth: Depth) -> Image.Image:

@@ -51,17 +51,14 @@ def _folder(folder: bytes, below: bytes, entered: set[Place]) -> list[bytes] | P
     """The names in a folder, unless it was entered before or cannot be."""
     path = os.path.join(folder, below)
     try:
-        place = _place(os.stat(path))
+        state = os.stat(path)
+        place = state.st_dev, state.st_ino
         if place in entered:
             return Problem(ImageStatus.UNREADABLE, "a link to a folder that is listed already")
         entered.add(place)
         return os.listdir(path)
     except OSError as error:
         return refusal(error)
-
-
-def _place(state: os.stat_result) -> Place:
-    return state.st_dev, state.st_ino
 
 
 def _kind(path: bytes) -> str | Problem:

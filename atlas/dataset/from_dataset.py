@@ -79,17 +79,13 @@ class Numbered(Sequence[Entry]):
 @lru_cache(maxsize=4)
 def _opened(kind: Literal["factory", "saved"], spec: str) -> tuple[tuple[str, Any], ...]:
     """The data set of `spec`, opened once a process: its splits by name, `""` where it has none."""
-    if kind == "factory":
-        return (("", _made(spec)),)
-    return tuple(load_saved(Path(spec)).items())
-
-
-def _made(spec: str) -> Any:
+    if kind == "saved":
+        return tuple(load_saved(Path(spec)).items())
     module, name = spec.split(":")
     made = call_factory(module, name, makes="the data set", error=ImagesError)
     if not hasattr(made, "__len__") or not hasattr(made, "__getitem__") or isinstance(made, str | bytes | dict):
         raise ImagesError(f"{spec} returned {kind_of(made)}, not a data set with a length and numbered items.")
-    return made
+    return (("", made),)
 
 
 def _raw(item: Any) -> Raw:

@@ -7,8 +7,6 @@ On a processor the counting is done by `kernels`, on other devices by torch; bot
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -86,30 +84,8 @@ class Measure:
         self._counted = 0
 
 
-class Tally(Protocol):
-    """Counts and sums of positions, where the values are."""
-
-    def extremes(self, rows: Tensor, which: Numbers, sign: int) -> tuple[Floats, Integers]:
-        """The highest (sign 1) or lowest finite values [m,c] of rows [n,p,c], and the first positions that have them.
-
-        Of the rows `which` [m] alone. An infinity of the other sign where there is none.
-        """
-        ...
-
-    def count(self, rows: Tensor, which: Numbers) -> None:
-        """Add the rows `which` [m] of rows [n,p,c]."""
-        ...
-
-    def taken(self) -> tuple[NDArray[np.float64], Numbers, Numbers]:
-        """Sums [2,c] of values and squares, counts [2,c] of positive and of other values, histogram [c,B+1].
-
-        What is taken is no longer there.
-        """
-        ...
-
-
 class OnProcessor:
-    """A tally by `kernels`."""
+    """Counts and sums of positions, by `kernels`."""
 
     def __init__(self, channels: int) -> None:
         self._sums = np.zeros((2, channels))
@@ -117,6 +93,10 @@ class OnProcessor:
         self._histogram = np.zeros((channels, BINS + 1), np.int32)
 
     def extremes(self, rows: Tensor, which: Numbers, sign: int) -> tuple[Floats, Integers]:
+        """The highest (sign 1) or lowest finite values [m,c] of rows [n,p,c], and the first positions that have them.
+
+        Of the rows `which` [m] alone. An infinity of the other sign where there is none.
+        """
         find = kernels.highest if sign > 0 else kernels.lowest
         value = np.empty((len(which), rows.shape[2]), np.float32)
         position = np.empty_like(value, np.int32)
@@ -126,11 +106,16 @@ class OnProcessor:
         return value, position
 
     def count(self, rows: Tensor, which: Numbers) -> None:
+        """Add the rows `which` [m] of rows [n,p,c]."""
         images = rows.numpy()
         for row in which:
             kernels.count(images[row], images[row].view(np.int32), self._sums, self._counts, self._histogram)
 
     def taken(self) -> tuple[NDArray[np.float64], Numbers, Numbers]:
+        """Sums [2,c] of values and squares, counts [2,c] of positive and of other values, histogram [c,B+1].
+
+        What is taken is no longer there.
+        """
         found = self._sums.copy(), self._counts.copy(), self._histogram.astype(np.int64)
         for counted in (self._sums, self._counts, self._histogram):
             counted[:] = 0
@@ -138,7 +123,7 @@ class OnProcessor:
 
 
 class OnDevice:
-    """A tally by torch."""
+    """As `OnProcessor`, by torch where the values are."""
 
     def __init__(self, channels: int, device: str) -> None:
         self._sums = torch.zeros(2, channels, dtype=torch.float64, device=device)
@@ -168,6 +153,9 @@ class OnDevice:
             torch.zeros_like(counted) for counted in (self._sums, self._counts, self._histogram)
         )
         return found
+
+
+Tally = OnProcessor | OnDevice
 
 
 def _chosen(rows: Tensor, which: Numbers) -> Tensor:

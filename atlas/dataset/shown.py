@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 import torch
@@ -47,14 +48,8 @@ class Batch:
 
 def batches(shown: Iterable[Shown], width: int) -> Iterator[Batch]:
     """All crops of `shown` in their order, `width` at a time across images, the last batch padded."""
-    waiting: list[tuple[Tensor, int, int, bytes]] = []
-    for one in shown:
-        waiting += [(crop, one.image, number, one.sha256) for number, crop in enumerate(one.crops)]
-        while len(waiting) >= width:
-            yield _batch(waiting[:width], width)
-            del waiting[:width]
-    if waiting:
-        yield _batch(waiting, width)
+    rows = ((one, number) for one in shown for number in range(len(one.crops)))
+    return _batches(enumerate(rows), width, spare=-1)
 
 
 def in_places(shown: Iterable[Shown], width: int, *, crops: int, first: int) -> Iterator[Batch]:
@@ -63,29 +58,17 @@ def in_places(shown: Iterable[Shown], width: int, *, crops: int, first: int) -> 
     Images are numbered from `first` on. Where one was not shown another crop of the batch fills its place; so which
     crops are side by side, and in which row, does not depend on what became of other images.
     """
-    waiting: list[tuple[Tensor, int, int, bytes]] = []
-    group = 0
-    for one in shown:
-        for number, crop in enumerate(one.crops):
-            slot = (one.image - first) * crops + number
-            if slot // width != group and waiting:
-                yield _placed(waiting, width, crops, first)
-                waiting = []
-            group = slot // width
-            waiting.append((crop, one.image, number, one.sha256))
-    if waiting:
-        yield _placed(waiting, width, crops, first)
+    rows = ((one, number) for one in shown for number in range(len(one.crops)))
+    return _batches((((one.image - first) * crops + number, (one, number)) for one, number in rows), width, spare=0)
 
 
-def _batch(rows: list[tuple[Tensor, int, int, bytes]], width: int) -> Batch:
-    crops, images, numbers, hashes = zip(*rows, strict=True)
-    x = torch.stack([*crops, *[crops[-1]] * (width - len(rows))])
-    return Batch(x, np.array(images, np.int64), np.array(numbers, np.int64), hashes, np.arange(len(rows)))
-
-
-def _placed(rows: list[tuple[Tensor, int, int, bytes]], width: int, crops: int, first: int) -> Batch:
-    shown, images, numbers, hashes = zip(*rows, strict=True)
-    place = ((np.array(images, np.int64) - first) * crops + np.array(numbers)) % width
-    x = shown[0].expand(width, *shown[0].shape).clone()
-    x[torch.from_numpy(place)] = torch.stack(shown)
-    return Batch(x, np.array(images, np.int64), np.array(numbers, np.int64), hashes, place)
+def _batches(slots: Iterable[tuple[int, tuple[Shown, int]]], width: int, *, spare: int) -> Iterator[Batch]:
+    """Crops in rising slots, `width` of these side by side; the crop numbered `spare` fills those that are free."""
+    for group, held in groupby(slots, lambda slot: slot[0] // width):
+        place, rows = zip(*held, strict=True)
+        x = [rows[spare][0].crops[rows[spare][1]]] * width
+        for slot, (one, number) in zip(place, rows, strict=True):
+            x[slot - group * width] = one.crops[number]
+        images = np.array([one.image for one, _ in rows], np.int64)
+        crops = np.array([number for _, number in rows], np.int64)
+        yield Batch(torch.stack(x), images, crops, tuple(one.sha256 for one, _ in rows), np.array(place) % width)

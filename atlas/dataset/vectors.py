@@ -1,6 +1,6 @@
 """Activations at random positions, of which activation atlases are made.
 
-    (model, layers, [Shown]) -> {layer: Vectors}: float16 [m,c] with a scale each
+    Sampler, whose `take` a watched pass calls -> {layer: Vectors}: float16 [m,c] with a scale each
 
 A position is keyed by the seed, the image's content, the crop's number and the layer, so that the same crop gives the
 same vectors in any shard, whatever else is shown. At the edges of a map a network mostly sees its own padding (Carter
@@ -9,9 +9,8 @@ et al. 2019, Activation Atlas): they are left out, alike on all sides.
 
 from __future__ import annotations
 
-import hashlib
 from bisect import insort
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,10 +19,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from atlas.dataset.shown import Batch, Shown, batches
+from atlas.dataset.crops import chances
+from atlas.dataset.shown import Batch
 from atlas.dataset.summary import Floats, Integers
-from atlas.dataset.watch import Failures, leaves_behind, on_device, watch
-from atlas.models import Model
+from atlas.dataset.watch import Failures
 from atlas.units import Layer, Status
 
 EDGED = 5
@@ -47,38 +46,6 @@ class Vectors:
     """Row by row."""
     status: NDArray[np.uint8]
     """Of `atlas.units.Status`: `ok`, or `nan` for a vector with a number that is not finite."""
-
-
-def sample(
-    model: Model,
-    layers: Sequence[Layer],
-    shown: Iterable[Shown],
-    *,
-    width: int,
-    seed: int,
-    count: int = 1,
-    device: str = "cpu",
-    told: Callable[[int], None] | None = None,
-) -> dict[str, Vectors]:
-    """`count` vectors of each of `layers` from every crop of `shown`, `width` crops at a time.
-
-    Nothing after the last of the layers is computed. `told` hears how many crops are done.
-    """
-    model = on_device(model, device)
-    sampler = Sampler(layers, seed=seed, count=count)
-    done = 0
-    with (
-        torch.no_grad(),
-        watch(model, layers, sampler.take, before=False, whole=leaves_behind(model)) as forward,
-    ):
-        for batch in batches(shown, width):
-            sampler.expect(batch)
-            network_input = model.preprocessing.normalise(batch.x.to(device))
-            forward(network_input.contiguous(memory_format=torch.channels_last))
-            done += len(batch)
-            if told:
-                told(done)
-    return sampler.vectors()
 
 
 class Sampler:
@@ -127,12 +94,9 @@ class Sampler:
 
 
 def chance(seed: int, content: bytes, crop: int, layer: str, count: int) -> list[float]:
-    """`count` numbers in [0,1): straight from hashes, so that no library's generator can ever change them."""
-    numbers = []
-    for block in range(-(-count // 8)):
-        digest = hashlib.sha512(f"{seed}/{content.hex()}/{crop}/{layer}/{block}".encode()).digest()
-        numbers += [int.from_bytes(digest[start : start + 8], "little") / 2**64 for start in range(0, 64, 8)]
-    return numbers[:count]
+    """`count` numbers in [0,1), as `chances` are."""
+    blocks = (chances(f"{seed}/{content.hex()}/{crop}/{layer}/{block}") for block in range(-(-count // 8)))
+    return [number for block in blocks for number in block][:count]
 
 
 def drawn(size: tuple[int, ...], positions: int, count: int, numbers: Sequence[float]) -> list[int]:

@@ -10,23 +10,21 @@ its own: with `Failures` the others go on.
 from __future__ import annotations
 
 import traceback
-from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
-from atlas.errors import DryRunError, UnknownName
+from atlas.errors import DryRunError
 from atlas.models import Model
 from atlas.models.answers import Answer, logits_of
-from atlas.models.foreign import Enough
-from atlas.models.outputs import Place, items
-from atlas.models.prepare import arranged, stop_at
-from atlas.models.probe import dry_input, module_by_module
+from atlas.models.observe import never_reached, stop_at, through
+from atlas.models.prepare import arranged
+from atlas.models.probe import dry_input
 from atlas.models.rectify import Rectifiers
 from atlas.models.twin import Seen, inputs, stay, twin
 from atlas.units import Layer
@@ -88,25 +86,21 @@ def watch(
     `failures` what goes wrong with a layer is noted there, and the layer is not taken again; without, it is raised.
     """
     only = _rectifiers_of(model, layers, failures, whole) if before else frozenset[int]()
-    mode: Rectifiers | None = None
-    width = 0
-
-    def arrive(layer: Layer, raw: Tensor) -> None:
-        with torch._C.DisableTorchFunction():  # what is done with a value is no call of the network's
-            unrectified = mode.before(raw) if mode else None
-            value = checked(raw, layer, width).float()
-            take(layer, value, None if unrectified is None else checked(unrectified, layer, width).float())
+    answer = model.answer if whole else Answer()
 
     def forward(network_input: Tensor) -> Tensor | None:
-        nonlocal mode, width
-        width = len(network_input)
-        mode = Rectifiers(only=only) if only else None
-        with mode or nullcontext():
-            return passing(network_input)
+        mode, width = Rectifiers(only=only) if only else None, len(network_input)
 
-    answer = model.answer if whole else Answer()
-    with passes(model.network, layers, arrive, whole=whole, answer=answer, failures=failures) as passing:
-        yield forward
+        def arrive(layer: Layer, raw: Tensor) -> None:
+            with torch._C.DisableTorchFunction():  # what is done with a value is no call of the network's
+                unrectified = mode.before(raw) if mode else None
+                value = checked(raw, layer, width).float()
+                take(layer, value, None if unrectified is None else checked(unrectified, layer, width).float())
+
+        with mode or nullcontext():
+            return passed(model.network, network_input, layers, arrive, whole=whole, answer=answer, failures=failures)
+
+    yield forward
 
 
 def checked(raw: Tensor, layer: Layer, width: int) -> Tensor:
@@ -120,83 +114,36 @@ def checked(raw: Tensor, layer: Layer, width: int) -> Tensor:
     return value
 
 
-@contextmanager
-def passes(
+def passed(
     network: nn.Module,
+    network_input: Tensor,
     layers: Sequence[Layer],
     arrive: Arrive,
     *,
     whole: bool = True,
     answer: Answer,
     failures: Failures | None = None,
-) -> Iterator[Forward]:
-    """As `watch`, with the layers' values as their modules give them; `answer` says which output is the logits."""
-    passing = _Passing(network, layers, arrive, whole, answer, failures)
-    modules = dict(network.named_modules())
-    with ExitStack() as stack:
-        for path in passing.wanted:
-            if path not in modules:
-                raise UnknownName.among("layer", path, modules)
-            stack.enter_context(modules[path].register_forward_hook(passing.hook(path)))
-        yield passing.forward
+) -> Tensor | None:
+    """The logits of one pass as `watch` makes it, with the layers' values as their modules give them.
 
+    `answer` says which output is the logits.
+    """
+    by_name = {layer.name: layer for layer in layers}
 
-class _Passing:
-    """One forward pass after another, with hooks on the modules whose values are wanted."""
+    def take(name: str, value: Tensor) -> None:
+        if failures is None:
+            arrive(by_name[name], value)
+        elif name not in failures:
+            with failures.of(by_name[name]):
+                arrive(by_name[name], value)
 
-    def __init__(
-        self,
-        network: nn.Module,
-        layers: Sequence[Layer],
-        arrive: Arrive,
-        whole: bool,
-        answer: Answer,
-        failures: Failures | None,
-    ) -> None:
-        self._network, self._arrive, self._whole = network, arrive, whole
-        self._answer, self._failures = answer, failures
-        self._names = {layer.name for layer in layers}
-        self.wanted: dict[str, dict[tuple[int, str], Layer]] = defaultdict(dict)
-        """Path of a module -> (call, item) -> layer."""
-        for layer in layers:
-            place = Place.parse(layer.name)
-            self.wanted[place.path][place.call, place.item] = layer
-        self._calls: Counter[str] = Counter()
-        self._missing: set[str] = set()
-
-    def hook(self, path: str) -> Callable[[nn.Module, Any, Any], None]:
-        wanted = self.wanted[path]
-
-        def leave(_: nn.Module, __: Any, output: Any) -> None:
-            self._calls[path] += 1
-            for item, value in items(output):
-                if layer := wanted.get((self._calls[path], item)):
-                    self._missing.discard(layer.name)
-                    self._hand(layer, value)
-            if not (self._whole or self._missing):
-                raise Enough
-
-        return leave
-
-    def _hand(self, layer: Layer, value: Tensor) -> None:
-        if self._failures is None:
-            self._arrive(layer, value)
-        elif layer.name not in self._failures:
-            with self._failures.of(layer):
-                self._arrive(layer, value)
-
-    def forward(self, network_input: Tensor) -> Tensor | None:
-        self._calls.clear()
-        self._missing = set(self._names)
-        logits = None
-        with module_by_module(), suppress(Enough):
-            logits = logits_of(self._network, network_input, self._answer)
-        for name in sorted(self._missing):
-            missed = DryRunError(f"The forward pass never came to layer {name!r}.")
-            if self._failures is None:
-                raise missed
-            self._failures.fail(name, missed)
-        return logits
+    forward = partial(logits_of, network, network_input, answer)
+    logits, missing = through(network, by_name, take, forward, whole=whole)
+    for name in sorted(missing):
+        if failures is None:
+            raise never_reached(name)
+        failures.fail(name, never_reached(name))
+    return logits
 
 
 def on_device(model: Model, device: str) -> Model:
@@ -250,27 +197,22 @@ def _differs_after_stops(model: Model) -> bool:
     return False
 
 
+@torch.no_grad()
 def _rectifiers_of(model: Model, layers: Sequence[Layer], failures: Failures | None, whole: bool) -> frozenset[int]:
     """Numbers of the rectifiers that stand before `layers`, found by one dry run as long as `model` lives."""
-    known = _before.setdefault(model, {})
-    names = tuple(layer.name for layer in layers)
+    known, names = _before.setdefault(model, {}), tuple(layer.name for layer in layers)
     if names not in known:
-        known[names] = _tried(model, layers, failures, whole)
+        device = next(model.network.parameters(), torch.empty(0)).device
+        with Rectifiers() as mode:
+
+            def arrive(_: Layer, raw: Tensor) -> None:
+                with torch._C.DisableTorchFunction():
+                    mode.before(raw)
+
+            network_input = model.preprocessing.normalise(dry_input(model.preprocessing).to(device))
+            passed(model.network, network_input, layers, arrive, whole=whole, answer=Answer(), failures=failures)
+        known[names] = frozenset(mode.used)
     return known[names]
-
-
-@torch.no_grad()
-def _tried(model: Model, layers: Sequence[Layer], failures: Failures | None, whole: bool) -> frozenset[int]:
-    device = next(model.network.parameters(), torch.empty(0)).device
-    with Rectifiers() as mode:
-
-        def arrive(_: Layer, raw: Tensor) -> None:
-            with torch._C.DisableTorchFunction():
-                mode.before(raw)
-
-        with passes(model.network, layers, arrive, whole=whole, answer=Answer(), failures=failures) as forward:
-            forward(model.preprocessing.normalise(dry_input(model.preprocessing).to(device)))
-    return frozenset(mode.used)
 
 
 _copies: WeakKeyDictionary[Model, dict[str, Model | None]] = WeakKeyDictionary()

@@ -7,7 +7,8 @@ from atlas.models.check import Check, check
 from atlas.models.classes import class_index, class_layer, require_classes
 from atlas.models.load import load_model
 from atlas.models.model import Model, ModelSource
-from atlas.models.prepare import Activation, Prepared, prepare, stop_at
+from atlas.models.observe import stop_at
+from atlas.models.prepare import Activation, Prepared, prepare
 from atlas.models.preprocessing import Preprocessing
 from atlas.models.trial import able
 

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from atlas.errors import DryRunError, ModelError, UnknownName
 from atlas.factories import told
 from atlas.models.foreign import run
-from atlas.models.outputs import Place, items, nested
+from atlas.models.observe import activations, never_reached
+from atlas.models.outputs import Place, nested
 from atlas.words import parameter
 
 NAMES = ("logits", "class_logits", "cls_logits")
@@ -70,12 +71,10 @@ def settle(network: nn.Module, network_input: Tensor, said: str | None = None, l
     """
     output = _run(network, network_input)
     found = dict(nested(output))
-    flat = tuple(
-        (name or WHOLE, value.shape[1]) for name, value in found.items() if _is_flat(value, len(network_input))
-    )
+    able = {name: value for name, value in found.items() if _is_flat(value, len(network_input))}
+    flat = tuple((name or WHOLE, value.shape[1]) for name, value in able.items())
     if said is not None:
         return replace(_said(network, network_input, output, said), flat=flat)
-    able = {name: value for name, value in found.items() if _is_flat(value, len(network_input))}
     if not isinstance(output, Tensor):
         able = _of_each_image(network, network_input, able)
     ordered = _sorted(network, network_input, found, able)
@@ -217,18 +216,12 @@ def _said(network: nn.Module, network_input: Tensor, output: Any, said: str) -> 
 
 def _at_layer(network: nn.Module, network_input: Tensor, name: str) -> Tensor:
     """The value of the layer `name`, while the whole network runs. Raises `DryRunError` where it is never reached."""
-    place, found, calls = Place.parse(name), list[Tensor](), 0
-
-    def arrive(_: nn.Module, __: Any, output: Any) -> None:
-        nonlocal calls
-        calls += 1
-        if calls == place.call:  # a copy: what follows may work in place
-            found.extend(value.clone() for item, value in items(output) if item == place.item)
-
-    with network.get_submodule(place.path).register_forward_hook(arrive):
+    found: list[Tensor] = []
+    # Copies: what follows may work in place.
+    with activations(dict(network.named_modules()), lambda _, value: found.append(value.clone()), [name]):
         run(network, network_input)
     if not found:
-        raise DryRunError(f"The forward pass never came to layer {name!r}.")
+        raise never_reached(name)
     return found[0]
 
 

@@ -60,11 +60,6 @@ class Shape:
     """The size of the last map before it, in the same pass."""
 
 
-def of_vector() -> Axes:
-    """Those of an activation that has one axis beside the images'."""
-    return Axes("c", evidence="one axis")
-
-
 def said(letters: str, one: Shape, prefix: int) -> Axes | None:
     """The axes that the user names; None where they cannot be those of the shape."""
     if sorted(letters) == ["c", "h", "w"] and not prefix:
@@ -150,8 +145,8 @@ def _grows(one: int, other: int, side: int, other_side: int) -> float:
 
 
 def _tokens(one: Shape, other: Shape, changed: list[int]) -> Axes | str | None:
-    if not changed:
-        return _alone(one.shape)
+    if not changed:  # one token alone does not grow
+        return Axes("tc" if one.shape[0] == 1 else "ct") if 1 in one.shape else None
     letters = "tc" if changed == [0] else "ct"
     (axis,) = changed
     count, grown = one.shape[axis], other.shape[axis]
@@ -164,13 +159,6 @@ def _tokens(one: Shape, other: Shape, changed: list[int]) -> Axes | str | None:
         line = (count, 1) if rows < columns else (1, count)
         return Axes(letters, line if _fits(line, one) else ())
     return Axes(letters)
-
-
-def _alone(shape: tuple[int, ...]) -> Axes | None:
-    """The axes of a row of one token."""
-    if 1 not in shape:
-        return None
-    return Axes("tc" if shape[0] == 1 else "ct")
 
 
 def _grids(tokens: int, seen: Shape) -> Iterator[Size]:

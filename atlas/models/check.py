@@ -102,20 +102,14 @@ def check(
     source = _opened(images)
     looked = _looked(model, source, most, counting("looking", min(most, len(source.entries)), "images"))
     shown = {name: picture for name, picture in looked.items() if not isinstance(picture, Problem)}
-    pictures = {name: picture for name, (picture, _) in shown.items()}
     skipped = {Path(name): problem.reason for name, problem in looked.items() if isinstance(problem, Problem)}
-    if not pictures:
+    if not shown:
         raise _no_image(len(source.entries), "".join(f" {file}: {why}." for file, why in list(skipped.items())[:1]))
-    x = torch.stack(list(pictures.values()))
+    x = torch.stack([picture for picture, _ in shown.values()])
     answers = logits(model, model.preprocessing, x)
-    named = zip(map(Path, pictures), answers, strict=False)
-    notes = [note for _, note in shown.values()]
-    seen = tuple(
-        Seen(file, _guesses(model, answer, top), note) for (file, answer), note in zip(named, notes, strict=False)
-    )
-    tried: tuple[Trial, ...] = ()
-    if not model.random and answers.shape[1] > 2:
-        tried = trials(model, x, counting)
+    pairs = zip(shown.items(), answers, strict=False)  # there are none of what is no classifier
+    seen = tuple(Seen(Path(name), _guesses(model, answer, top), note) for (name, (_, note)), answer in pairs)
+    tried = trials(model, x, counting) if not model.random and answers.shape[1] > 2 else ()
     verdict, sentence = judge(tried) if tried else undecided(model)
     if verdict == "unknown" and (doubt := model.preprocessing.doubt):
         verdict, sentence = "doubtful", f"Looks preprocessed wrong: {doubt}."

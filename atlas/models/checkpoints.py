@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 SAFE, UNSAFE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
 """Variables of the environment by which torch refuses code in every file, or in none. The first is binding."""
 
+Shapes = Mapping[str, tuple[list[int], list[int]]]
+"""Of weights by their names: the file's, and the network's."""
 TRAINING_HEADS = ("aux1", "aux2", "AuxLogits", "aux_classifier")
 """Heads that networks of torchvision have while they are trained; published weights hold them."""
 
@@ -39,7 +41,8 @@ def read_checkpoint(file: Path | str, network: nn.Module | None = None) -> Mappi
     Raises `WeightsError` where the file is missing or broken, holds no state dict, several that fit, or code.
     """
     path, said = _split(file)
-    wanted = {} if network is None else _tensors_of(network)
+    own = {} if network is None else network.state_dict()
+    wanted = {name: value for name, value in own.items() if isinstance(value, Tensor)}
     data = read_file(path, sum(value.nbytes for value in wanted.values()))
     chosen = find(data, wanted, str(path), said)
     beside = [*chosen.left, *unnamed(data)] if wanted else []
@@ -54,10 +57,6 @@ def _split(file: Path | str) -> tuple[Path, str | None]:
     whole = local(file, WeightsError)
     name, mark, key = str(whole).rpartition("#")
     return (Path(name), key) if mark and not whole.exists() else (whole, None)
-
-
-def _tensors_of(network: nn.Module) -> dict[str, Tensor]:
-    return {name: value for name, value in network.state_dict().items() if isinstance(value, Tensor)}
 
 
 @contextmanager
@@ -98,8 +97,8 @@ def load_weights(network: nn.Module, state: Mapping[str, Tensor], origin: str) -
     wanted = network.state_dict()
     given = {key if key in wanted else OLD_DENSE.sub(r"\1", key): value for key, value in state.items()}
     both = {key: (given[key], value) for key, value in wanted.items() if key in given and isinstance(value, Tensor)}
-    other = {key: (theirs, ours) for key, (theirs, ours) in both.items() if theirs.shape != ours.shape}
-    shapes = {key: f"{key} is {list(a.shape)}, the network's {list(b.shape)}" for key, (a, b) in other.items()}
+    shapes = {key: (list(a.shape), list(b.shape)) for key, (a, b) in both.items() if a.shape != b.shape}
+    others = [f"{key} is {theirs}, the network's {ours}" for key, (theirs, ours) in shapes.items()]
     kinds = [
         f"{key} is {_dtype(theirs)}, the network's {_dtype(ours)}"
         for key, (theirs, ours) in both.items()
@@ -122,10 +121,10 @@ def load_weights(network: nn.Module, state: Mapping[str, Tensor], origin: str) -
     problems = [
         _listed("missing", missing),
         _listed("unexpected", unexpected),
-        _listed("of another shape", shapes.values()),
+        _listed("of another shape", others),
     ]
     if any(problems):
-        hint = "" if missing or unexpected else f" {_advice(other, wanted)}"
+        hint = "" if missing or unexpected else f" {_advice(shapes, wanted)}"
         raise WeightsError(f"{origin} does not fit the network: {'; '.join(filter(None, problems))}.{hint}")
 
 
@@ -148,9 +147,8 @@ def _dtype(value: Tensor) -> str:
     return str(value.dtype).removeprefix("torch.")
 
 
-def _advice(other: Mapping[str, tuple[Tensor, Tensor]], names: Iterable[str]) -> str:
-    """What to do about weights of other shapes than the network's own, (the file's, the network's); it has `names`."""
-    shapes = {key: (list(theirs.shape), list(ours.shape)) for key, (theirs, ours) in other.items()}
+def _advice(shapes: Shapes, names: Iterable[str]) -> str:
+    """What to do about weights of other shapes than the network's own; it has `names`."""
     if all(sorted(theirs) == sorted(ours) for theirs, ours in shapes.values()):
         return "Their axes seem to be in another order, as TensorFlow and JAX have them: convert the file first."
     if _are_of_head(shapes, names):
@@ -160,7 +158,7 @@ def _advice(other: Mapping[str, tuple[Tensor, Tensor]], names: Iterable[str]) ->
     )
 
 
-def _are_of_head(shapes: Mapping[str, tuple[list[int], list[int]]], names: Iterable[str]) -> bool:
+def _are_of_head(shapes: Shapes, names: Iterable[str]) -> bool:
     """Whether all that differs is how many numbers a last layer makes: of one within, others take as many."""
     layers = {key.rpartition(".")[0] for key in shapes}
     whole = all(name in shapes for name in names if name.rpartition(".")[0] in layers)

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Collection
 
 import torch
-from torch import Tensor
 
 from atlas.errors import ModelError, UnknownName
 from atlas.models.model import Model
-from atlas.models.prepare import arranged, stop_at
+from atlas.models.observe import stop_at
+from atlas.models.prepare import arranged
 from atlas.models.probe import dry_input
 from atlas.units import Layer, class_called
 from atlas.words import parameter
@@ -30,7 +30,8 @@ def class_layer(model: Model) -> Layer:
         candidates = [] if logits is None else [one for one in model.layers if one.channels == logits.shape[1]]
         for layer in reversed(candidates):
             value = arranged(stop_at(model.network, layer.name, x, whole=True), layer)
-            if logits is not None and _same(value.flatten(2).mean(2) if value.dim() > 2 else value, logits):
+            value = value.flatten(2).mean(2) if value.dim() > 2 else value
+            if logits is not None and torch.allclose(value, logits, rtol=1e-4, atol=1e-5):
                 return layer
     raise UnknownName(f"{model.spec} has no layer of classes. Name a layer and a channel: atlas layers {model.spec}")
 
@@ -65,7 +66,3 @@ def unfitting(model: Model, labels: int, counts: Collection[int]) -> ModelError:
     return ModelError(
         f"There {given}, but {model.spec} answers with {answers}. Name every class, in the order of the outputs.{hint}"
     )
-
-
-def _same(one: Tensor, other: Tensor) -> bool:
-    return torch.allclose(one, other, rtol=1e-4, atol=1e-5)

@@ -127,29 +127,18 @@ def _distinct(x: Tensor) -> Tensor:
 def _conventions(given: Preprocessing) -> dict[str, Preprocessing]:
     """The common ones by name, less those that give the network what another gives it."""
     reverse = replace(given, bgr=not given.bgr, mean=given.mean[::-1], std=given.std[::-1])
-    every = {"as given, channels reversed": reverse} | {
-        f"{name}{', blue first' if bgr else ''}": _convention(given, *numbers, bgr=bgr)
-        for name, numbers in CONVENTIONS.items()
-        for bgr in (False, True)
-    }
+    every = {"as given, channels reversed": reverse}
+    for name, (mean, std, scale) in CONVENTIONS.items():
+        every[name] = replace(given, mean=mean, std=std, scale=scale, bgr=False)
+        every[f"{name}, blue first"] = replace(every[name], mean=mean[::-1], std=std[::-1], bgr=True)
     x = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))  # in colour, as images may not be
     kept, inputs = {}, [given.normalise(x)]
     for name, how in every.items():
         network_input = how.normalise(x)
-        if not any(_same(network_input, other) for other in inputs):
+        if all(float((network_input - other).abs().max()) > SAME * float(other.std()) for other in inputs):
             kept[name] = how
             inputs.append(network_input)
     return kept
-
-
-def _same(one: Tensor, other: Tensor) -> bool:
-    return float((one - other).abs().max()) <= SAME * float(other.std())
-
-
-def _convention(given: Preprocessing, mean: Triple, std: Triple, scale: float, *, bgr: bool) -> Preprocessing:
-    if bgr:
-        mean, std = mean[::-1], std[::-1]
-    return replace(given, mean=mean, std=std, scale=scale, bgr=bgr)
 
 
 def _answers(model: Model, how: Preprocessing, x: Tensor) -> _Answers:

@@ -8,7 +8,6 @@ missing there, or that of an earlier pass. So a copy has to answer as the origin
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from copy import deepcopy
 
 import torch
@@ -19,8 +18,10 @@ from atlas.factories import told
 from atlas.models.foreign import run
 from atlas.models.kept import as_it_was
 from atlas.models.model import Model
+from atlas.models.observe import calls
 from atlas.models.outputs import nested
 from atlas.models.probe import dry_input
+from atlas.models.twin import close
 
 EXACT, ROUGH = 1e-3, 0.05
 """Largest difference that may be, as a part of the largest answer: on a CPU in float32, and of other originals."""
@@ -67,20 +68,11 @@ def refuse_unlike(given: nn.Module, model: Model) -> None:
 def _answer(network: nn.Module, network_input: Tensor) -> tuple[set[str], list[Tensor]]:
     """Which of its modules a pass runs, and what it answers."""
     called: set[str] = set()
-    with ExitStack() as hooks:
-        for name, module in network.named_modules():
-            hooks.enter_context(module.register_forward_hook(lambda *_, name=name: called.add(name)))
+    with calls(dict(network.named_modules()), lambda place, *_: called.add(place.path)):
         found = nested(run(network, network_input))
         return called, [value.detach().cpu().float().clone() for _, value in found]
 
 
 def _alike(ones: list[Tensor], others: list[Tensor], part: float) -> bool:
     """Whether answers differ by less than `part` of the largest, wherever they are finite."""
-    if [one.shape for one in ones] != [other.shape for other in others]:
-        return False
-    for one, other in zip(ones, others, strict=True):
-        finite = one.isfinite() & other.isfinite()
-        most = other[finite].abs().max().clamp_min(1e-12) if finite.any() else torch.ones(())
-        if finite.any() and (one[finite] - other[finite]).abs().max() > part * most:
-            return False
-    return True
+    return len(ones) == len(others) and all(close(*pair, part) for pair in zip(ones, others, strict=True))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,13 +14,8 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torch.overrides import TorchFunctionMode
 
-
-@dataclass(frozen=True)
-class Pair:
-    """A convolution whose output feeds exactly one thing: this batch normalisation."""
-
-    convolution: str
-    norm: str
+Pair = tuple[str, str]
+"""A convolution whose output feeds exactly one thing, and that batch normalisation: their paths."""
 
 
 class Consumers(TorchFunctionMode):
@@ -71,7 +65,7 @@ class Consumers(TorchFunctionMode):
             once = weight is not None and self._weights[id(weight)] == self._weights[id(mean)] == 1
             if once and self._uses[id(convolved)] == 1 and convolved is not target:
                 found.append((owners.get(id(weight)), owners.get(id(mean))))
-        return [Pair(convolution, norm) for convolution, norm in found if convolution and norm]
+        return [(convolution, norm) for convolution, norm in found if convolution and norm]
 
 
 def _tensors(values: Any) -> Any:
@@ -84,12 +78,12 @@ def _tensors(values: Any) -> Any:
 
 def fold(network: nn.Module, pairs: list[Pair]) -> None:
     """Fold each pair in place; a normalisation becomes what it did besides normalising (nothing, or an activation)."""
-    for pair in pairs:
-        convolution, norm = network.get_submodule(pair.convolution), network.get_submodule(pair.norm)
+    for first, second in pairs:
+        convolution, norm = network.get_submodule(first), network.get_submodule(second)
         rest = _without_norm(norm)
         if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d) and rest is not None:
             _fold(convolution, norm)
-            parent, _, name = pair.norm.rpartition(".")
+            parent, _, name = second.rpartition(".")
             setattr(network.get_submodule(parent), name, rest)
 
 

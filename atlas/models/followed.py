@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from atlas.errors import ModelError
+from atlas.errors import AtlasError, ModelError
 from atlas.models.preprocessing import Preprocessing
+from atlas.words import parameter
 
 SHAPES = ((61, 97), (130, 77), (83, 83))
 """Width and height of the pictures that are shown: on its side, upright, square; odd, so that rounding counts."""
@@ -52,6 +53,14 @@ def followed(
                 f"than with '{ours.text()}'."
             )
     return ours
+
+
+def or_why(read: Callable[[], Preprocessing]) -> tuple[Preprocessing | None, str]:
+    """The preprocessing that a library's own is read as, or why that cannot be followed and what to do."""
+    try:
+        return read(), ""
+    except AtlasError as error:
+        return None, f"{error} Say what is shown: {parameter('preprocessing')}."
 
 
 def _picture(shape: tuple[int, int]) -> Image.Image:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -74,14 +74,9 @@ def run(network: nn.Module, network_input: Tensor) -> Any:
         raise ModelError(f"The network's forward pass failed: {told(failure)}") from failure
 
 
-@contextmanager
-def _uncompiled() -> Iterator[None]:
+def _uncompiled() -> AbstractContextManager[None]:
     """Compiled functions run as they were written: once they are traced, hooks inside them are not called."""
-    if "torch._dynamo" not in sys.modules:
-        yield
-        return
-    with torch.compiler.set_stance("force_eager"):
-        yield
+    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
 
 
 def plain(network: nn.Module, spec: str) -> nn.Module:

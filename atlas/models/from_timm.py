@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import nullcontext
 from math import floor
 from typing import Any
 
-from torch import nn
-
-from atlas.errors import AtlasError, ModelError, UnknownName
+from atlas.errors import ModelError, UnknownName
 from atlas.factories import guarded
 from atlas.models.checkpoints import fetched
-from atlas.models.followed import followed
+from atlas.models.followed import followed, or_why
 from atlas.models.found import Found
 from atlas.models.preprocessing import Preprocessing
-from atlas.words import parameter
 
 SUBSETS = {"in1k": "imagenet-1k", "in12k": "imagenet-12k", "in21k": "imagenet-21k-goog", "in22k": "imagenet-22k"}
 """What the tags of timm's weights call ImageNet's sets of classes."""
@@ -40,28 +38,15 @@ def find_timm(name: str, *, trained: bool) -> Found:
     tagged = timm.list_pretrained(f"{name.partition('.')[0]}.*")
     if tag and name not in tagged:
         raise UnknownName.among("set of weights in timm", name, tagged)
-    network = _trained(timm, name) if trained else timm.create_model(name, pretrained=False)
-    config = vars(network)["pretrained_cfg"]
-    origin = f"timm's {config.get('tag') or 'default weights'}"
-    preprocessing, why = _preprocessing(network)
-    return Found(network, preprocessing, _labels(config), f"{name} (timm)", origin, why)
-
-
-def _trained(timm: Any, name: str) -> nn.Module:
-    """Its weights are safetensors, a file of torch's, or arrays that numpy reads; numpy runs no code by itself."""
-    with fetched(f"timm:{name}"):
-        network: nn.Module = timm.create_model(name, pretrained=True)
-    return network
-
-
-def _preprocessing(network: nn.Module) -> tuple[Preprocessing | None, str]:
-    """What timm does to the network's images in evaluation, or why that cannot be followed."""
     from timm.data.config import resolve_model_data_config
 
-    try:
-        return preprocessing_of(resolve_model_data_config(network)), ""  # type: ignore[no-untyped-call]
-    except AtlasError as error:
-        return None, f"{error} Say what is shown: {parameter('preprocessing')}."
+    # Weights are safetensors, a file of torch's, or arrays that numpy reads; numpy runs no code by itself.
+    with fetched(f"timm:{name}") if trained else nullcontext():
+        network = timm.create_model(name, pretrained=trained)
+    config = vars(network)["pretrained_cfg"]
+    origin = f"timm's {config.get('tag') or 'default weights'}"
+    preprocessing, why = or_why(lambda: preprocessing_of(resolve_model_data_config(network)))  # type: ignore[no-untyped-call]
+    return Found(network, preprocessing, _labels(config), f"{name} (timm)", origin, why)
 
 
 def configured(config: Mapping[str, Any]) -> Preprocessing:

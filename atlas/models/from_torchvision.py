@@ -13,13 +13,12 @@ from typing import Any
 
 from torch import nn
 
-from atlas.errors import AtlasError, ModelError, UnknownName
+from atlas.errors import ModelError, UnknownName
 from atlas.models.checkpoints import fetched
 from atlas.models.composed import is_compose, preprocessing_of_compose
-from atlas.models.followed import followed
+from atlas.models.followed import followed, or_why
 from atlas.models.found import Found
 from atlas.models.preprocessing import Preprocessing
-from atlas.words import parameter
 
 AS_TRAINED: dict[str, dict[str, Any]] = {
     name: {"transform_input": True, "aux_logits": False, "init_weights": False}
@@ -42,7 +41,7 @@ def find_torchvision(name: str, variant: str = "", *, trained: bool) -> Found:
     weights = _weights(models, name, "" if variant == "random" else variant)
     builder = models.get_model_builder(name)
     network = _trained(builder, name, weights) if trained else builder(**_untrained(builder, name, weights))
-    preprocessing, why = _preprocessing(weights)
+    preprocessing, why = or_why(lambda: preprocessing_of(weights.transforms()))
     labels, origin = tuple(weights.meta["categories"]), f"torchvision's {weights.name}"
     return Found(network, preprocessing, labels, f"{name} (torchvision)", origin, why)
 
@@ -100,14 +99,6 @@ def _untrained(builder: Callable[..., nn.Module], name: str, weights: Any) -> di
     if name.startswith("maxvit"):
         arguments["input_size"] = weights.meta["min_size"]
     return arguments
-
-
-def _preprocessing(weights: Any) -> tuple[Preprocessing | None, str]:
-    """What the weights' own transforms do, or why that cannot be followed."""
-    try:
-        return preprocessing_of(weights.transforms()), ""
-    except AtlasError as error:
-        return None, f"{error} Say what is shown: {parameter('preprocessing')}."
 
 
 def preprocessing_of(transforms: Any) -> Preprocessing:

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -108,16 +108,17 @@ class Chance:
     """The generators of random numbers that a network may draw from: those of the process, and its own."""
 
     def __init__(self, network: nn.Module) -> None:
-        self._all: list[Any] = [random, np.random, torch.random]
-        own = {id(one): one for module in network.modules() for one in vars(module).values() if _is_generator(one)}
-        self._all += own.values()
+        process = (random.seed.__self__, np.random.mtrand._rand, torch.default_generator)  # type: ignore[attr-defined]
+        inside = (one for module in network.modules() for one in vars(module).values())
+        found = {id(one): _generator(one) for one in (*process, *inside)}
+        self._all = [generator for generator in found.values() if generator]
 
     def states(self) -> list[Any]:
-        return [_state(generator) for generator in self._all]
+        return [generator.ask() for generator in self._all]
 
     def put_back(self, states: list[Any]) -> None:
         for generator, state in zip(self._all, states, strict=True):
-            _set(generator, state)
+            generator.put(state)
 
     def told(self) -> list[Any]:
         """Another once a number was drawn."""
@@ -126,12 +127,29 @@ class Chance:
     def seed(self, seeds: tuple[int, int, int]) -> None:
         """Begin anew, so that what is drawn first is what is drawn rarely."""
         for generator in self._all:
-            if generator is random or isinstance(generator, random.Random):
-                generator.seed(seeds[0])
-            elif generator is np.random or isinstance(generator, np.random.RandomState):
-                generator.seed(seeds[1])
-            elif not isinstance(generator, np.random.Generator):
-                generator.manual_seed(seeds[2])
+            generator.seed(seeds)
+
+
+class _Generator(NamedTuple):
+    """A generator of random numbers, whatever library it is of."""
+
+    ask: Callable[[], Any]
+    put: Callable[[Any], Any]
+    seed: Callable[[tuple[int, int, int]], Any]
+
+
+def _generator(one: Any) -> _Generator | None:
+    match one:
+        case random.Random():
+            return _Generator(one.getstate, one.setstate, lambda seeds: one.seed(seeds[0]))
+        case np.random.RandomState():
+            return _Generator(one.get_state, one.set_state, lambda seeds: one.seed(seeds[1]))
+        case torch.Generator():
+            return _Generator(one.get_state, one.set_state, lambda seeds: one.manual_seed(seeds[2]))
+        case np.random.Generator():
+            bits = one.bit_generator
+            return _Generator(lambda: bits.state, partial(setattr, bits, "state"), lambda _: None)
+    return None
 
 
 def _plain(state: Any) -> Any:
@@ -141,24 +159,3 @@ def _plain(state: Any) -> Any:
     if isinstance(state, tuple):
         return [_plain(value) for value in state]
     return np.asarray(state).tobytes() if isinstance(state, Tensor | np.ndarray) else state
-
-
-def _is_generator(value: Any) -> bool:
-    return isinstance(value, torch.Generator | random.Random | np.random.RandomState | np.random.Generator)
-
-
-def _state(generator: Any) -> Any:
-    if generator is torch.random:
-        return generator.get_rng_state()
-    if isinstance(generator, np.random.Generator):
-        return generator.bit_generator.state
-    return generator.getstate() if hasattr(generator, "getstate") else generator.get_state()
-
-
-def _set(generator: Any, state: Any) -> None:
-    if generator is torch.random:
-        generator.set_rng_state(state)
-    elif isinstance(generator, np.random.Generator):
-        generator.bit_generator.state = state
-    else:
-        getattr(generator, "setstate" if hasattr(generator, "setstate") else "set_state")(state)

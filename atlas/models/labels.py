@@ -12,6 +12,7 @@ import json
 import re
 import stat
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,34 +34,28 @@ def _torchvision() -> list[str]:
     return list(ResNet50_Weights.IMAGENET1K_V2.meta["categories"])
 
 
-def _timm(subset: str) -> Callable[[], list[str]]:
-    def names() -> list[str]:
-        from timm.data.imagenet_info import ImageNetInfo
+def _timm(subset: str) -> list[str]:
+    from timm.data.imagenet_info import ImageNetInfo
 
-        return list(ImageNetInfo(subset).label_descriptions())
-
-    return names
+    return list(ImageNetInfo(subset).label_descriptions())
 
 
-def _data_set(name: str) -> Callable[[], list[str]]:
-    def names() -> list[str]:
-        from torchvision import datasets
+def _data_set(name: str) -> list[str]:
+    from torchvision import datasets
 
-        return list(getattr(datasets, name).classes)
-
-    return names
+    return list(getattr(datasets, name).classes)
 
 
 LISTS: dict[str, Callable[[], list[str]]] = {
     "imagenet": _torchvision,
-    "imagenet-12k": _timm("imagenet-12k"),
-    "imagenet-21k": _timm("imagenet-21k-goog"),
-    "imagenet-21k-miil": _timm("imagenet-21k-miil"),
-    "imagenet-22k": _timm("imagenet-22k"),
-    "imagenet-22k-ms": _timm("imagenet-22k-ms"),
-    "mnist": _data_set("MNIST"),
-    "fashion-mnist": _data_set("FashionMNIST"),
-    "kmnist": _data_set("KMNIST"),
+    "imagenet-12k": partial(_timm, "imagenet-12k"),
+    "imagenet-21k": partial(_timm, "imagenet-21k-goog"),
+    "imagenet-21k-miil": partial(_timm, "imagenet-21k-miil"),
+    "imagenet-22k": partial(_timm, "imagenet-22k"),
+    "imagenet-22k-ms": partial(_timm, "imagenet-22k-ms"),
+    "mnist": partial(_data_set, "MNIST"),
+    "fashion-mnist": partial(_data_set, "FashionMNIST"),
+    "kmnist": partial(_data_set, "KMNIST"),
 }
 """Lists that torchvision and timm ship, by the names they go by here."""
 
@@ -110,35 +105,35 @@ def _known() -> str:
 
 
 def _of_file(file: Path) -> tuple[str, ...]:
+    where = _where(file)
     try:
         found = file.stat()
         if not stat.S_ISREG(found.st_mode):
-            raise ModelError(f"{_where(file)} is a folder, a pipe or a device, not a file of names.")
+            raise ModelError(f"{where} is a folder, a pipe or a device, not a file of names.")
         if found.st_size > LARGEST:
-            raise ModelError(f"{_where(file)} has {found.st_size:,} bytes: too many to be names of classes.")
-        text = _text(file.read_bytes(), file)
+            raise ModelError(f"{where} has {found.st_size:,} bytes: too many to be names of classes.")
+        text = _text(file.read_bytes(), where)
     except OSError as error:
         known = "" if file.suffix else f". Lists that are known by name: {_known()}"
-        raise ModelError(f"{_where(file)} cannot be read: {error.strerror or error}{known}") from None
-    return _of_json(text, file) if file.suffix.lower() == ".json" else _of_text(text, file)
+        raise ModelError(f"{where} cannot be read: {error.strerror or error}{known}") from None
+    return _of_json(text, where) if file.suffix.lower() == ".json" else _of_text(text, where)
 
 
-def _text(data: bytes, file: Path) -> str:
+def _text(data: bytes, where: str) -> str:
     """What a file says: UTF-8, or UTF-16 where it begins with the mark of it."""
     marked = data.startswith((b"\xff\xfe", b"\xfe\xff"))
     try:
         text = data.decode("utf-16" if marked else "utf-8-sig")
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
-        raise ModelError(f"{_where(file)} cannot be read: line {line} is not UTF-8. Save the file as UTF-8.") from None
+        raise ModelError(f"{where} cannot be read: line {line} is not UTF-8. Save the file as UTF-8.") from None
     if "\0" in text:
-        raise ModelError(f"{_where(file)} cannot be read: it is no text.")
+        raise ModelError(f"{where} cannot be read: it is no text.")
     return text
 
 
-def _of_text(text: str, file: Path) -> tuple[str, ...]:
+def _of_text(text: str, where: str) -> tuple[str, ...]:
     """A name a line, only those behind the last name may be blank; or all of it a list or mapping of Python's."""
-    where = _where(file)
     data = literal(text, where)
     if data is not None:
         return _of_data(data, where)
@@ -146,8 +141,7 @@ def _of_text(text: str, file: Path) -> tuple[str, ...]:
     return names_alone(_named(dict(enumerate(lines, start=1)), where, "line"), where)
 
 
-def _of_json(text: str, file: Path) -> tuple[str, ...]:
-    where = _where(file)
+def _of_json(text: str, where: str) -> tuple[str, ...]:
     try:
         data = json.loads(text, object_pairs_hook=once)
     except (ValueError, RecursionError) as error:
@@ -159,10 +153,12 @@ def _of_data(data: Any, where: str) -> tuple[str, ...]:
     if isinstance(data, dict) and isinstance(data.get("id2label"), dict | list):
         data = data["id2label"]
     if isinstance(data, list | tuple):
-        return _named({place: _without_id(name) for place, name in enumerate(data)}, where, "class")
-    if not isinstance(data, dict) or not data:
+        data = dict(enumerate(data))
+    elif isinstance(data, dict) and data:
+        data = _by_number(data, where)
+    else:
         raise ModelError(f"{where}: it is neither a list of names nor an object {{number: name}}.")
-    return _named({place: _without_id(name) for place, name in _by_number(data, where).items()}, where, "class")
+    return _named({place: _without_id(name) for place, name in data.items()}, where, "class")
 
 
 def _without_id(name: Any) -> Any:
@@ -178,9 +174,7 @@ def _by_number(data: Mapping[str, Any], where: str) -> dict[int, Any]:
     values = all(isinstance(value, int) and not isinstance(value, bool) for value in data.values())
     if keys == values:
         raise ModelError(f"{where}: either its keys are the numbers of classes, from 0, or its values.")
-    pairs = (
-        [(int(key), value) for key, value in data.items()] if keys else [(value, key) for key, value in data.items()]
-    )
+    pairs = [(int(key), value) if keys else (value, key) for key, value in data.items()]
     found = dict(pairs)
     if len(found) < len(pairs) or sorted(found) != list(range(len(found))):
         gap = next((number for number in range(len(pairs)) if number not in found), 0)

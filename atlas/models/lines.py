@@ -85,7 +85,11 @@ def literal(text: str, where: str) -> Any:
     try:
         with warnings.catch_warnings(action="ignore"):
             tree = ast.parse(text.strip(), mode="eval").body
-            found = _keys_and_values(tree) if isinstance(tree, ast.Dict) else ast.literal_eval(tree)
+            if isinstance(tree, ast.Dict):
+                keys = [str(ast.literal_eval(key or tree)) for key in tree.keys]
+                found = list(zip(keys, map(ast.literal_eval, tree.values), strict=True))
+            else:
+                found = ast.literal_eval(tree)
     except (ValueError, SyntaxError, RecursionError, MemoryError):
         return None
     _refuse_joined(text.strip(), where)
@@ -95,13 +99,6 @@ def literal(text: str, where: str) -> Any:
         return once(found)
     except ValueError as error:
         raise ModelError(f"{where}: {error}.") from None
-
-
-def _keys_and_values(tree: ast.Dict) -> list[tuple[str, Any]]:
-    return [
-        (str(ast.literal_eval(key or tree)), ast.literal_eval(value))
-        for key, value in zip(tree.keys, tree.values, strict=True)
-    ]
 
 
 def _refuse_joined(text: str, where: str) -> None:

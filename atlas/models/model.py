@@ -210,7 +210,7 @@ class Model:
         found: set[str] = set()
         for pattern in patterns:
             self._refuse_left_out(pattern)
-            names = chosen(self.network, [*known, *doubtful], [pattern], self.spec)
+            names = chosen(self.network, [*known, *doubtful], pattern, self.spec)
             if not names - doubtful.keys():
                 self._refuse_doubtful(min(names))
             found |= names
@@ -221,10 +221,9 @@ class Model:
     @property
     def automatic(self) -> set[str]:
         """Names of the layers that `auto` picks, of those that can be built."""
-        names = chosen(
-            self.network, [*(layer.name for layer in self.layers), *self.discovery.doubtful], ["auto"], self.spec
-        )
-        return names - self.discovery.doubtful.keys()
+        doubtful = self.discovery.doubtful
+        names = [*(layer.name for layer in self.layers), *doubtful]
+        return chosen(self.network, names, "auto", self.spec) - doubtful.keys()
 
     def _refuse_doubtful(self, name: str) -> None:
         if name in self.discovery.doubtful:

@@ -1,26 +1,114 @@
-"""One forward pass of a network, watched.
+"""The forward passes of a network, watched as its modules are called.
 
-network, input -> every module's activations, in order of execution
+    with activations(modules, take, names): run(network, x)        take(name, value) of each, in order of execution
+
+All that is ever had of the inside of a pass comes by `calls`: forward hooks that count.
 """
 
 from __future__ import annotations
 
-import weakref
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableMapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.utils.weak import WeakTensorKeyDictionary
 
+from atlas.errors import DryRunError, UnknownName
 from atlas.factories import told
-from atlas.models.foreign import Endless, run
+from atlas.models.foreign import Endless, Enough, run
 from atlas.models.outputs import Place, items
 
 INPUT = "<input>"
 """What the network's input is called where an activation comes from it."""
+
+Result = TypeVar("Result")
+Left = Callable[[Place, nn.Module, Any], None]
+"""(which call of which module it is, the module, what it answers)."""
+Take = Callable[[str, Tensor], None]
+"""(name of an activation, its value). Only now is it so: later modules may write into it."""
+
+
+@contextmanager
+def calls(modules: Mapping[str, nn.Module], left: Left) -> Iterator[None]:
+    """Inside, `left` hears of each call of `modules`, which are known by their paths, as it ends."""
+    counts: Counter[str] = Counter()
+
+    def leave(path: str, module: nn.Module, _: Any, output: Any) -> None:
+        counts[path] += 1
+        left(Place(path, counts[path]), module, output)
+
+    with ExitStack() as hooks:
+        for path, module in modules.items():
+            hooks.enter_context(module.register_forward_hook(partial(leave, path)))
+        yield
+
+
+def activations(
+    modules: Mapping[str, nn.Module], take: Take, names: Iterable[str] | None = None
+) -> AbstractContextManager[None]:
+    """Inside, `take` hears of each activation, or of those called `names`, at the moment when its module gives it."""
+    wanted = None if names is None else {Place.parse(name): name for name in names}
+
+    def left(place: Place, _: nn.Module, output: Any) -> None:
+        for item, value in items(output):
+            found = replace(place, item=item)
+            if wanted is None or found in wanted:
+                take(str(found) if wanted is None else wanted[found], value)
+
+    if wanted is not None:
+        paths = {place.path for place in wanted}
+        modules = {path: module for path, module in modules.items() if path in paths}
+    return calls(modules, left)
+
+
+def stop_at(network: nn.Module, name: str, x: Tensor, *, whole: bool = False) -> Tensor:
+    """The activation `name` of `network` for the input `x`, as the module gives it.
+
+    Nothing after it is computed, but with `whole`; then it is a copy, which nothing after it changes in place. Raises
+    `UnknownName` where there is no such module, `DryRunError` where the pass ends without coming there.
+    """
+    found: list[Tensor] = []
+
+    def take(_: str, value: Tensor) -> None:
+        found.append(value.clone() if whole else value)
+
+    _, missing = through(network, [name], take, partial(run, network, x), whole=whole)
+    if missing:
+        raise never_reached(name)
+    return found[0]
+
+
+def through(
+    network: nn.Module, names: Collection[str], take: Take, forward: Callable[[], Result], *, whole: bool
+) -> tuple[Result | None, set[str]]:
+    """What a `forward` pass gives in which `take` hears of each of `names`, and those of them that it never came to.
+
+    Without `whole` it ends after the last of them and gives None. Raises `UnknownName` where a name is of no module.
+    """
+    missing, modules = set(names), dict(network.named_modules())
+    for path in (Place.parse(name).path for name in names):
+        if path not in modules:
+            raise UnknownName.among("layer", path, modules)
+
+    def heard(name: str, value: Tensor) -> None:
+        missing.discard(name)
+        take(name, value)
+        if not (whole or missing):
+            raise Enough
+
+    with module_by_module(), activations(modules, heard, names), suppress(Enough):
+        return forward(), missing
+    return None, missing
+
+
+def never_reached(name: str) -> DryRunError:
+    """What is said of an activation that a pass ended without."""
+    return DryRunError(f"The forward pass never came to layer {name!r}.")
 
 
 @dataclass(frozen=True)
@@ -40,10 +128,6 @@ class Arrival:
 class Failed(Exception):
     """The network's own error, with the place where it happened."""
 
-    def __init__(self, where: str, error: BaseException) -> None:
-        self.where, self.error = where, error
-        super().__init__(f"failed {where}: {told(error)}")
-
 
 @contextmanager
 def module_by_module() -> Iterator[None]:
@@ -56,44 +140,36 @@ def module_by_module() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(fast)
 
 
-def observe(
-    network: nn.Module,
-    network_input: Tensor,
-    take: Callable[[Arrival], None],
-    beside: AbstractContextManager[Any] | None = None,
-) -> None:
+def observe(network: nn.Module, network_input: Tensor, take: Callable[[Arrival], None]) -> None:
     """Run `network`, giving `take` every tensor that its modules answer with, in order.
 
     Plain containers repeat their last member and are left out, as are modules that hand their input through, unless no
-    other module gave it. `beside` is entered around the pass. Raises `Failed`.
+    other module gave it. Raises `Failed`.
     """
     watch = _Watch(take, network_input)
     try:
-        with torch.no_grad(), module_by_module(), watch.watching(network), beside or nullcontext():
+        with torch.no_grad(), module_by_module(), watch.watching(network):
             run(network, network_input)
     except (Exception, Endless) as error:
-        raise Failed(watch.where, error) from error
+        raise Failed(f"failed {watch.where}: {told(error)}") from error
 
 
 class _Watch:
-    """Follows one forward pass as modules are called."""
+    """Follows one forward pass: which module runs, and which activation it was given."""
 
     def __init__(self, take: Callable[[Arrival], None], network_input: Tensor) -> None:
         self._take = take
-        self._calls: Counter[str] = Counter()
-        self._entered: list[tuple[str, nn.Module]] = []
-        self._inputs: list[tuple[Tensor, int] | None] = []
-        self._names: dict[int, tuple[weakref.ref[Tensor], str]] = {}
-        """By the identity of a tensor that lives: which activation it is."""
-        self._names[id(network_input)] = weakref.ref(network_input), INPUT
+        self._entered: list[tuple[str, nn.Module, tuple[Tensor, int] | None]] = []
+        self._names: MutableMapping[Tensor, str] = WeakTensorKeyDictionary()
+        """Which activation a tensor is that lives."""
+        self._names[network_input] = INPUT
 
     def watching(self, network: nn.Module) -> ExitStack:
         """A context in which the calls of the network's modules are noted."""
-        stack = ExitStack()
-        for path, module in network.named_modules():
-            if path:
-                stack.enter_context(module.register_forward_pre_hook(self._enter(path)))
-                stack.enter_context(module.register_forward_hook(self._leave(path)))
+        stack, inner = ExitStack(), {path: module for path, module in network.named_modules() if path}
+        for path, module in inner.items():
+            stack.enter_context(module.register_forward_pre_hook(partial(self._enter, path)))
+        stack.enter_context(calls(inner, self._leave))
         return stack
 
     @property
@@ -101,36 +177,21 @@ class _Watch:
         """The module that is running."""
         if not self._entered:
             return "outside of any module"
-        path, module = self._entered[-1]
+        path, module, _ = self._entered[-1]
         return f"in layer {path!r} ({type(module).__name__})"
 
-    def _enter(self, path: str) -> Callable[[nn.Module, Any], None]:
-        def enter(module: nn.Module, args: Any) -> None:
-            self._entered.append((path, module))
-            first = args[0] if args and isinstance(args[0], Tensor) else None
-            # Tensors of inference mode do not say whether they were written to.
-            self._inputs.append(None if first is None or first.is_inference() else (first, first._version))
+    def _enter(self, path: str, module: nn.Module, args: Any) -> None:
+        first = args[0] if args and isinstance(args[0], Tensor) else None
+        # Tensors of inference mode do not say whether they were written to.
+        given = None if first is None or first.is_inference() else (first, first._version)
+        self._entered.append((path, module, given))
 
-        return enter
-
-    def _leave(self, path: str) -> Callable[[nn.Module, Any, Any], None]:
-        def leave(module: nn.Module, _: Any, output: Any) -> None:
-            self._entered.pop()
-            given = self._inputs.pop()
-            self._calls[path] += 1
-            untouched = given is not None and output is given[0] and given[0]._version == given[1]
-            source = self._known(given[0]) if given else ""
-            if type(module) is not nn.Sequential and not (untouched and source):
-                for item, value in items(output):
-                    self._arrive(str(Place(path, self._calls[path], item)), module, value, source)
-
-        return leave
-
-    def _arrive(self, name: str, module: nn.Module, value: Tensor, source: str) -> None:
-        self._take(Arrival(name, module, value, source, self._known(value)))
-        self._names[id(value)] = weakref.ref(value), name
-
-    def _known(self, value: Tensor) -> str:
-        """The activation that `value` is; identities of tensors that are gone are used again."""
-        reference, name = self._names.get(id(value), (None, ""))
-        return name if reference is not None and reference() is value else ""
+    def _leave(self, place: Place, module: nn.Module, output: Any) -> None:
+        *_, given = self._entered.pop()
+        untouched = given is not None and output is given[0] and given[0]._version == given[1]
+        source = self._names.get(given[0], "") if given else ""
+        if type(module) is not nn.Sequential and not (untouched and source):
+            for item, value in items(output):
+                name = str(replace(place, item=item))
+                self._take(Arrival(name, module, value, source, self._names.get(value, "")))
+                self._names[value] = name

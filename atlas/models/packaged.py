@@ -9,7 +9,7 @@ import importlib.util
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -105,16 +105,12 @@ class _ArraysOnly(pickle.Unpickler):
 def read_arrays(file: Path) -> dict[str, Any]:
     """What a pickle of numpy arrays holds. Raises `WeightsError` where it is unreadable or asks for anything else."""
     with file.open("rb") as stream:
-        return _unpickle(stream, file)
-
-
-def _unpickle(stream: IO[bytes], file: Path) -> dict[str, Any]:
-    try:
-        arrays: dict[str, Any] = _ArraysOnly(stream, encoding="latin1").load()
-    except WeightsError:
-        raise
-    except Exception as error:  # noqa: BLE001 - a damaged file fails wherever its damage is met
-        raise WeightsError(f"{file} cannot be read as a pickle of arrays: {error}") from None
+        try:
+            arrays: dict[str, Any] = _ArraysOnly(stream, encoding="latin1").load()
+        except WeightsError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a damaged file fails wherever its damage is met
+            raise WeightsError(f"{file} cannot be read as a pickle of arrays: {error}") from None
     return arrays
 
 

@@ -19,9 +19,7 @@ def quicken(network: nn.Module) -> None:
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return
     for module in network.modules():
-        if isinstance(module, nn.Conv2d) and _is_plain(module):
-            module.dilation = (2, 2)
-
-
-def _is_plain(module: nn.Conv2d) -> bool:
-    return (module.kernel_size, module.stride, module.groups, module.padding) == ((1, 1), (1, 1), 1, (0, 0))
+        if isinstance(module, nn.Conv2d):
+            shape = module.kernel_size, module.stride, module.groups, module.padding
+            if shape == ((1, 1), (1, 1), 1, (0, 0)):
+                module.dilation = (2, 2)

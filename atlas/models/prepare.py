@@ -11,21 +11,19 @@ not that of the network as it is for images that nothing was prepared with.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from atlas.errors import DryRunError, UnknownName
 from atlas.models.fold import Consumers, fold
-from atlas.models.foreign import Bounded, Endless, Enough, run
+from atlas.models.foreign import Bounded, Endless
 from atlas.models.kept import as_it_was
 from atlas.models.model import Model
-from atlas.models.outputs import Place, items
+from atlas.models.observe import stop_at
 from atlas.models.pointwise import quicken
-from atlas.models.probe import module_by_module
+from atlas.models.preprocessing import Preprocessing
 from atlas.models.rectify import Rectifiers
 from atlas.models.twin import close, copied, inputs, made, rebuilt, stay
 from atlas.units import Layer
@@ -42,66 +40,26 @@ class Activation:
     """The value cannot be below zero."""
 
 
-def stop_at(network: nn.Module, name: str, x: Tensor, *, whole: bool = False) -> Tensor:
-    """The activation `name` of `network` for the input `x`, as the module gives it.
-
-    Nothing after it is computed, but with `whole`; then it is a copy, which nothing after it changes in place. Raises
-    `UnknownName` where there is no such module, `DryRunError` where the pass ends without coming there.
-    """
-    place = Place.parse(name)
-    found: list[Tensor] = []
-    calls = 0
-
-    def arrive(_: nn.Module, __: Any, output: Any) -> None:
-        nonlocal calls
-        calls += 1
-        if calls == place.call:
-            found.extend(value.clone() if whole else value for item, value in items(output) if item == place.item)
-            if not whole:
-                raise Enough
-
-    with module_by_module(), _module(network, place.path).register_forward_hook(arrive), suppress(Enough):
-        run(network, x)
-    if not found:
-        raise DryRunError(f"The forward pass never came to layer {name!r}.")
-    return found[0]
-
-
-def _module(network: nn.Module, path: str) -> nn.Module:
-    modules: dict[str, nn.Module] = dict(network.named_modules())
-    if path not in modules:
-        raise UnknownName.among("layer", path, modules)
-    return modules[path]
-
-
+@dataclass(eq=False, repr=False)
 class Prepared:
     """The prefix of a network up to one layer. Made by `prepare`."""
 
+    layer: Layer
+    preprocessing: Preprocessing
+    network: nn.Module
+    """The prepared network: only its prefix ever runs, unless it is run `whole`."""
+    rectified: bool
+    """The layer's value cannot be below zero."""
+    rectifiers: frozenset[int]
+    """The rectifiers, by the order they are called in, that what came before the layer's own is had from."""
+    whole: bool
+    """Every pass runs to its end: one that is stopped leaves something behind that the next would take."""
     redirect: bool = False
     """Rectifiers pass gradients on by the rule of Lucid's redirected ReLU."""
 
-    def __init__(
-        self,
-        model: Model,
-        layer: Layer,
-        network: nn.Module,
-        *,
-        rectified: bool,
-        rectifiers: frozenset[int],
-        whole: bool = False,
-    ) -> None:
-        self.layer = layer
-        self.preprocessing = model.preprocessing
-        self.rectified = rectified
-        """The layer's value cannot be below zero."""
-        self.rectifiers = rectifiers
-        """The rectifiers, by the order they are called in, that what came before the layer's own is had from."""
-        self.network = network
-        """The prepared network: only its prefix ever runs, unless it is run `whole`."""
-        self.whole = whole
-        """Every pass runs to its end: one that is stopped leaves something behind that the next would take."""
+    def __post_init__(self) -> None:
         self._accepted: dict[tuple[int, int], bool] = {}
-        self._narrow = any(weights.dtype is not torch.float32 for weights in network.parameters())
+        self._narrow = any(weights.dtype is not torch.float32 for weights in self.network.parameters())
 
     @property
     def has_before(self) -> bool:
@@ -115,12 +73,12 @@ class Prepared:
         function the network calls; a pass with neither costs nothing beyond the network.
         """
         network_input = self.preprocessing.normalise(x).contiguous(memory_format=torch.channels_last)
-        if not self.redirect and not (before and self.has_before):
-            return Activation(self._arranged(self._run(network_input)), None, self.rectified)
+        before = before and self.has_before
         only = self.rectifiers if before else ()
-        with Rectifiers(redirect=self.redirect, only=only) as rectifiers:
+        rectifiers = Rectifiers(redirect=self.redirect, only=only) if self.redirect or before else None
+        with rectifiers or nullcontext():
             raw = self._run(network_input)
-        raw_before = rectifiers.before(raw) if before else None
+        raw_before = rectifiers.before(raw) if rectifiers and before else None
         return Activation(
             self._arranged(raw), None if raw_before is None else self._arranged(raw_before), self.rectified
         )
@@ -214,8 +172,7 @@ def _prepared(model: Model, layer: Layer, network: nn.Module, *, device: str, fo
         fold(network, consumers.pairs(network, value))
         if torch.device(device).type == "cpu":
             quicken(network)
-    used = frozenset(rectifiers.used)
-    return Prepared(model, layer, network, rectified=rectified, rectifiers=used, whole=whole)
+    return Prepared(layer, model.preprocessing, network, rectified, frozenset(rectifiers.used), whole)
 
 
 def _on(prepared: Prepared, model: Model, device: str) -> Prepared:

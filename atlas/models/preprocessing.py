@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
 from typing import Any
@@ -81,10 +81,6 @@ class Preprocessing:
         for name, check in _CHECKED.items():
             check(name, getattr(self, name))
         object.__setattr__(self, "size", _size("size", self.size))
-        if self.interpolation not in INTERPOLATIONS:
-            raise UnknownName.among("interpolation", self.interpolation, INTERPOLATIONS)
-        if self.side not in SIDES:
-            raise UnknownName.among("side", self.side, SIDES)
 
     @property
     def doubt(self) -> str:
@@ -129,32 +125,24 @@ class Preprocessing:
         """
         if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
             raise ModelError(f"A picture of mode {picture.mode} is too deep; atlas.dataset.decode gives eight bits.")
-        resized = self.resized(picture.size)
-        seen = self._whole(picture, resized) if math.prod(resized) <= most else self._part(picture)
-        return torch.from_numpy(np.array(seen)).permute(2, 0, 1).float().div(255)
+        size, part = self.resized(picture.size), None
+        left, top = self._corner(size)
+        if math.prod(size) > most:
+            size, part, (left, top) = self._seen(picture.size)
+        height, width = self.size
+        canvas = Image.new("RGB", (width, height), self.fill or (0, 0, 0))
+        seen = picture.convert("RGB").resize(size, INTERPOLATIONS[self.interpolation], box=part)
+        canvas.paste(seen, (-left, -top))
+        return torch.from_numpy(np.array(canvas)).permute(2, 0, 1).float().div(255)
 
-    def _whole(self, picture: Image.Image, resized: tuple[int, int]) -> Image.Image:
-        picture = picture.convert("RGB").resize(resized, INTERPOLATIONS[self.interpolation])
-        canvas = self._canvas()
-        left, top = self._corner(resized)
-        canvas.paste(picture, (-left, -top))
-        return canvas
-
-    def _part(self, picture: Image.Image) -> Image.Image:
-        """As `_whole`, without resizing what is not seen."""
-        x0, y0, x1, y1 = self.box(picture.size)
-        part = max(x0, 0.0), max(y0, 0.0), min(x1, float(picture.width)), min(y1, float(picture.height))
+    def _seen(self, size: tuple[int, int]) -> tuple[tuple[int, int], Box, tuple[int, int]]:
+        """Of what evaluation sees of a picture of `size`: its size once resized, its box, and where the crop begins."""
+        x0, y0, x1, y1 = self.box(size)
+        part = max(x0, 0.0), max(y0, 0.0), min(x1, float(size[0])), min(y1, float(size[1]))
         height, width = self.size
         across, down = width / (x1 - x0), height / (y1 - y0)
         seen = max(1, round((part[2] - part[0]) * across)), max(1, round((part[3] - part[1]) * down))
-        canvas = self._canvas()
-        picture = picture.convert("RGB").resize(seen, INTERPOLATIONS[self.interpolation], box=part)
-        canvas.paste(picture, (round((part[0] - x0) * across), round((part[1] - y0) * down)))
-        return canvas
-
-    def _canvas(self) -> Image.Image:
-        height, width = self.size
-        return Image.new("RGB", (width, height), self.fill or (0, 0, 0))
+        return seen, part, (-round((part[0] - x0) * across), -round((part[1] - y0) * down))
 
     def box(self, size: tuple[int, int]) -> Box:
         """What of a picture of `size` (width, height) is seen; beyond its edges where the rest is filled up."""
@@ -294,19 +282,23 @@ def _refused(name: str, value: Any, wanted: str) -> ModelError:
     return ModelError(f"preprocessing: {name} is {wanted}, not {value!r}.")
 
 
+def _sides(name: str, value: Any, wanted: str) -> tuple[int, ...]:
+    sides = tuple(value) if isinstance(value, list | tuple) else (value,)
+    whole = all(isinstance(side, int) and not isinstance(side, bool) and side >= 1 for side in sides)
+    if len(sides) not in (1, 2) or not whole:
+        raise _refused(name, value, wanted)
+    return sides
+
+
 def _size(name: str, value: Any) -> tuple[int, int]:
-    sides = list(value) if isinstance(value, list | tuple) else [value]
-    if len(sides) not in (1, 2) or not all(map(_is_whole, sides)):
-        raise _refused(name, value, "a height and a width in pixels, or one number for both")
+    sides = _sides(name, value, "a height and a width in pixels, or one number for both")
     return sides[0], sides[-1]
 
 
-def _resize(name: str, value: Any) -> int | tuple[int, int] | None:
+def _resize(name: str, value: Any) -> int | tuple[int, ...] | None:
     if value is None:
         return None
-    sides = tuple(value) if isinstance(value, list | tuple) else (value,)
-    if len(sides) not in (1, 2) or not all(map(_is_whole, sides)):
-        raise _refused(name, value, "a whole number of pixels, 1 or more, or a height and a width")
+    sides = _sides(name, value, "a whole number of pixels, 1 or more, or a height and a width")
     return sides[0] if len(sides) == 1 else sides
 
 
@@ -342,14 +334,18 @@ def _deviations(name: str, value: Any) -> tuple[float, ...]:
     return _triple(name, value)
 
 
-def _instance(name: str, value: Any, *, kind: type, wanted: str) -> Any:
-    if not isinstance(value, kind):
-        raise _refused(name, value, wanted)
+def _word(name: str, value: Any, *, known: Collection[str]) -> str:
+    if not isinstance(value, str):
+        raise _refused(name, value, "a word")
+    if value not in known:
+        raise UnknownName.among(name, value, known)
     return value
 
 
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise _refused(name, value, "true or false")
+    return value
 
 
 _READ: dict[str, Callable[[str], Any]] = {
@@ -366,12 +362,12 @@ _READ: dict[str, Callable[[str], Any]] = {
 _CHECKED: dict[str, Callable[[str, Any], Any]] = {
     "size": _size,
     "resize": _resize,
-    "interpolation": partial(_instance, kind=str, wanted="a word"),
+    "interpolation": partial(_word, known=INTERPOLATIONS),
     "mean": _triple,
     "std": _deviations,
     "scale": _positive,
-    "bgr": partial(_instance, kind=bool, wanted="true or false"),
-    "side": partial(_instance, kind=str, wanted="a word"),
+    "bgr": _flag,
+    "side": partial(_word, known=SIDES),
     "fill": _colour,
 }
 """Fields out of JSON, or out of a user's code."""

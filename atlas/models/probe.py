@@ -9,30 +9,33 @@ over images of which parts were changed establish the other axes. What stays ope
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from itertools import takewhile
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from atlas.errors import DryRunError, ModelError, UnknownName
-from atlas.models.axes import SAID, Axes, Floats, Shape, Size, by_bands, by_sizes, of_vector, said
+from atlas.models.axes import SAID, Axes, Floats, Shape, Size, by_bands, by_sizes, said
 from atlas.models.foreign import Bounded
 from atlas.models.kept import SEEDS, Chance, as_it_was
 from atlas.models.kinds import by_module, keeps_axes
 from atlas.models.observe import Arrival, Failed, module_by_module, observe
 from atlas.models.outputs import Place
 from atlas.models.preprocessing import Preprocessing
-from atlas.models.spots import SPOTS, in_order, movement, noise, spotted
+from atlas.models.spots import in_order, spotted
 from atlas.models.steady import ABSENT, BATCH, RANDOM, differ, mark
 from atlas.units import Kind, Layer
 from atlas.words import parameter
 
-__all__ = ["Discovery", "beside", "by_reason", "discover", "dry_input", "module_by_module"]
+__all__ = ["Discovery", "beside", "by_reason", "discover", "dry_input", "module_by_module", "noise"]
+
+Measured = TypeVar("Measured")
 
 IMAGES = 2
 """Images in the first pass; the second has one more."""
@@ -44,13 +47,15 @@ UNPLACED = (
     "nothing shows that its tokens lie row by row in the image, behind class tokens at most; they get no places. Where "
     f"they do, say it: {parameter('layout', 'LAYER=ntc+1')} for one class token in front"
 )
+KINDS: dict[int, Kind] = {2: "linear", 3: "tokens", 4: "conv"}
+"""By how many axes an activation has."""
 REPEATS = 4
 """How often a network that draws random numbers is asked again before they are believed to change nothing."""
 
 
 def dry_input(preprocessing: Preprocessing, images: int = IMAGES) -> Tensor:
-    """Pictures [images,3,h,w] of uniform noise in [0,1], always the same."""
-    return _noise(images, preprocessing.size, 0)
+    """The pictures [images,3,h,w] that dry runs show."""
+    return noise(images, preprocessing.size, 0)
 
 
 def beside(images: Tensor) -> Tensor:
@@ -58,9 +63,10 @@ def beside(images: Tensor) -> Tensor:
     return torch.cat([_unlike((images.shape[2], images.shape[3])), images.flip(0)])
 
 
-def _noise(images: int, size: Size, seed: int) -> Tensor:
-    noise: Tensor = torch.rand(images, 3, *size, generator=torch.Generator().manual_seed(seed))
-    return noise
+def noise(images: int, size: Size, seed: int) -> Tensor:
+    """Pictures [images,3,h,w] of uniform noise in [0,1], always the same."""
+    found: Tensor = torch.rand(images, 3, *size, generator=torch.Generator().manual_seed(seed))
+    return found
 
 
 @dataclass(frozen=True)
@@ -155,7 +161,7 @@ class _Probe:
         self._find_axes(first)
         for pattern in self._layouts.keys() - self._used:
             raise UnknownName.among("layer", pattern, self._batch, hint=f"It is named by {parameter('layout')}.")
-        layers = _Lister(first, self._batch, self._axes).layers()
+        layers = _layers(first, self._batch, self._axes)
         if not layers and not self._doubtful:
             raise DryRunError(
                 f"{self._spec}: no module of the network gives an activation of each image: nothing to look into. "
@@ -186,7 +192,9 @@ class _Probe:
                 if done.size != self._size:
                     stack.enter_context(as_it_was(self._network))
                 stack.enter_context(bounded)
-                observe(self._network, self._preprocessing.normalise(images), take, flops)
+                if flops:
+                    stack.enter_context(flops)
+                observe(self._network, self._preprocessing.normalise(images), take)
         except Failed as failure:
             height, width = done.size
             done.failure = f"{self._spec}: the dry run with {len(images)} images of {height}x{width} {failure}"
@@ -228,19 +236,14 @@ class _Probe:
 
     def _leave_out_unsteady(self, first: _Pass, second: _Pass, images: Tensor) -> tuple[str, ...]:
         """Leave out what is no function of one image; what there is to be said of the network."""
-        order = [2, 1]  # where the images of the first pass are in the second
-        apart = {
-            name
-            for name, axis in self._batch.items()
-            if differ(first.seen[name].marks[axis], second.seen[name].marks[axis][order], again=False)
-        }
+        apart = self._changed(first, second, again=False)
         drew = first.drew or second.drew
         passes = [self._pass(images)]
         for number in range(REPEATS - 1 if drew else 0):
             if number < len(SEEDS):
                 self._chance.seed(SEEDS[number])
             passes.append(self._pass(images))
-        random = {name for again in passes for name in self._changed(first, again)}
+        random = {name for again in passes for name in self._changed(first, again, again=True)}
         for again in passes:
             for name in (self._batch.keys() - again.seen.keys()) | (again.seen.keys() - first.seen.keys()):
                 self._batch.pop(name, None)
@@ -252,14 +255,15 @@ class _Probe:
             return (f"{self._spec} draws random numbers; in {REPEATS + 1} passes they changed no answer.",)
         return ()
 
-    def _changed(self, first: _Pass, again: _Pass) -> set[str]:
-        """What differs between two passes over the same images."""
+    def _changed(self, first: _Pass, other: _Pass, *, again: bool) -> set[str]:
+        """What differs between two passes over the same images: in the same batch `again`, or else behind another."""
+        order = [0, 1] if again else [2, 1]  # where the images of the first pass are in the other
         return {
             name
             for name, axis in self._batch.items()
-            if name not in again.seen
-            or axis not in again.seen[name].marks
-            or differ(first.seen[name].marks[axis], again.seen[name].marks[axis], again=True)
+            if name not in other.seen
+            or axis not in other.seen[name].marks
+            or differ(first.seen[name].marks[axis], other.seen[name].marks[axis][order], again=again)
         }
 
     def _doubt(self, name: str, reason: str) -> None:
@@ -270,17 +274,16 @@ class _Probe:
 
     def _find_axes(self, first: _Pass) -> None:
         names = list(self._batch)
-        for name in names:
-            if len(first.seen[name].shape) == 2:
-                self._axes[name] = of_vector()
+        self._settle(names, lambda name: Axes("c", evidence="one axis") if len(first.seen[name].shape) == 2 else None)
         for size in self._sizes():
-            other = self._pass(_noise(1, size, 1))
+            other = self._pass(noise(1, size, 1))
             self._settle(names, lambda name, other=other: self._by_sizes(name, first, other))  # type: ignore[misc]
             if not other.failure or all(name in self._axes for name in names):
                 break
-        if any(name not in self._axes for name in names):
-            answers = self._answers()
-            self._settle(names, lambda name: self._by_bands(name, first, answers))
+        if unknown := [name for name in names if name not in self._axes]:
+            answers = self._changes(_banded(self._size), unknown, lambda _, change: _along_axes(change))
+            answered = (name for name in unknown if name in answers)
+            self._settle(answered, lambda name: by_bands(self._shape(name, first), answers[name]))
         self._settle(names, lambda name: self._by_module(name, first))
         self._settle(names, lambda name: self._inherited(name, first))
         self._settle(names, lambda name: self._alike(name, first))
@@ -302,18 +305,20 @@ class _Probe:
         return (height + 32, width + 64), (2 * height, 3 * width), (2 * height, 2 * width), (height, 2 * width)
 
     def _by_sizes(self, name: str, first: _Pass, other: _Pass) -> Axes | str | None:
-        one, seen = self._shape(name, first), other.seen.get(name)
-        if one is None or seen is None or len(seen.shape) != len(one.shape) + 1:
+        seen = other.seen.get(name)
+        if seen is None or len(seen.shape) != len(first.seen[name].shape):
             return None
-        two = self._shape(name, other)
-        return None if two is None else by_sizes(one, two)
+        if seen.shape[self._batch[name]] != other.images:
+            return None
+        return by_sizes(self._shape(name, first), self._shape(name, other))
 
-    def _shape(self, name: str, done: _Pass) -> Shape | None:
-        """The shape of an activation in a pass, without the axis of the images."""
+    def _bare(self, name: str, done: _Pass) -> tuple[int, ...]:
+        """The sides of an activation in a pass, without the axis of the images."""
         shape, axis = done.seen[name].shape, self._batch[name]
-        if axis >= len(shape) or shape[axis] != done.images:
-            return None
-        bare = shape[:axis] + shape[axis + 1 :]
+        return shape[:axis] + shape[axis + 1 :]
+
+    def _shape(self, name: str, done: _Pass) -> Shape:
+        bare = self._bare(name, done)
         return Shape(bare, done.size, self._map_before(name, done) if len(bare) == 2 else ())
 
     def _map_before(self, name: str, done: _Pass) -> Size | tuple[()]:
@@ -328,31 +333,26 @@ class _Probe:
                 found = seen.shape[letters.index("h")], seen.shape[letters.index("w")]
         return found
 
-    def _answers(self) -> dict[str, list[Floats]]:
-        """Of what has no axes yet: how much its answer changes along each axis, for each band that is changed."""
-        answers: dict[str, list[Floats]] = {}
+    def _changes(
+        self, pictures: Tensor, names: Collection[str], measure: Callable[[str, Tensor], Measured]
+    ) -> dict[str, Measured]:
+        """What `measure` makes of how activations of `names` change from the first of `pictures` to each other one."""
+        found: dict[str, Measured] = {}
 
         def take(arrival: Arrival) -> None:
-            axis = self._batch.get(arrival.name)
-            if axis is None or arrival.name in self._axes or arrival.value.shape[axis] != 2 * BANDS + 1:
-                return
-            value = arrival.value.detach().movedim(axis, 0)
-            change = (value[1:] - value[:1]).abs().double()
-            answers[arrival.name] = [_halves(change, along) for along in range(1, change.dim())]
+            if arrival.name in names:
+                value = arrival.value.detach().movedim(self._batch[arrival.name], 0)
+                if len(value) == len(pictures):
+                    found[arrival.name] = measure(arrival.name, value[1:] - value[:1])
 
         with suppress(Failed):
-            observe(self._network, self._preprocessing.normalise(_banded(self._size)), take)
-        return answers
-
-    def _by_bands(self, name: str, first: _Pass, answers: dict[str, list[Floats]]) -> Axes | None:
-        one = self._shape(name, first)
-        return by_bands(one, answers[name]) if one is not None and name in answers else None
+            observe(self._network, self._preprocessing.normalise(pictures), take)
+        return found
 
     def _by_module(self, name: str, first: _Pass) -> Axes | None:
-        one = self._shape(name, first)
-        if one is None or self._batch[name] > 0:
+        if self._batch[name] > 0:
             return None
-        return by_module(first.seen[name].arrival.module, Place.parse(name).item, one.shape)
+        return by_module(first.seen[name].arrival.module, Place.parse(name).item, self._bare(name, first))
 
     def _inherited(self, name: str, first: _Pass) -> Axes | None:
         """The axes of the activation that this one is, or that its module works on entry by entry."""
@@ -365,8 +365,7 @@ class _Probe:
 
     def _alike(self, name: str, first: _Pass) -> Axes | None:
         """The axes of other rows of as many tokens of as many channels, where they all agree and the numbers differ."""
-        shape, axis = first.seen[name].shape, self._batch[name]
-        bare = shape[:axis] + shape[axis + 1 :]
+        shape, axis, bare = first.seen[name].shape, self._batch[name], self._bare(name, first)
         if len(bare) != 2 or bare[0] == bare[1]:
             return None
         same = {
@@ -384,11 +383,16 @@ class _Probe:
     def _prove_grids(self, first: _Pass) -> None:
         """Keep the grids that spots of the image prove, and where they do not tell those of as many tokens before."""
         tokens = {
-            name: (axes, self._first_shape(name, first)[axes.letters.index("t")])
+            name: (axes, self._bare(name, first)[axes.letters.index("t")])
             for name in self._batch
             if isinstance(axes := self._axes.get(name), Axes) and len(axes.letters) == 2
         }
-        moves = self._moves({name: axes.letters for name, (axes, _) in tokens.items()}) if tokens else {}
+
+        def moved(name: str, change: Tensor) -> Floats:
+            far: Floats = change.double().square().sum(tokens[name][0].letters.index("c") + 1).sqrt().numpy()
+            return far
+
+        moves = self._changes(spotted(noise(1, self._size, 5)), tokens, moved) if tokens else {}
         proven: dict[int, tuple[tuple[int, ...], int]] = {}
         for name, (axes, count) in tokens.items():
             size, prefix = (axes.size, axes.prefix) if axes.size else proven.get(count, ((), 0))
@@ -401,26 +405,6 @@ class _Probe:
                 self._unplaced.add(name)
             self._axes[name] = replace(axes, size=size, prefix=prefix) if lies else replace(axes, size=(), prefix=0)
 
-    def _first_shape(self, name: str, first: _Pass) -> tuple[int, ...]:
-        shape, axis = first.seen[name].shape, self._batch[name]
-        return shape[:axis] + shape[axis + 1 :]
-
-    def _moves(self, letters: Mapping[str, str]) -> dict[str, Floats]:
-        """How far the tokens of each activation move when spots of the image change."""
-        moves: dict[str, Floats] = {}
-
-        def take(arrival: Arrival) -> None:
-            if (known := letters.get(arrival.name)) is None:
-                return
-            value = arrival.value.detach().movedim(self._batch[arrival.name], 0)
-            if len(value) == SPOTS + 1:
-                change = value[1:] - value[:1]
-                moves[arrival.name] = movement(change if known == "tc" else change.transpose(1, 2))
-
-        with suppress(Failed):
-            observe(self._network, self._preprocessing.normalise(spotted(noise(self._size))), take)
-        return moves
-
     # -- what the user says ------------------------------------------------------------------------------------------
 
     def _settle_by_user(self, name: str, first: _Pass) -> None:
@@ -431,10 +415,10 @@ class _Probe:
 
     def _told(self, name: str, layout: str, first: _Pass) -> Axes:
         letters, _, prefix = layout.partition("+")
-        shape, axis, seen = self._shape(name, first), self._batch[name], first.seen[name].shape
+        axis, seen = self._batch[name], first.seen[name].shape
+        possible = len(letters) == len(seen) and letters.find("n") == axis and (prefix or "0").isdigit()
         bare = letters.replace("n", "", 1)
-        possible = shape is not None and len(letters) == len(seen) and letters.find("n") == axis
-        found = said(bare, shape, int(prefix or 0)) if possible and shape and (prefix or "0").isdigit() else None
+        found = said(bare, self._shape(name, first), int(prefix or 0)) if possible else None
         if found is None:
             raise ModelError(
                 f"{parameter('layout', f'{name}={layout}')} does not fit {name}, whose shape is {_drawn(seen, axis)} "
@@ -452,46 +436,36 @@ def _open(shape: tuple[int, ...], axis: int) -> str:
     )
 
 
-class _Lister:
-    """Makes layers of activations whose axes are known, in order of execution."""
-
-    def __init__(self, first: _Pass, batch: Mapping[str, int], axes: Mapping[str, Axes | str]) -> None:
-        self._first, self._batch = first, batch
-        self._axes = {name: found for name, found in axes.items() if isinstance(found, Axes)}
-        self._map: tuple[int, ...] = first.size
-        self._strides: dict[int, float] = {first.size[0]: 1.0}
-
-    def layers(self) -> list[Layer]:
-        return [self._layer(name, self._axes[name]) for name in self._batch if name in self._axes]
-
-    def _layer(self, name: str, axes: Axes) -> Layer:
-        seen = self._first.seen[name]
-        letters = _with_images(axes.letters, self._batch[name])
-        channels = seen.shape[letters.index("c")]
-        unusual = "" if letters in ("nchw", "nhwc", "ntc", "nc") else letters
-        if len(letters) == 2:
-            return Layer(name, "linear", channels, (), 0.0, seen.flops, axes=unusual, evidence=axes.evidence)
-        kind: Kind = "tokens" if len(letters) == 3 else "conv"
+def _layers(first: _Pass, batch: Mapping[str, int], axes: Mapping[str, Axes | str]) -> list[Layer]:
+    """Layers of the activations whose axes are known, in order of execution."""
+    layers: list[Layer] = []
+    last = first.size[0]
+    strides = {last: 1.0}
+    for name, axis in batch.items():
+        found, seen = axes.get(name), first.seen[name]
+        if not isinstance(found, Axes):
+            continue
+        letters = _with_images(found.letters, axis)
+        kind, channels = KINDS[len(letters)], seen.shape[letters.index("c")]
+        if found.size and found.size[0] not in strides:
+            strides[found.size[0]] = strides[last] * _step(last / found.size[0])
+        stride = strides[found.size[0]] if found.size else 0.0
         layer = Layer(
-            *(name, kind, channels, axes.size, self._stride(axes.size), seen.flops),
+            *(name, kind, channels, found.size, stride, seen.flops),
             channels_last=letters == "nhwc",
-            prefix=axes.prefix,
-            axes=unusual,
-            evidence=axes.evidence,
+            prefix=found.prefix,
+            axes="" if letters in ("nchw", "nhwc", "ntc", "nc") else letters,
+            evidence=found.evidence,
         )
+        layers.append(layer)
         if kind == "conv":
-            self._map = axes.size
-        return layer
+            last = found.size[0]
+    return layers
 
-    def _stride(self, size: tuple[int, ...]) -> float:
-        """Input pixels a position. A step from one map to the next is a whole factor, whatever padding left over."""
-        if not size:
-            return 0.0
-        height, last = size[0], self._map[0]
-        if height not in self._strides:
-            step = last / height
-            self._strides[height] = self._strides[last] * (round(step) if step >= 1 else 1 / round(1 / step))
-        return self._strides[height]
+
+def _step(step: float) -> float:
+    """How many positions of a map are one of the next: a whole factor, whatever padding left over."""
+    return round(step) if step >= 1 else 1 / round(1 / step)
 
 
 def _entries(shape: tuple[int, ...]) -> str:
@@ -544,11 +518,17 @@ def _drawn(shape: tuple[int, ...], axis: int) -> str:
 def _unlike(size: Size) -> Tensor:
     """A picture [1,3,h,w] of black, specks and patches of full colours: what mixes images shows beside it."""
     rows, columns = (-(-side // PATCH) for side in size)
-    patches = _noise(1, (rows, columns), 2).round().repeat_interleave(PATCH, 2).repeat_interleave(PATCH, 3)
+    patches = noise(1, (rows, columns), 2).round().repeat_interleave(PATCH, 2).repeat_interleave(PATCH, 3)
     picture = patches[..., : size[0], : size[1]].clone()
-    picture[..., size[1] // 2 :] = _noise(1, size, 4).round()[..., size[1] // 2 :]
+    picture[..., size[1] // 2 :] = noise(1, size, 4).round()[..., size[1] // 2 :]
     picture[..., : size[0] // 2, size[1] // 2 :] = 0
     return picture
+
+
+def _along_axes(change: Tensor) -> list[Floats]:
+    """How much an answer changes along each axis [bands,...], for each band that is changed."""
+    sizes = change.abs().double()
+    return [_halves(sizes, along) for along in range(1, sizes.dim())]
 
 
 def _halves(change: Tensor, along: int) -> Floats:
@@ -560,7 +540,7 @@ def _halves(change: Tensor, along: int) -> Floats:
 
 def _banded(size: Size) -> Tensor:
     """A picture, the same with each of `BANDS` bands from top to bottom changed, and from left to right."""
-    picture, other = _noise(2, size, 3)
+    picture, other = noise(2, size, 3)
     found: Tensor = picture.repeat(2 * BANDS + 1, 1, 1, 1)
     for band in range(BANDS):
         rows, columns = (slice(band * side // BANDS, (band + 1) * side // BANDS) for side in size)

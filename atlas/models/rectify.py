@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Container, Iterable, MutableMapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -76,8 +77,10 @@ class Rectifiers(TorchFunctionMode):
         result = func(*args, **kwargs)
         if isinstance(result, Tensor):
             self._follow(result, self._carried(func, name, args, kwargs), self._floor(name, args))
-        elif isinstance(result, tuple | list) and name in COMMUTING:
-            self._follow_each(func, result, args, kwargs)
+        elif isinstance(result, tuple | list) and (whole := self._carried(func, name, args, kwargs)):
+            for index, piece in enumerate(result):  # of what was cut
+                if isinstance(piece, Tensor):
+                    self._follow(piece, partial(_piece, whole, index), True)
         return result
 
     def _rectify(
@@ -87,17 +90,12 @@ class Rectifiers(TorchFunctionMode):
         in_place = func.__name__.endswith("_") or kwargs.get("inplace", args[-1] is True)
         before = x.clone() if in_place and kept else x
         result = redirected(x, *bounds, in_place=in_place) if self.redirect else func(*args, **kwargs)
-        self._follow(result, self._noted(before) if kept else None, True)
+        self._follow(result, partial(self._give, self._called, before) if kept else None, True)
         return result
 
-    def _noted(self, before: Tensor) -> Deferred:
-        number = self._called
-
-        def give() -> Tensor:
-            self.used.add(number)
-            return before
-
-        return give
+    def _give(self, number: int, before: Tensor) -> Tensor:
+        self.used.add(number)
+        return before
 
     def _follow(self, result: Tensor, before: Deferred | None, floored: bool | None) -> None:
         """Remember what is known of `result`, and forget what was known before it was changed in place."""
@@ -108,19 +106,9 @@ class Rectifiers(TorchFunctionMode):
         if floored is not None:
             self._floored[result] = floored
 
-    def _follow_each(
-        self, func: Callable[..., Any], results: Iterable[Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> None:
-        """As `_follow`, for the pieces that a function cut its argument into."""
-        whole: Deferred | None = self._before.get(args[0]) if isinstance(args[0], Tensor) else None
-        for index, piece in enumerate(results):
-            if whole and isinstance(piece, Tensor):
-                cut = _piece(func, whole, index, args, kwargs)
-                self._follow(piece, cut, True)
-
     def _carried(
         self, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Deferred | None:
+    ) -> Callable[[], Any] | None:
         """How to get what came before the rectifier of a result; put off, as it is rarely asked for."""
         if not args:
             return None
@@ -156,18 +144,13 @@ def _sign(value: Any) -> bool | None:
     return False if isinstance(value, int | float) and value >= 0 else None
 
 
+def _piece(whole: Callable[[], Any], index: int) -> Tensor:
+    piece: Tensor = whole()[index]
+    return piece
+
+
 def _constant(value: Tensor) -> Deferred:
     return lambda: value
-
-
-def _piece(
-    func: Callable[..., Any], whole: Deferred, index: int, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Deferred:
-    def cut() -> Tensor:
-        piece: Tensor = func(whole(), *args[1:], **kwargs)[index]
-        return piece
-
-    return cut
 
 
 def _bounds(name: str, rest: tuple[Any, ...], kwargs: dict[str, Any]) -> Bounds | None:

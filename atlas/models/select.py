@@ -1,6 +1,6 @@
 """Which layers the user means.
 
-    network, names of layers, patterns -> {name}
+    network, names of layers, pattern -> {name}
 
 `auto` is one output per block. A block is a module of several convolutions or matrix products that is not itself a row
 of such modules: ResNet's bottlenecks, Inception's and SqueezeNet's modules, a transformer's encoder layers. Where a
@@ -9,7 +9,7 @@ network has none (AlexNet, VGG) its rectifiers stand in, and where it has none o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from fnmatch import fnmatchcase
 
 from torch import nn
@@ -21,23 +21,15 @@ from atlas.models.outputs import Place
 WEIGHTED = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, nn.MultiheadAttention)
 
 
-def chosen(network: nn.Module, names: list[str], patterns: Iterable[str], spec: str) -> set[str]:
-    """Those of `names` that any of `patterns` means. Raises `UnknownName` for one that finds none."""
-    found: set[str] = set()
-    for pattern in patterns:
-        matching = _matching(network, names, pattern)
-        if not matching:
-            raise UnknownName.among("layer", pattern, names, hint=listing(spec))
-        found |= matching
-    return found
-
-
-def _matching(network: nn.Module, names: list[str], pattern: str) -> set[str]:
-    if pattern == "all":
-        return set(names)
+def chosen(network: nn.Module, names: list[str], pattern: str, spec: str) -> set[str]:
+    """Those of `names` that `pattern` means. Raises `UnknownName` where it finds none."""
     if pattern == "auto":
-        return automatic(network, names)
-    return {name for name in names if name == pattern or fnmatchcase(name, pattern)}
+        found = automatic(network, names)
+    else:
+        found = {name for name in names if pattern in ("all", name) or fnmatchcase(name, pattern)}
+    if not found:
+        raise UnknownName.among("layer", pattern, names, hint=listing(spec))
+    return found
 
 
 def automatic(network: nn.Module, names: list[str]) -> set[str]:
@@ -45,8 +37,8 @@ def automatic(network: nn.Module, names: list[str]) -> set[str]:
     paths = {name: Place.parse(name).path for name in names}
     for wanted in (
         _all_blocks(network),
-        _leaves(network, _is_activation),
-        _leaves(network, _is_weighted),
+        {path for path, module in network.named_modules() if _is_activation(module)},
+        {path for path, module in network.named_modules() if isinstance(module, WEIGHTED)},
         set(paths.values()),
     ):
         if found := {name for name, path in paths.items() if path in wanted}:
@@ -104,10 +96,6 @@ def _containers(module: nn.Module) -> Iterator[nn.Module]:
             yield from _containers(child)
 
 
-def _leaves(network: nn.Module, wanted: Callable[[nn.Module], bool]) -> set[str]:
-    return {path for path, module in network.named_modules() if wanted(module)}
-
-
 def is_container(module: nn.Module) -> bool:
     """Whether it does nothing itself but run its members one after the other, or hold them."""
     return type(module) in (nn.ModuleList, nn.ModuleDict) or type(module).forward is nn.Sequential.forward
@@ -115,7 +103,3 @@ def is_container(module: nn.Module) -> bool:
 
 def _is_activation(module: nn.Module) -> bool:
     return type(module).__module__ == "torch.nn.modules.activation" and not isinstance(module, nn.MultiheadAttention)
-
-
-def _is_weighted(module: nn.Module) -> bool:
-    return isinstance(module, WEIGHTED)

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -90,14 +89,3 @@ def _distance(cells: Floats, size: tuple[int, ...]) -> float:
     spots = places() * size
     beyond = np.maximum(cells - spots, spots - cells - 1).clip(0).max(1)
     return float(np.nan_to_num(beyond, nan=FAR).clip(max=FAR).mean())
-
-
-def movement(change: Tensor) -> Floats:
-    """How far each token moves [SPOTS,t], from the changes of its vectors [SPOTS,t,c]."""
-    moved: Floats = change.double().square().sum(2).sqrt().cpu().numpy()
-    return moved
-
-
-def noise(size: tuple[int, int]) -> Tensor:
-    """The picture that spots are changed in, [1,3,h,w]: always the same."""
-    return torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(5))

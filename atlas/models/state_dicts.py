@@ -54,7 +54,8 @@ def find(data: Any, wanted: Mapping[str, Tensor], file: str, said: str | None = 
 
     Raises `WeightsError` where there are none, or several that differ and fit equally well.
     """
-    found = [one for path, mapping in _mappings(data) for one in _in(path, mapping, wanted)]
+    mappings = ((path, value) for path, value in _walk(data) if isinstance(value, Mapping) and _tensors(value.items()))
+    found = [one for path, mapping in mappings for one in _in(path, mapping, wanted)]
     if not found:
         raise WeightsError(f"{file} holds no state dict (names and tensors). Save one: torch.save(model.state_dict()).")
     able = found if said is None else _called(said, found)
@@ -111,13 +112,6 @@ def _walk(data: Any) -> Iterator[tuple[str, Any]]:
             waiting.extend(((*path, key), one) for key, one in inner)
 
 
-def _mappings(data: Any) -> Iterator[tuple[str, Mapping[Any, Any]]]:
-    """The mappings in which there are tensors."""
-    for path, value in _walk(data):
-        if isinstance(value, Mapping) and _tensors(value.items()):
-            yield path, value
-
-
 def _tensors(pairs: Iterable[tuple[Any, Any]]) -> dict[str, Tensor]:
     """Those of some pairs that are plain tensors: with values, and one for every place."""
     return {
@@ -125,10 +119,6 @@ def _tensors(pairs: Iterable[tuple[Any, Any]]) -> dict[str, Tensor]:
         for key, value in pairs
         if isinstance(value, Tensor) and value.layout == torch.strided and not (value.is_meta or value.is_nested)
     }
-
-
-def _exact(key: str) -> str:
-    return key
 
 
 def _plain(key: str) -> str:
@@ -155,12 +145,11 @@ def _in(path: str, mapping: Mapping[Any, Any], wanted: Mapping[str, Tensor]) -> 
     """The sets of weights in one mapping that give a network all it needs; else the one that gives it most."""
     state = _tensors(mapping.items())
     needed = {name for name in wanted if not name.endswith(COUNTER)}
-    matches = [match for spell in (_exact, _plain, _flat) for match in _matches(state, wanted, spell)]
+    matches = [match for spell in (str, _plain, _flat) for match in _matches(state, wanted, spell)]
     fitting = [match for match in reversed(matches) if needed and match.keys.keys() >= needed]
-    whole = list(
-        {frozenset(match.keys.values()): match for match in fitting}.values()
-    )  # each as it is spelt, where that will do
-    most = max(matches, key=lambda match: len(match.keys.keys() & needed), default=_Match(_exact, _wrapping(state), {}))
+    # Each as it is spelt, where that will do.
+    whole = list({frozenset(match.keys.values()): match for match in fitting}.values())
+    most = max(matches, key=lambda match: len(match.keys.keys() & needed), default=_Match(str, _wrapping(state), {}))
     taken = {key for match in whole for key in match.keys.values()}
     return [_renamed(path, mapping, state, wanted, match, taken) for match in whole or [most]]
 

@@ -10,11 +10,8 @@ differ.
 from __future__ import annotations
 
 import copy
-from collections import Counter
 from collections.abc import Callable, Set
-from contextlib import ExitStack
-from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -25,9 +22,9 @@ from atlas.factories import guarded
 from atlas.models.foreign import run
 from atlas.models.kept import as_it_was
 from atlas.models.model import Model
-from atlas.models.outputs import Place, items
+from atlas.models.observe import activations, module_by_module
 from atlas.models.preprocessing import Preprocessing
-from atlas.models.probe import dry_input, module_by_module
+from atlas.models.probe import dry_input, noise
 from atlas.words import parameter
 
 TOLERANCE = 1e-4
@@ -95,8 +92,12 @@ def stay(model: Model, device: str) -> None:
 
 
 def inputs(preprocessing: Preprocessing) -> tuple[Tensor, Tensor]:
-    """What a network is prepared with, and what is asked of it then: two network inputs."""
-    return preprocessing.normalise(dry_input(preprocessing)), preprocessing.normalise(second_input(preprocessing))
+    """What a network is prepared with, and what is asked of it then: two network inputs.
+
+    The second is unlike the first: other noise, darker, and another number of pictures.
+    """
+    first, second = dry_input(preprocessing), noise(IMAGES, preprocessing.size, 1) ** 2
+    return preprocessing.normalise(first), preprocessing.normalise(second)
 
 
 class Value(NamedTuple):
@@ -130,38 +131,22 @@ class Seen:
     def __init__(self, network: nn.Module, network_input: Tensor, names: Set[str] | None = None) -> None:
         self.values: dict[str, Value] = {}
         self.edges: dict[str, GradientEdge] = {}
-        self._names = names
-        self._calls: Counter[str] = Counter()
-        paths = None if names is None else {Place.parse(name).path for name in names}
-        with ExitStack() as stack:
-            stack.enter_context(module_by_module())
-            for path, module in network.named_modules():
-                if paths is None or path in paths:
-                    stack.enter_context(module.register_forward_hook(partial(self._leave, path)))
+        with module_by_module(), activations(dict(network.named_modules()), self._take, names):
             run(network, network_input)
 
-    def _leave(self, path: str, _: nn.Module, __: Any, output: Any) -> None:
-        self._calls[path] += 1
-        for item, value in items(output):
-            name = str(Place(path, self._calls[path], item))
-            if value.is_floating_point() and (self._names is None or name in self._names):
-                self.values[name] = Value.of(value)
-                if value.requires_grad:
-                    self.edges[name] = get_gradient_edge(value)
+    def _take(self, name: str, value: Tensor) -> None:
+        if value.is_floating_point():
+            self.values[name] = Value.of(value)
+            if value.requires_grad:
+                self.edges[name] = get_gradient_edge(value)
 
 
-def second_input(preprocessing: Preprocessing) -> Tensor:
-    """Pictures [3,3,h,w] in [0,1] unlike those of the dry run: other noise, darker, and another number of them."""
-    generator = torch.Generator().manual_seed(1)
-    return torch.rand(IMAGES, 3, *preprocessing.size, generator=generator) ** 2
-
-
-def close(one: Tensor, other: Tensor) -> bool:
-    """Whether two values differ by less than `TOLERANCE` of the largest, wherever the other is finite."""
+def close(one: Tensor, other: Tensor, part: float = TOLERANCE) -> bool:
+    """Whether two values differ by less than `part` of the largest, wherever the other is finite."""
     if one.shape != other.shape:
         return False
     finite = other.isfinite()
     if not finite.any():
         return True
     one, other = one[finite], other[finite]
-    return bool((one - other).abs().max() <= TOLERANCE * other.abs().max().clamp_min(1e-12))
+    return bool((one - other).abs().max() <= part * other.abs().max().clamp_min(1e-12))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from atlas.dataset import open_images
-from atlas.dataset.crops import AREA, SHAPE, Crop, Cut, crops, cuts, evaluation_box
+from atlas.dataset.crops import AREA, SHAPE, Crop, Cut, crops, cuts
 from atlas.dataset.crops import crop as one_crop
 from atlas.dataset.decoding import Pixels
 from atlas.models.preprocessing import Preprocessing
@@ -96,7 +96,7 @@ def test_boxes_lie_on_the_picture_and_have_the_share_and_shape(
     width: int, height: int, how: Preprocessing, seed: int
 ) -> None:
     first, *drawn = cuts((width, height), how, 5, seed=seed, sha256=CONTENT)
-    assert first.box == evaluation_box((width, height), how)
+    assert first.box == how.box((width, height))
     for cut in [first, *drawn]:
         x0, y0, x1, y1 = cut.box
         assert -1e-6 <= x0 < x1 <= width + 1e-6

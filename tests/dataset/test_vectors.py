@@ -18,11 +18,12 @@ from PIL import Image
 from torch import Tensor, nn
 
 from atlas.dataset.shown import Batch, Shown, batches, in_places
-from atlas.dataset.vectors import Sampler, Vectors, chance, drawn, inner_positions, sample
+from atlas.dataset.vectors import Sampler, Vectors, chance, drawn, inner_positions
 from atlas.dataset.watch import on_device, watch
 from atlas.models import load_model
 from atlas.units import Kind, Layer, Status
 from tests.dataset.made import photographs
+from tests.dataset.sampling import sample
 from tests.dataset.test_collect import made, plainly
 from tests.models.networks import model_of
 
