@@ -1,5 +1,10 @@
 """`python -m atlas`: the command line."""
 
-from atlas.cli import main
+import sys
+
+try:
+    from atlas.cli import main
+except KeyboardInterrupt:  # Ctrl-C before anything has begun
+    sys.exit(130)
 
 main()

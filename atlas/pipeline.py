@@ -17,11 +17,12 @@ import typing
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, fields
 from functools import cache
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Annotated, Any
 
 from atlas.errors import AtlasError, UnknownName
-from atlas.words import parameter, text_of
+from atlas.words import brief, parameter, text_of
 
 CROPS = 8
 """Crops of each image unless said."""
@@ -61,6 +62,8 @@ class Option:
     """The least that a number may be."""
     needs: tuple[str, str] | None = None
     """An option without which it would say nothing, and the question to ask then: that of its group unless said."""
+    preset: str = ""
+    """The option whose preset these settings are of."""
     local: bool = False
     """It says where something lies on this machine, or what carries the work out: a store does not keep it."""
 
@@ -153,6 +156,7 @@ class Pipeline:
             "Override a setting of the recipe, as in `settings=steps=96`. Repeatable.",
             metavar="KNOB=VALUE",
             also=("set",),
+            preset="recipe",
             several=True,
         ),
     ] = None
@@ -241,6 +245,7 @@ class Pipeline:
             "Override a setting of that recipe, as in `atlas_settings=steps=96`. Repeatable.",
             metavar="KNOB=VALUE",
             also=("atlas_set",),
+            preset="atlas_recipe",
             several=True,
         ),
     ] = None
@@ -260,6 +265,7 @@ class Pipeline:
             "whiten=yes, seed=1; align_to=LAYER rotates a map to match another layer's. Repeatable.",
             metavar="KNOB=VALUE",
             also=("projection_set", "layout_set"),
+            preset="projection",
             several=True,
         ),
     ] = None
@@ -314,7 +320,7 @@ class Pipeline:
     def __post_init__(self) -> None:
         for name, kind in kinds().items():
             if reason := wrong(name, getattr(self, name), kind):
-                raise AtlasError(f"{parameter(name, getattr(self, name))}: {reason}")
+                raise AtlasError(f"{parameter(name, brief(getattr(self, name)))}: {reason}")
         for name, value in self.said().items():
             needed = option(name).needs
             if needed and not getattr(self, needed[0]):
@@ -338,10 +344,7 @@ class Pipeline:
 
     def knobs(self, option: str) -> list[str]:
         """The settings that an option gives, as texts `KNOB=VALUE`."""
-        value = getattr(self, option)
-        if isinstance(value, Mapping):
-            return [f"{name}={text_of(one)}" for name, one in value.items()]
-        return [value] if isinstance(value, str) else list(value or ())
+        return knobs(getattr(self, option))
 
     def places(self, option: str) -> list[str]:
         """The places that an option gives; what is there by its whole name, commas and all, is one."""
@@ -377,6 +380,23 @@ def of(said: Mapping[str, Any], where: str = "") -> Pipeline:
     return Pipeline(**said)
 
 
+def knobs(value: Settings) -> list[str]:
+    """Settings as texts `KNOB=VALUE`, however they were said."""
+    if isinstance(value, Mapping):
+        return [f"{name}={text_of(one)}" for name, one in value.items()]
+    return [value] if isinstance(value, str) else list(value or ())
+
+
+def beside(told: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:
+    """What was `told` before with what is `said` beside it, which goes before it: of settings knob by knob.
+
+    >>> beside({"crops": 2, "settings": {"size": 16, "steps": 1}}, {"settings": ["steps=2"]})
+    {'crops': 2, 'settings': ['size=16', 'steps=1', 'steps=2']}
+    """
+    both = {name for name in said if name in told and kinds().get(name) == Settings}
+    return {**told, **said} | {name: [*knobs(told[name]), *knobs(said[name])] for name in both}
+
+
 def split(texts: str | Iterable[object] | None) -> list[str]:
     """Texts given one by one or by commas, one by one.
 
@@ -390,6 +410,8 @@ def split(texts: str | Iterable[object] | None) -> list[str]:
 def wrong(name: str, value: Any, kind: Any) -> str:
     """Why `value` cannot be what an option says; empty where it can."""
     if name == "model":
+        if isinstance(value, bool | int | float | bytes | Mapping | list | tuple | set):
+            return "it is the spec of a network, a text, or the network itself."
         return "it is empty. Name a network." if value is None or value == "" else ""
     if kind is not Any and not _fits(value, kind):
         return f"it is {_called(kind)}."
@@ -414,7 +436,8 @@ def _fits(value: Any, kind: Any) -> bool:
         return isinstance(value, Mapping)
     if origin is not None:
         return isinstance(value, str) or (isinstance(value, Sequence) and all(_fits(one, inner[0]) for one in value))
-    return isinstance(value, (int, float) if kind is float else os.PathLike if kind is Path else kind)
+    also = {int: Integral, float: Real, Path: os.PathLike}  # those of numpy are numbers too
+    return isinstance(value, also.get(kind, kind))
 
 
 def _called(kind: Any) -> str:
@@ -422,7 +445,7 @@ def _called(kind: Any) -> str:
     inner = set(typing.get_args(kind)) - {type(None)} or {kind}
     names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", Path: "a path"}
     told = [names[one] for one in names if one in inner]
-    told += ["a list"] if any(_is(one, Sequence) for one in inner) else []
+    told += [f"a list, each of it {_called(typing.get_args(one)[0])}" for one in inner if _is(one, Sequence)]
     told += ["names with values"] if any(_is(one, Mapping) for one in inner) else []
     return " or ".join(told)
 

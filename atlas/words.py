@@ -74,6 +74,16 @@ def text_of(value: object) -> str:
     return "none" if value is None else str(value)
 
 
+def brief(value: object, most: int = 80) -> str:
+    """A value as `text_of`, cut where it is long: a message names it and need not hold it.
+
+    >>> brief("a" * 10, 4)
+    'aaaa...'
+    """
+    text = text_of(value)
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
 def count(number: float) -> str:
     """A large number in few letters: 1.2 G, 340 M.
 

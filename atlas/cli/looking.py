@@ -135,6 +135,8 @@ def plan(
         from atlas.engine.planning.recorded import resolved
 
     asked = resolved(said)
+    if save is not None:
+        _refuse_place(save)
     ready = prepared(asked, counted=True)
     found = BuildPlan.of(ready)
     if calibrate and found.rendering:
@@ -150,12 +152,22 @@ def plan(
         _save(asked, save)
 
 
-def _save(asked: Pipeline, file: Path) -> None:
-    """Write a pipeline file, and say what it is for."""
-    from atlas.pipeline_file import SUFFIXES, written
+def _refuse_place(file: Path) -> None:
+    """Raise `AtlasError` where no pipeline file can be written, before anything is planned for nothing."""
+    from atlas.pipeline_file import SUFFIXES
 
     if not file.name.endswith(SUFFIXES):
         raise AtlasError(f"--save {file}: a pipeline file ends in .yaml, by which it is known.")
+    if file.exists():
+        raise AtlasError(f"--save {file}: it is there already. Name another file, or take it away.")
+    if not file.parent.is_dir():
+        raise AtlasError(f"--save {file}: there is no folder {file.parent}.")
+
+
+def _save(asked: Pipeline, file: Path) -> None:
+    """Write a pipeline file, and say what it is for."""
+    from atlas.pipeline_file import written
+
     try:
         with file.open("x", encoding="utf-8") as stream:
             stream.write(written(asked, file.name))

@@ -164,7 +164,8 @@ def serve(
         str, typer.Option(SERVING["host"], help="Address to listen on; 0.0.0.0 to allow other machines.")
     ] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option(SERVING["port"], help="Port to listen on; if it is taken, the next free one.")
+        int,
+        typer.Option(SERVING["port"], min=1, max=65535, help="Port to listen on; if it is taken, the next free one."),
     ] = 8000,
     allow_host: Annotated[
         list[str] | None,

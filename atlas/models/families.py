@@ -10,13 +10,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 
 from atlas.errors import ModelError, UnknownName
 from atlas.factories import guarded
 from atlas.models.foreign import plain
-from atlas.models.found import Found
+from atlas.models.found import MEMORY, Found
 from atlas.models.from_factory import find_factory
 from atlas.models.from_timm import find_timm
 from atlas.models.from_torchvision import find_torchvision, torchvision_names
@@ -50,6 +51,8 @@ def find(spec: str, *, trained: bool) -> Found:
 
 
 def _find(family: str, name: str, variant: str, *, spec: str, trained: bool) -> Found:
+    if spec.startswith(MEMORY):
+        raise ModelError(f"{spec} was a network in memory: give the network itself, in Python.")
     if family == "torchvision":
         return find_torchvision(name, variant, trained=trained)
     if variant not in ("", "random"):
@@ -64,5 +67,7 @@ def _find(family: str, name: str, variant: str, *, spec: str, trained: bool) -> 
         return find_factory(family, name)
     if name in PACKAGED:
         return PACKAGED[name](trained=trained)
+    if Path(spec).suffix or "/" in spec:
+        raise ModelError(f"There is no file and no store {spec!r}, and no model of that name. One of: {SHAPES}.")
     known = [*PACKAGED, *(f"torchvision:{name}" for name in torchvision_names())]
     raise UnknownName.among("model", spec, known, hint=f"A model is one of: {SHAPES}.")

@@ -43,19 +43,28 @@ def find_factory(module: str, name: str) -> Found:
         return Found(network, _preprocessing(preprocessing, spec), labels_of(labels, spec), spec)
 
 
-def _preprocessing(said: Any, spec: str) -> Preprocessing | None:
+def described(said: Any) -> Preprocessing | None:
+    """The preprocessing that `said` describes, in any of the forms that a factory may return; None where it is none.
+
+    Raises `AtlasError` where it is one that cannot be followed.
+    """
     if said is None or isinstance(said, Preprocessing):
         return said
+    if isinstance(said, Mapping) and TIMM in said:
+        return configured(said)
+    if isinstance(said, Mapping) and (not said or any(isinstance(name, str) for name in said)):
+        return Preprocessing.from_dict(dict(said))
+    return preprocessing_of(said) if callable(said) or not isinstance(said, Iterable) else None
+
+
+def _preprocessing(said: Any, spec: str) -> Preprocessing | None:
     try:
-        if isinstance(said, Mapping) and TIMM in said:
-            return configured(said)
-        if isinstance(said, Mapping) and (not said or any(isinstance(name, str) for name in said)):
-            return Preprocessing.from_dict(dict(said))
-        if callable(said) or not isinstance(said, Iterable):
-            return preprocessing_of(said)
+        found = described(said)
     except AtlasError as error:
         line = str(error) if str(error).endswith((".", "?")) else f"{error}."
         raise ModelError(f"{spec}: {line} Return an atlas.models.Preprocessing, or a dict of its fields.") from None
+    if found is not None or said is None:
+        return found
     raise ModelError(
         f"{spec}: The preprocessing {type(said).__name__} is not that of single images. The second of what a factory "
         "returns is an atlas.models.Preprocessing or None; labels are the third: return network, None, labels."

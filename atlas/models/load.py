@@ -11,15 +11,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
-from atlas.errors import ModelError, WeightsError
-from atlas.factories import guarded
+from atlas.errors import AtlasError, ModelError, WeightsError
+from atlas.factories import guarded, kind_of
 from atlas.models.checkpoints import load_weights, read_checkpoint, refuse_nan
 from atlas.models.copying import copy_of, refuse_unlike
 from atlas.models.families import find, is_random
 from atlas.models.found import MEMORY, Found
+from atlas.models.from_factory import described
 from atlas.models.labels import read_labels
 from atlas.models.model import Model, ModelSource
 from atlas.models.preprocessing import Preprocessing
@@ -33,7 +35,7 @@ def load_model(
     *,
     weights: Path | str | None = None,
     labels: Path | str | Sequence[str] | None = None,
-    preprocessing: Preprocessing | str | None = None,
+    preprocessing: Any = None,
     logits: str | None = None,
     layout: Mapping[str, str] | None = None,
 ) -> Model:
@@ -41,7 +43,8 @@ def load_model(
 
     `spec` may be a network itself, a `torch.nn.Module` in memory: a copy of it is looked into, and `preprocessing` must
     be given. `labels` is a file of class names, one a line or JSON, a list by its name, as `imagenet`, or the names
-    themselves. `preprocessing`, a text such as "size=224 mean=0,0,0 std=1,1,1" too, goes before what the library says.
+    themselves. `preprocessing` goes before what the library says: a `Preprocessing`, a text such as
+    "size=224 mean=0,0,0 std=1,1,1", a mapping of its fields, or transforms of torchvision.
     Of a file the library knows neither: there are no labels then, and its own preprocessing is taken with a logged
     warning. `logits` is the key or index of the output that is the logits, or the layer that gives them, where the
     network has several and it is open which: `Model.answer` raises where it cannot be. `layout` says the order of the
@@ -50,7 +53,7 @@ def load_model(
     Raises `UnknownName` with the nearest names, `WeightsError` for a weights file that is unsafe, does not fit or holds
     NaN, and `ModelError` where nobody says how images are preprocessed, or for labels that are not certain.
     """
-    preprocessing = Preprocessing.parse(preprocessing) if isinstance(preprocessing, str) else preprocessing
+    preprocessing = _preprocessing(preprocessing)
     given, spec = (None, spec) if isinstance(spec, str) else (spec, f"{MEMORY}{type(spec).__name__}")
     untrained = weights is not None or (given is None and is_random(spec))
     found = find(spec, trained=not untrained) if given is None else _copied(given, spec)
@@ -75,6 +78,20 @@ def load_model(
     for note in filter(None, (*model.notes, how.doubt)):
         log.warning("%s: %s.", spec, note)
     return model
+
+
+def _preprocessing(said: Any) -> Preprocessing | None:
+    """The preprocessing that was said. Raises `ModelError` where it is none, or cannot be followed."""
+    if isinstance(said, str):
+        return Preprocessing.parse(said)
+    try:
+        found = described(said)
+    except AtlasError as error:
+        raise ModelError(f"{parameter('preprocessing')}: {error}") from None
+    if found is None and said is not None:
+        usual = "'size=224 mean=0.5,0.5,0.5 std=0.5,0.5,0.5'"
+        raise ModelError(f"{parameter('preprocessing')}: {kind_of(said)} is none. Give a text, such as {usual}.")
+    return found
 
 
 def _known_preprocessing(found: Found, spec: str) -> Preprocessing:

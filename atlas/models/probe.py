@@ -409,23 +409,34 @@ class _Probe:
 
     def _settle_by_user(self, name: str, first: _Pass) -> None:
         for pattern, layout in self._layouts.items():
-            if name == pattern or fnmatchcase(name, pattern):
-                self._used.add(pattern)
-                self._axes[name] = self._told(name, layout, first)
+            if name != pattern and not fnmatchcase(name, pattern):
+                continue
+            self._used.add(pattern)
+            told, known = self._told(name, layout, first), self._axes.get(name)
+            other = isinstance(known, Axes) and (told is None or known.letters != told.letters)
+            if told is not None and not other:
+                self._axes[name] = told
+            elif name == pattern or not other:  # of a glob, what is established stays: it means the others
+                raise ModelError(f"{parameter('layout', f'{name}={layout}')} {self._unfit(name, told, first)}")
 
-    def _told(self, name: str, layout: str, first: _Pass) -> Axes:
+    def _unfit(self, name: str, told: Axes | None, first: _Pass) -> str:
+        """Why axes that a user names are not those of an activation."""
+        axis, known = self._batch[name], self._axes.get(name)
+        if told is not None and isinstance(known, Axes):
+            return f"is wrong: the axes of {name} are {_with_images(known.letters, axis)}, known by: {known.evidence}."
+        return (
+            f"does not fit {name}, whose shape is {_drawn(first.seen[name].shape, axis)} (n images). Say a letter for "
+            "each axis: n images, c channels, h and w a map's height and width, t tokens; +1 for one token that is no "
+            "patch. For example: nchw, nhwc, ntc+1"
+        )
+
+    def _told(self, name: str, layout: str, first: _Pass) -> Axes | None:
+        """The axes that a user names; None where they cannot be those of the activation."""
         letters, _, prefix = layout.partition("+")
         axis, seen = self._batch[name], first.seen[name].shape
-        possible = len(letters) == len(seen) and letters.find("n") == axis and (prefix or "0").isdigit()
-        bare = letters.replace("n", "", 1)
-        found = said(bare, self._shape(name, first), int(prefix or 0)) if possible else None
-        if found is None:
-            raise ModelError(
-                f"{parameter('layout', f'{name}={layout}')} does not fit {name}, whose shape is {_drawn(seen, axis)} "
-                "(n images). Say a letter for each axis: n images, c channels, h and w a map's height and width, t "
-                "tokens; +1 for one token that is no patch. For example: nchw, nhwc, ntc+1"
-            )
-        return found
+        if len(letters) != len(seen) or letters.find("n") != axis or not (prefix or "0").isdigit():
+            return None
+        return said(letters.replace("n", "", 1), self._shape(name, first), int(prefix or 0))
 
 
 def _open(shape: tuple[int, ...], axis: int) -> str:

@@ -8,8 +8,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 
+from atlas.catalogue.notebook import html_table
 from atlas.cost import LARGEST_IMAGE, Calibration, examples, showing
 from atlas.engine.calibration import known
 from atlas.engine.memory import shortage
@@ -152,6 +154,14 @@ class BuildPlan:
         """What stands in the way of it on this machine."""
         if short := shortage():
             yield short
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        columns, rows = self.table()
+        shown = html_table([column.removesuffix(">") for column in columns], rows) if rows else ""
+        return shown + "".join(f"<p>{escape(line)}</p>" for line in (*self.lines(), *self.warnings()))
 
     def __str__(self) -> str:
         columns, rows = self.table()

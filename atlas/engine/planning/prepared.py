@@ -5,7 +5,7 @@ Pipeline -> PreparedBuild: model, images, plans, place
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,7 @@ from atlas.stages import FEATURES, ICONS
 from atlas.store import Store
 from atlas.terminal import remark
 from atlas.units import Layer, decode
-from atlas.words import parameter
+from atlas.words import brief, parameter
 
 if TYPE_CHECKING:
     from atlas.engine.planning.images import ListedImages
@@ -107,26 +107,29 @@ def load(
     """The model that options name. Raises `ModelError` where it has not as many labels as classes."""
     from torch import nn
 
-    from atlas.models import Model, Preprocessing, load_model, require_classes
+    from atlas.models import Model, load_model, require_classes
 
     if isinstance(model, Model):
-        for name, value in (("weights", weights), ("labels", labels), ("logits", logits), ("layout", layout)):
+        given = {
+            "weights": weights,
+            "labels": labels,
+            "preprocessing": preprocessing,
+            "logits": logits,
+            "layout": layout,
+        }
+        for name, value in given.items():
             if value:
                 raise AtlasError(f"{parameter(name)} with a model that is loaded: say it to `load_model`.")
         loaded = model
     elif not isinstance(model, str | nn.Module):
-        raise AtlasError(f"{parameter('model', model)}: it is no network. Give a spec, a Model or a torch.nn.Module.")
+        said = parameter("model", brief(model))
+        raise AtlasError(f"{said}: it is no network. Give a spec, a Model or a torch.nn.Module.")
     else:
-        given: Any = preprocessing
-        if isinstance(preprocessing, str):
-            given = Preprocessing.parse(preprocessing)
-        elif isinstance(preprocessing, Mapping):
-            given = Preprocessing.from_dict(dict(preprocessing))
         loaded = load_model(
             model,
             weights=None if weights is None else local(weights),
             labels=local(labels) if isinstance(labels, str | Path) else labels,
-            preprocessing=given,
+            preprocessing=preprocessing,
             logits=logits,
             layout=_layouts(layout),
         )

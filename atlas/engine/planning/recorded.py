@@ -11,7 +11,7 @@ from typing import Any
 
 from atlas.engine.planning.prepared import maps_of
 from atlas.errors import AtlasError, NotAStore, StoreError
-from atlas.pipeline import Pipeline, Settings, kinds, of, option
+from atlas.pipeline import Pipeline, Settings, beside, kinds, of, option
 from atlas.places import OBJECT_STORES, local
 from atlas.plans import Plan
 from atlas.stages import FEATURES, ICONS
@@ -23,7 +23,8 @@ from atlas.words import command, parameter
 def resolved(said: Mapping[str, Any]) -> Pipeline:
     """The pipeline that `said` describes: its model may be a spec, a network, a pipeline file or a store.
 
-    What a file or a store says holds unless `said` says otherwise. Raises `AtlasError` as `Pipeline`.
+    What a file or a store says holds unless `said` says otherwise; of settings knob by knob. Raises `AtlasError` as
+    `Pipeline`.
     """
     from atlas.pipeline_file import SUFFIXES, read
 
@@ -31,14 +32,15 @@ def resolved(said: Mapping[str, Any]) -> Pipeline:
     if not isinstance(model, str | Path):
         return of(said)
     rest = {name: value for name, value in said.items() if name != "model"}
-    if str(model).endswith(SUFFIXES):
-        return of(read(local(model)) | rest)
+    if str(model).lower().endswith(SUFFIXES):
+        return of(beside(read(local(model)), rest))
     store = _store_at(model)
     if store is None:
         return of({**said, "model": str(model)})
-    told = recorded(store)
     _require(store, rest)
-    return of(told | {"store": model} | rest)
+    # A store spells out the knobs of its recipes: those of a recipe that is said now are its own.
+    told = {name: value for name, value in recorded(store).items() if option(name).preset not in rest}
+    return of(beside(told, {"store": model, **rest}))
 
 
 def _store_at(model: str | Path) -> Store | None:
@@ -73,6 +75,11 @@ def recorded(store: Store) -> dict[str, Any]:
 def _require(store: Store, said: Mapping[str, Any]) -> None:
     """Raise `AtlasError` where a build cannot go on without something that a store does not keep."""
     without = [name for name in (store.pipeline or {}).get("without", ()) if name not in said]
+    if "model" in without:
+        raise AtlasError(
+            f"{store} is of a network in memory, of which a store keeps no copy. Go on in Python, with the network and "
+            f"what it was built with: atlas.build(network, {str(store)!r}, ...)."
+        )
     if without:
         named = " and ".join(map(parameter, without))
         raise AtlasError(f"{store} was built with {named}, of which a store keeps no copy: say {named} again.")
