@@ -46,6 +46,10 @@ class Batch:
         return len(self.images)
 
 
+Slot = tuple[int, tuple[Shown, int]]
+"""Where among all crops one has its place; of which image it is, and its number there."""
+
+
 def batches(shown: Iterable[Shown], width: int) -> Iterator[Batch]:
     """All crops of `shown` in their order, `width` at a time across images, the last batch padded."""
     rows = ((one, number) for one in shown for number in range(len(one.crops)))
@@ -62,13 +66,19 @@ def in_places(shown: Iterable[Shown], width: int, *, crops: int, first: int) -> 
     return _batches((((one.image - first) * crops + number, (one, number)) for one, number in rows), width, spare=0)
 
 
-def _batches(slots: Iterable[tuple[int, tuple[Shown, int]]], width: int, *, spare: int) -> Iterator[Batch]:
+def _batches(slots: Iterable[Slot], width: int, *, spare: int) -> Iterator[Batch]:
     """Crops in rising slots, `width` of these side by side; the crop numbered `spare` fills those that are free."""
-    for group, held in groupby(slots, lambda slot: slot[0] // width):
-        place, rows = zip(*held, strict=True)
-        x = [rows[spare][0].crops[rows[spare][1]]] * width
-        for slot, (one, number) in zip(place, rows, strict=True):
-            x[slot - group * width] = one.crops[number]
-        images = np.array([one.image for one, _ in rows], np.int64)
-        crops = np.array([number for _, number in rows], np.int64)
-        yield Batch(torch.stack(x), images, crops, tuple(one.sha256 for one, _ in rows), np.array(place) % width)
+    for _, held in groupby(slots, lambda slot: slot[0] // width):
+        yield _batch(held, width, spare)
+
+
+def _batch(held: Iterable[Slot], width: int, spare: int) -> Batch:
+    slots, rows = zip(*held, strict=True)
+    place = np.array(slots, np.int64) % width
+    images = np.array([one.image for one, _ in rows], np.int64)
+    crops = np.array([number for _, number in rows], np.int64)
+    shown = [one.crops[number] for one, number in rows]
+    x = [shown[spare]] * width
+    for row, crop in zip(place, shown, strict=True):
+        x[row] = crop
+    return Batch(torch.stack(x), images, crops, tuple(one.sha256 for one, _ in rows), place)

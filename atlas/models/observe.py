@@ -29,13 +29,15 @@ INPUT = "<input>"
 Result = TypeVar("Result")
 Left = Callable[[Place, nn.Module, Any], None]
 """(which call of which module it is, the module, what it answers)."""
+Entered = Callable[[str, nn.Module, Any], None]
+"""(path of a module, the module, what it is given)."""
 Take = Callable[[str, Tensor], None]
 """(name of an activation, its value). Only now is it so: later modules may write into it."""
 
 
 @contextmanager
-def calls(modules: Mapping[str, nn.Module], left: Left) -> Iterator[None]:
-    """Inside, `left` hears of each call of `modules`, which are known by their paths, as it ends."""
+def calls(modules: Mapping[str, nn.Module], left: Left, entered: Entered | None = None) -> Iterator[None]:
+    """Inside, `left` hears of each call of `modules`, known by their paths, as it ends, and `entered` as it begins."""
     counts: Counter[str] = Counter()
 
     def leave(path: str, module: nn.Module, _: Any, output: Any) -> None:
@@ -44,6 +46,8 @@ def calls(modules: Mapping[str, nn.Module], left: Left) -> Iterator[None]:
 
     with ExitStack() as hooks:
         for path, module in modules.items():
+            if entered:
+                hooks.enter_context(module.register_forward_pre_hook(partial(entered, path)))
             hooks.enter_context(module.register_forward_hook(partial(leave, path)))
         yield
 
@@ -148,7 +152,8 @@ def observe(network: nn.Module, network_input: Tensor, take: Callable[[Arrival],
     """
     watch = _Watch(take, network_input)
     try:
-        with torch.no_grad(), module_by_module(), watch.watching(network):
+        inner = {path: module for path, module in network.named_modules() if path}
+        with torch.no_grad(), module_by_module(), calls(inner, watch.leave, watch.enter):
             run(network, network_input)
     except (Exception, Endless) as error:
         raise Failed(f"failed {watch.where}: {told(error)}") from error
@@ -164,14 +169,6 @@ class _Watch:
         """Which activation a tensor is that lives."""
         self._names[network_input] = INPUT
 
-    def watching(self, network: nn.Module) -> ExitStack:
-        """A context in which the calls of the network's modules are noted."""
-        stack, inner = ExitStack(), {path: module for path, module in network.named_modules() if path}
-        for path, module in inner.items():
-            stack.enter_context(module.register_forward_pre_hook(partial(self._enter, path)))
-        stack.enter_context(calls(inner, self._leave))
-        return stack
-
     @property
     def where(self) -> str:
         """The module that is running."""
@@ -180,13 +177,13 @@ class _Watch:
         path, module, _ = self._entered[-1]
         return f"in layer {path!r} ({type(module).__name__})"
 
-    def _enter(self, path: str, module: nn.Module, args: Any) -> None:
+    def enter(self, path: str, module: nn.Module, args: Any) -> None:
         first = args[0] if args and isinstance(args[0], Tensor) else None
         # Tensors of inference mode do not say whether they were written to.
         given = None if first is None or first.is_inference() else (first, first._version)
         self._entered.append((path, module, given))
 
-    def _leave(self, place: Place, module: nn.Module, output: Any) -> None:
+    def leave(self, place: Place, module: nn.Module, output: Any) -> None:
         *_, given = self._entered.pop()
         untouched = given is not None and output is given[0] and given[0]._version == given[1]
         source = self._names.get(given[0], "") if given else ""
