@@ -10,9 +10,8 @@ import torch
 
 from atlas.models import Prepared, load_model, prepare
 from atlas.recipe import Numerics, Recipe
-from atlas.rendering import Directions, answers, neuron, render_batches, score_pictures
+from atlas.rendering import Directions, Rendered, answers, neuron, render_batches, score_pictures
 from atlas.rendering.batches import batches
-from atlas.rendering import Rendered
 from atlas.store import as_stored
 from atlas.units import Status
 
