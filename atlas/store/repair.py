@@ -63,6 +63,8 @@ def cure(finding: Finding) -> str:
             "made anew from the metadata of its arrays, asking for the shards that are done; where these do not tell "
             "it, by the atlas build that made it"
         )
+    if key == layout.CLASSES and finding.kind == "missing":
+        return "brought back by the atlas build that made it"
     if key == layout.INDEX or finding.receipt.startswith(layout.TABLE_RECEIPTS) or key.startswith(layout.TABLES):
         return "derived, and made anew"
     if key.startswith("manifests/"):

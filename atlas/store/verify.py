@@ -261,6 +261,9 @@ def _vouching_for_themselves(store: Store, keys: list[str]) -> Iterator[Finding]
                 yield Finding("torn", key, ALTERED)
         elif not store.vouched(value) and not key.startswith("plans/"):
             yield Finding("torn", key, ALTERED)
+    index = store.get_json(layout.INDEX)
+    if isinstance(index, dict) and index.get("named") is True and layout.CLASSES not in keys:
+        yield Finding("missing", layout.CLASSES, "the index tells of names of classes")
 
 
 def _is_root(value: object, *, sealed: bool) -> bool:

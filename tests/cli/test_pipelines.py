@@ -159,3 +159,61 @@ def test_the_one_in_python_builds_a_network_in_memory(tmp_path: Path, folder: Pa
     assert ran.returncode == 0, ran.stderr
     assert "third.1: 32 units" in ran.stdout
     assert atlas.verify(tmp_path / "made.atlas").whole
+
+
+def test_one_setting_beside_a_file_or_a_store_leaves_the_others(run: Command, tmp_path: Path) -> None:
+    file, store = tmp_path / "mine.yaml", tmp_path / "a"
+    file.write_text(f"model: {TINY}\nstore: {store}\nlayers: [head]\n{HASTY_FILE}")
+    assert "32 px in 3 steps" in run("plan", file, "--set", "steps=3").out
+    assert run("build", file).code == 0
+    assert "32 px in 3 steps" in run("plan", store, "--set", "steps=3", "--store", tmp_path / "b").out
+
+
+@pytest.mark.parametrize(("recipe", "told"), [("fine", "224 px in 256 steps"), ("maco", "224 px in 256 steps")])
+def test_another_recipe_beside_a_store_brings_its_own_settings(
+    run: Command, tmp_path: Path, recipe: str, told: str
+) -> None:
+    file, store = tmp_path / "mine.yaml", tmp_path / "a"
+    file.write_text(f"model: {TINY}\nstore: {store}\nlayers: [head]\n{HASTY_FILE}")
+    assert run("build", file).code == 0
+    ran = run("plan", store, "--recipe", recipe, "--store", tmp_path / "b")
+    assert told in ran.out, ran.err
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("settings: {size: 16, steps: 1, steps: 200}", "line 2: steps was said before"),
+        ("crops: 010", "line 2: 010: write a number in decimal digits"),
+        ("crops: 1:30", "line 2: 1:30: write a number in decimal digits"),
+        ("layers: [0, 2]", "There is no layer '0'"),
+        ("layers: no", "There is no layer 'no'"),
+        ("set: {steps: 4}", "Did you mean 'settings'?"),
+        ("? [a, b]\n: 3", "line 2: a key is the name of an option"),
+        ("crops: [2]", "crops: it is a whole number"),
+        ("preprocessing: 32", "preprocessing"),
+        ("layers: " + "[" * 3000 + "]" * 3000, "maximum recursion depth"),
+    ],
+)
+def test_what_yaml_reads_otherwise_is_told_of_or_taken_as_it_is_written(
+    run: Command, tmp_path: Path, text: str, told: str
+) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"model: {TINY}\n{text}\n")
+    ran = run("plan", file)
+    assert ran.code == 1
+    assert told in one_line(ran.err)
+
+
+def test_a_place_for_a_file_is_refused_before_anything_is_planned(run: Command, tmp_path: Path) -> None:
+    for name in ("x.txt", "nowhere/x.yaml"):
+        ran = run("plan", "no.such:network", "--save", tmp_path / name)
+        assert ran.code == 1
+        assert "--save" in one_line(ran.err)
+
+
+def test_a_place_where_nothing_is_says_so(run: Command, tmp_path: Path) -> None:
+    for name in ("nope.atlas", "net.py", tmp_path / "none"):
+        ran = run("plan", name)
+        assert ran.code == 1
+        assert "no store" in one_line(ran.err)

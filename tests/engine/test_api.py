@@ -248,3 +248,36 @@ def test_a_loaded_model_is_taken_as_it_is(tmp_path: Path) -> None:
     assert list(catalogue.layers) == ["second"]
     with pytest.raises(AtlasError, match="`weights` with a model that is loaded"):
         build(model, tmp_path / "store", weights=tmp_path / "x.pt", local=True)
+
+
+def test_what_is_no_preprocessing_is_one_line_and_transforms_are_some() -> None:
+    transforms = pytest.importorskip("torchvision.transforms")
+    said = transforms.Compose([transforms.Resize(32), transforms.CenterCrop(32), transforms.ToTensor()])
+    assert load_model(TINY, preprocessing=said).preprocessing.size == (32, 32)
+    for wrong in (32, [1, 2], lambda image: image, {"side": 3}):
+        with pytest.raises(ModelError) as refused:
+            load_model(TINY, preprocessing=wrong)
+        assert len(str(refused.value).splitlines()) == 1
+    with pytest.raises(AtlasError, match="loaded: say it to `load_model`"):
+        plan(load_model(TINY), "never", preprocessing=SMALL)
+
+
+def test_a_plan_shows_itself_in_a_notebook(tmp_path: Path) -> None:
+    found = plan(TINY, tmp_path / "never", layers="head")
+    assert repr(found) == str(found)
+    assert "<td>head</td>" in found._repr_html_()
+
+
+def test_what_is_no_network_is_told_of_in_short(tmp_path: Path) -> None:
+    with pytest.raises(AtlasError) as refused:
+        plan(nn.Conv2d(3, 64, 3).state_dict(), tmp_path / "never")
+    assert len(str(refused.value)) < 300
+
+
+def test_a_store_of_a_network_in_memory_says_how_it_goes_on(tmp_path: Path) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 30 * 30, 3))
+    build(network, tmp_path / "a", preprocessing=SMALL, layers="0:0", settings=HASTY, local=True)
+    with pytest.raises(AtlasError, match=r"Go on in Python.*atlas\.build\(network, "):
+        plan(tmp_path / "a")
+    with pytest.raises(ModelError, match="was a network in memory"):
+        load_model("memory:Sequential")

@@ -126,10 +126,10 @@ def test_damage_is_found_mended_and_made_again(bucket: str) -> None:
 
 
 def test_two_workers_of_a_cluster_build_it(bucket: str, images: Path, ray_cluster: None) -> None:
-    from atlas.engine.planning.images import ImageList
+    from atlas.engine.planning.images import ListedImages
 
     model: Model = load_model("tests.networks:tiny")
-    found = ImageList.open([str(images)])
+    found = ListedImages.open([str(images)])
     plans = [*tiny_plans(model), *collecting_plans(model, found)]
     backend = backend_at(f"{bucket}/{uuid.uuid4().hex}")
     _, report = build_in(backend, model, plans, OnRay(plans[0].numerics, 2), images=found)

@@ -119,6 +119,12 @@ def test_what_is_not_known_is_said_and_can_be_settled(caplog: pytest.LogCaptureF
     for layout in ("nchw", "cnt", "nxt", "ntc+9", "ntc+x"):
         with pytest.raises(ModelError, match=r"`layout=1=.*` does not fit 1, whose shape is n x 8 x 8"):
             _ = Model(network, ModelSource("said", square(32), layouts=(("1", layout),))).layers
+    # What is established stays: a glob means the others, and a name is told of.
+    said = Model(network, ModelSource("said", square(32), layouts=(("*", "nct"),)))
+    assert [layer.layout for layer in said.layers] == ["nchw", "nct"]
+    for layout in ("nhwc", "nhcw"):
+        with pytest.raises(ModelError, match=r"`layout=0=.*` is wrong: the axes of 0 are nchw, known by"):
+            _ = Model(network, ModelSource("said", square(32), layouts=(("0", layout),))).layers
     with pytest.raises(UnknownName, match="layer '2'"):
         _ = Model(network, ModelSource("said", square(32), layouts=(("2", "nct"),))).layers
 

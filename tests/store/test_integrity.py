@@ -342,3 +342,14 @@ def test_an_altered_door_of_an_old_store_is_found(tmp_path: Path) -> None:
     mend(store, examine(store).findings)
     assert atlas.open(tmp_path / "store").layer("stage.1#0").channels == 6
     assert isinstance(store.backend, LocalBackend)
+
+
+def test_names_of_classes_that_are_gone_are_missed(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "s", layers={"a": 3}, size=16)
+    store.put_labels(["cat", "dog"])
+    write_index(store)
+    assert verify(store).damage == []
+    store.backend.delete("classes.json")
+    assert [(each.kind, each.key) for each in verify(store).damage] == [("missing", "classes.json")]
+    store.put_labels(["cat", "dog"])
+    assert verify(store).damage == []
