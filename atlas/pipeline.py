@@ -411,7 +411,7 @@ def wrong(name: str, value: Any, kind: Any) -> str:
     """Why `value` cannot be what an option says; empty where it can."""
     if name == "model":
         if isinstance(value, bool | int | float | bytes | Mapping | list | tuple | set):
-            return "it is the spec of a network, a text, or the network itself."
+            return "it is no network. Give a spec, a Model or a torch.nn.Module."
         return "it is empty. Name a network." if value is None or value == "" else ""
     if kind is not Any and not _fits(value, kind):
         return f"it is {_called(kind)}."
@@ -440,14 +440,21 @@ def _fits(value: Any, kind: Any) -> bool:
     return isinstance(value, also.get(kind, kind))
 
 
+NAMES = {int: "whole number", float: "number", bool: "true or false", str: "text", Path: "path"}
+
+
 def _called(kind: Any) -> str:
     """What a type is called where something else was given."""
-    inner = set(typing.get_args(kind)) - {type(None)} or {kind}
-    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", Path: "a path"}
-    told = [names[one] for one in names if one in inner]
-    told += [f"a list, each of it {_called(typing.get_args(one)[0])}" for one in inner if _is(one, Sequence)]
+    inner = _flat(kind)
+    told = [name if one is bool else f"a {name}" for one, name in NAMES.items() if one in inner]
+    items = {item for one in inner if _is(one, Sequence) for item in _flat(typing.get_args(one)[0])}
+    told += [f"a list of {' or '.join(f'{name}s' for one, name in NAMES.items() if one in items)}"] if items else []
     told += ["names with values"] if any(_is(one, Mapping) for one in inner) else []
     return " or ".join(told)
+
+
+def _flat(kind: Any) -> tuple[Any, ...]:
+    return typing.get_args(kind) or (kind,)
 
 
 def _is(kind: Any, what: type) -> bool:

@@ -79,7 +79,7 @@ def _name(key: yaml.Node, said: Mapping[str, Any], where: str) -> str:
 
 def _takes_texts(name: str) -> bool:
     """Whether an option takes texts alone, however they look: layers may be called 0 and 2."""
-    return all(wrong(name, value, kinds()[name]) for value in (1, True, [1], {"a": 1}))
+    return all(wrong(name, value, kinds()[name]) for value in (1000, True, [1000], {"a": 1}))
 
 
 def _value(node: yaml.Node, path: Path, *, texts: bool) -> Any:

@@ -63,15 +63,13 @@ def cure(finding: Finding) -> str:
             "made anew from the metadata of its arrays, asking for the shards that are done; where these do not tell "
             "it, by the atlas build that made it"
         )
-    if key == layout.CLASSES and finding.kind == "missing":
-        return "brought back by the atlas build that made it"
     if key == layout.INDEX or finding.receipt.startswith(layout.TABLE_RECEIPTS) or key.startswith(layout.TABLES):
         return "derived, and made anew"
     if key.startswith("manifests/"):
         return "the receipts in it that are whole are kept, the shards of the others will be made again"
     if key.endswith("zarr.json"):
         return "made anew from the plan"
-    if finding.receipt or key.startswith("receipts/"):
+    if finding.receipt or key.startswith("receipts/") or (finding.kind == "missing" and key == layout.CLASSES):
         return "will be made again by the next atlas build"
     return "taken out: nothing else in the store tells what it said"
 

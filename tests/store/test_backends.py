@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from atlas.errors import CannotWrite, NotAStore, StoreError, StoreFull
-from atlas.store import Backend, LocalBackend, MemoryBackend, backend_at
+from atlas.store import Backend, LocalBackend, MemoryBackend, ObjectBackend, backend_at
 from atlas.store.backends import PARTIAL
 from atlas.store.backends.local import _explained
 from tests.store.contract import BackendContract
@@ -186,8 +186,12 @@ def test_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert backend_at(memory) is memory
     for place in (tmp_path / "a", str(tmp_path / "a"), f"file://{tmp_path}/a", "~/a"):
         assert str(backend_at(place)) == str(tmp_path / "a")
-    with pytest.raises(NotAStore, match="s3://"):
-        backend_at("s3://bucket/store")
+    for address in ("s3://bucket/store", "gs://bucket/a b/%20", "az://container/x"):
+        assert isinstance(backend_at(address), ObjectBackend)
+        assert str(backend_at(address)) == address
+    for wrong in ("https://example.com/x", "s3://", "s3:/bucket/x"):
+        with pytest.raises(NotAStore):
+            backend_at(wrong)
 
 
 @pytest.fixture
