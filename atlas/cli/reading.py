@@ -40,7 +40,10 @@ def status(store: Place) -> None:
     rows = [_row(opened, plan) for plan in plans]
     for stage, layer, part in map(names_of, missing):  # what it asked for, and how, nobody knows
         rows.append((stage, " ".join([layer, *part]), "gone", "?", "?", "?", "gone"))
-    table(["stage", "layer", "recipe", "asked>", "done>", "left>", "complete"], rows)
+    if rows:
+        table(["stage", "layer", "recipe", "asked>", "done>", "left>", "complete"], rows)
+    else:
+        say("Nothing was asked for yet: the build that made it stopped before it had planned anything.")
     if any(plan.stage == IMAGES.name for plan in plans):
         say(f"{summary(_images(opened))}.")
     logs = [log for key in opened.backend.list(LOGS) if fits(log := opened.get_json(key), LOG)]
