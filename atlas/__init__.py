@@ -8,6 +8,7 @@
 
     build, plan          a network (and images) -> a store; what that makes and costs
     open, verify, serve  a store -> a Catalogue to read, whether it is whole, a page in the browser
+    copy, publish        a store -> the same elsewhere; with its page, for a static host
     load_model, render   a network to look into; pictures of some of its units, without a store
 
 `build`, `plan`, `load_model` and `render` need the extra `build`. Reading is imported at once and is light; all else is
@@ -27,6 +28,7 @@ from atlas.units import Layer, Unit
 from atlas.version import VERSION
 
 if TYPE_CHECKING:
+    from atlas.copying import copy, publish
     from atlas.engine.api import build, plan
     from atlas.engine.planning.build_plan import BuildPlan
     from atlas.models import Model, Preprocessing, load_model
@@ -48,9 +50,11 @@ __all__ = [
     "Unit",
     "Verification",
     "build",
+    "copy",
     "load_model",
     "open",
     "plan",
+    "publish",
     "render",
     "serve",
     "verify",
@@ -62,8 +66,10 @@ _LATER = {
     "Preprocessing": "atlas.models",
     "Verification": "atlas.verification",
     "build": "atlas.engine.api",
+    "copy": "atlas.copying",
     "load_model": "atlas.models",
     "plan": "atlas.engine.api",
+    "publish": "atlas.copying",
     "render": "atlas.rendering",
     "serve": "atlas.server",
     "verify": "atlas.verification",

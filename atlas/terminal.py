@@ -10,13 +10,15 @@ from __future__ import annotations
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
 from typing import Literal
 
 from rich.cells import cell_len
 from rich.console import Console
+from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
@@ -71,6 +73,14 @@ def worded(how: Callable[[str], str]) -> None:
 def say(text: str) -> None:
     """One line to standard output."""
     out.print(line(text))
+
+
+@contextmanager
+def counting(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on standard error where somebody watches; what is given hears how many of how many are done."""
+    with Bar(console=err, disable=not err.is_terminal, transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -43,6 +43,7 @@ FLOORS = [
     "atlas.viewer",
     "atlas.engine",
     "atlas.verification",
+    "atlas.copying",
     "atlas.pipelines",
     "atlas.cli",
 ]

@@ -19,7 +19,7 @@ from typing import Annotated
 import typer
 
 from atlas import __version__
-from atlas.cli import building, looking, querying, reading, removing
+from atlas.cli import building, copying, looking, querying, reading, removing
 from atlas.cli.options import as_options
 from atlas.errors import AtlasError
 from atlas.store.layout import VERSION
@@ -33,7 +33,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for module in (looking, building, reading, querying, removing):
+for module in (looking, building, reading, querying, copying, removing):
     for each in module.COMMANDS:
         app.command()(each)
 

@@ -26,14 +26,6 @@ from starlette.types import Receive, Scope, Send
 from atlas.server.guard import busy, complain
 from atlas.words import shown
 
-# What the machine believes about file names is not asked: some believe that .js is plain text.
-KINDS = {
-    ".html": "text/html; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
-    ".css": "text/css; charset=utf-8",
-    ".json": "application/json",
-    ".svg": "image/svg+xml",
-}
 BYTES = "application/octet-stream"
 RANGE = re.compile(r"\s*bytes\s*=\s*(\d*)\s*-\s*(\d*)\s*", re.IGNORECASE)
 PIECE = 1 << 18

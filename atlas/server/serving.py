@@ -24,10 +24,11 @@ from starlette.routing import Mount
 from starlette.types import ASGIApp
 
 from atlas.errors import AtlasError, NotAStore
-from atlas.server.files import KINDS, StaticFolder
+from atlas.server.files import StaticFolder
 from atlas.server.guard import BACKLOG, EVERYWHERE, Named, protocol, room, trouble
 from atlas.server.objects import Objects
 from atlas.store import Backend, LocalBackend, ObjectBackend, backend_at
+from atlas.store.backends.object_store import KINDS
 from atlas.words import command, parameter, shown
 
 APP = Path(__file__).parent.parent / "viewer" / "dist"
@@ -39,8 +40,7 @@ TRIES = 100
 
 def app_of(store: str | Path, app: Path = APP) -> Starlette:
     """The web application for the store at `store`. Raises `NotAStore`, or `AtlasError` without a page."""
-    if not (app / "index.html").is_file():
-        raise AtlasError(f"The page is not built: there is no {app / 'index.html'}. Build it: make viewer")
+    _require_page(app)
     backend = backend_at(store)
     if backend.get("zarr.json") is None:
         build = command("atlas", "build", "MODEL", "--store", backend)
@@ -62,6 +62,24 @@ def _objects(backend: Backend) -> ASGIApp:
     if isinstance(backend, LocalBackend):
         return StaticFolder(backend.root, kinds=kinds)
     raise NotAStore(f"{backend}: only a store in a folder or in an object store can be served.")
+
+
+def put_page(place: str | Path | Backend, app: Path = APP) -> None:
+    """Write the page to `place`, from where a static host serves it; it reads the store in the folder `store` there.
+
+    Raises `AtlasError` where the page is not built.
+    """
+    _require_page(app)
+    backend = backend_at(place)
+    files = (path for path in app.rglob("*") if path.is_file())
+    for path in sorted(files, key=lambda path: path.name == "index.html"):  # last: it names the others
+        backend.put(path.relative_to(app).as_posix(), path.read_bytes())
+
+
+def _require_page(app: Path) -> None:
+    """Raise `AtlasError` where the page is not built."""
+    if not (app / "index.html").is_file():
+        raise AtlasError(f"The page is not built: there is no {app / 'index.html'}. Build it: make viewer")
 
 
 def serve(

@@ -2,6 +2,7 @@
 
 from atlas.store.backends import Backend, LocalBackend, MemoryBackend, ObjectBackend, backend_at
 from atlas.store.codec import as_stored
+from atlas.store.copying import Copied, copy
 from atlas.store.receipts import Receipt, Stored, digest_of
 from atlas.store.repair import cure, repair
 from atlas.store.store import Data, Store, check_version
@@ -9,6 +10,7 @@ from atlas.store.verify import Finding, Verified, verify
 
 __all__ = [
     "Backend",
+    "Copied",
     "Data",
     "Finding",
     "LocalBackend",
@@ -21,6 +23,7 @@ __all__ = [
     "as_stored",
     "backend_at",
     "check_version",
+    "copy",
     "cure",
     "digest_of",
     "repair",

@@ -138,3 +138,13 @@ def test_two_workers_of_a_cluster_build_it(bucket: str, images: Path, ray_cluste
     build_in(quiet, model, plans, images=found)
     assert contents(backend) == contents(quiet)
     assert Store.open(str(backend)).identity == model.identity
+
+
+def test_it_is_copied_there_and_back(built: str, bucket: str, tmp_path: Path) -> None:
+    run("copy", built, str(tmp_path / "back"))
+    there, back = backend_at(built), backend_at(tmp_path / "back")
+    assert {key: there.get(key) for key in there.list()} == {key: back.get(key) for key in back.list()}
+    run("publish", str(tmp_path / "back"), f"{bucket}/site")
+    site = backend_at(f"{bucket}/site")
+    assert "index.html" in set(site.list())
+    assert contents(backend_at(f"{bucket}/site/store")) == contents(there)

@@ -18,6 +18,7 @@ from datetime import timedelta
 from functools import cache
 from importlib.util import find_spec
 from itertools import chain
+from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
@@ -34,6 +35,14 @@ from obstore.store import from_url
 from atlas.errors import CannotWrite, StoreError
 from atlas.store.backends.backend import Backend
 
+# What the machine believes about file names is not asked: some believe that .js is plain text.
+KINDS = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".json": "application/json",
+    ".svg": "image/svg+xml",
+}
 PATIENCE = timedelta(seconds=60)
 """How long a request is tried again that failed for reasons of the network or of the server."""
 WRITER = "writer"
@@ -156,7 +165,9 @@ class ObjectBackend(Backend):
 
     def put(self, key: str, value: bytes) -> None:
         with self._explained(key, CannotWrite):
-            obstore.put(self._store, key, value)
+            # A browser that reads from the bucket goes by the kind.
+            kind = KINDS.get(PurePosixPath(key).suffix)
+            obstore.put(self._store, key, value, attributes={"Content-Type": kind} if kind else None)
 
     def put_new(self, key: str, value: bytes) -> bool:
         return self._put_on_condition(key, value, "create")

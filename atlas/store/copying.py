@@ -1,0 +1,124 @@
+"""Copying a store to another place: shard by shard, each held against its hash, and gone on with where it stopped.
+
+    Store, place -> the same store there
+
+What is copied follows the law of receipts: objects first, their receipt last. So a copy that stopped is a store of
+which less is done, a store that is built meanwhile may be copied, and a place that holds some of it gets the rest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from atlas.plans import Plan
+from atlas.store import layout
+from atlas.store.backends import Backend, backend_at
+from atlas.store.receipts import Stored
+from atlas.store.store import Store
+
+SIDE_BY_SIDE = 8
+"""Receipts whose objects are copied at a time: of an object store, each waits for its answer."""
+SMALL = (layout.CLASSES, layout.PIPELINE)
+"""Objects that no receipt names, beside those in folders."""
+FOLDERS = (layout.CALIBRATIONS, layout.LOGS)
+
+
+Piece = tuple[list[Stored], Callable[[], None]]
+"""Objects that a receipt names, and what writes it in the copy once they are there."""
+
+
+@dataclass(frozen=True)
+class Copied:
+    """What was copied."""
+
+    store: Store
+    """The copy."""
+    objects: int
+    """Objects that were written now, of those that receipts name."""
+    bytes: int
+    damaged: tuple[str, ...]
+    """Objects that are missing or not what their receipts say: what these name was left out."""
+
+
+def copy(source: Store, place: str | Path | Backend, tell: Callable[[int, int], None] = lambda *_: None) -> Copied:
+    """Copy a store to `place`, a folder or an address in an object store; `tell` hears how many shards of how many.
+
+    A store of the same network that is there gets what it lacks; no result that is there is replaced. Raises
+    `PlanMismatch` where one of another network or of other plans is there, `NotAStore` where other files lie there,
+    before anything is written.
+    """
+    store, plans = _begun(source, backend_at(place)), source.plans()
+    store.prepare(plans)
+    for key in (*SMALL, *(key for folder in FOLDERS for key in source.backend.list(folder))):
+        data = source.backend.get(key)
+        if data is not None and store.backend.get(key) != data:
+            store.backend.put(key, data)
+    written, damaged = list[Stored](), list[str]()
+
+    def carry_over(pieces: Iterable[Piece], told: Callable[[int, int], None] = lambda *_: None) -> None:
+        found = list(pieces)
+        for done, (new, broken) in enumerate(pool.map(partial(_copied, source, store), found), 1):
+            written.extend(new)
+            damaged.extend(broken)
+            told(done, len(found))
+
+    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+        # A reduce rests on receipts of shards or on another reduce, and tables on all of these.
+        carry_over(_shards(source, store, plans), tell)
+        for plan in plans:
+            carry_over(_reduce(source, store, plan))
+        carry_over(_whole(source, store, alone=len(store.plans()) == len(plans)))
+    for plan in plans:
+        store.fold(plan)
+    return Copied(store, len(written), sum(one.size for one in written), tuple(damaged))
+
+
+def _begun(source: Store, backend: Backend) -> Store:
+    """The store in which the copy is made, or goes on."""
+    if backend.get(layout.ROOT) is None and next(iter(backend.list()), None) is None:
+        backend.put_new(layout.ROOT, source.backend.get(layout.ROOT) or b"")
+    return Store.create(backend, source.identity, source.model)
+
+
+def _shards(source: Store, store: Store, plans: Sequence[Plan]) -> Iterator[Piece]:
+    """The shards that the copy lacks."""
+    for plan in plans:
+        there = store.receipts(plan)
+        # What shards wrote for a reduce alone goes once that is done.
+        dropped = {key for index in source.dropped(plan) for key in layout.scratch_objects(plan, index)}
+        for index, receipt in source.receipts(plan).items():
+            if index not in there:
+                objects = [one for one in receipt.objects if one.key not in dropped]
+                yield objects, partial(store.put_receipt, plan.shard(index), receipt)
+
+
+def _reduce(source: Store, store: Store, plan: Plan) -> Iterator[Piece]:
+    """The reduce of a plan, where the copy lacks it, and has what it read."""
+    receipt = source.reduced(layout.columns_receipt(plan)) if layout.reduces(plan) else None
+    if receipt is not None and not store.columns_done(plan) and store.digest(plan) == receipt.plan:
+        yield list(receipt.objects), partial(store.put_reduced, layout.columns_receipt(plan), receipt)
+
+
+def _whole(source: Store, store: Store, *, alone: bool) -> Iterator[Piece]:
+    """What was written whole: the list of images, neighbours, tables; `alone` where the copy holds nothing else."""
+    for key in (layout.LIST, layout.RELATIONS, *source.backend.list(layout.TABLE_RECEIPTS)):
+        receipt, there = source.reduced(key), store.reduced(key)
+        if receipt is not None and (there is None or (alone and there.plan != receipt.plan)):
+            yield list(receipt.objects), partial(store.put_reduced, key, receipt)
+
+
+def _copied(source: Store, store: Store, piece: Piece) -> tuple[list[Stored], list[str]]:
+    """Copy what a receipt names, then the receipt; what was written, or what is damaged."""
+    objects, put = piece
+    for stored in objects:
+        data = source.backend.get(stored.key)
+        if data is None or hashlib.sha256(data).hexdigest() != stored.sha256:
+            return [], [stored.key]
+        store.backend.put(stored.key, data)
+    put()
+    return objects, []

@@ -1,0 +1,129 @@
+"""Copying a store to another place: the same bytes, gone on with, merged, and never over what is there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from atlas.catalogue import write_index, write_tables
+from atlas.errors import NotAStore, PlanMismatch
+from atlas.store import LocalBackend, MemoryBackend, Store, verify
+from atlas.store.copying import copy
+from tests.charted import chart_into
+from tests.collected import collect_into
+from tests.stores import make_store
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """A store with pictures, images, statistics, an atlas and tables."""
+    place = tmp_path_factory.mktemp("source") / "s"
+    store = make_store(place, layers={"a": 40, "b": 3}, size=16)
+    collecting = collect_into(store)
+    collection = next(plan.collection for plan in collecting if plan.stage == "images")
+    chart_into(store, store.plans_of("features")[0].on, collection)
+    store.put_labels(["cat", "dog"])
+    for plan in store.plans():
+        store.fold(plan)
+    write_tables(store)
+    write_index(store)
+    return store
+
+
+def whole(store: Store) -> dict[str, bytes]:
+    return {key: store.backend.get(key) or b"" for key in store.backend.list()}
+
+
+def test_a_copy_has_every_byte(source: Store, tmp_path: Path) -> None:
+    found = copy(source, tmp_path / "c")
+    write_index(found.store)
+    assert found.damaged == ()
+    assert whole(found.store) == whole(source)
+    assert found.objects == len({key for key in whole(source) if "/c/" in key} | set(source.backend.list("tables/")))
+    again = copy(source, tmp_path / "c")
+    assert (again.objects, again.bytes) == (0, 0)
+
+
+def test_a_copy_that_stopped_is_a_store_and_goes_on(source: Store) -> None:
+    for stop in (1, 7, 20, 45, 80):
+        backend = Stopping(stop)
+        with pytest.raises(KeyboardInterrupt):
+            copy(source, backend)
+        backend.left = 10**9
+        # Nothing but what comes next is missing: data without a receipt, metadata of plans.
+        found = [each for each in verify(Store.open(backend)).findings if each.kind != "unfinished"]
+        assert all(each.key.endswith("zarr.json") for each in found), stop
+        copied = copy(source, backend)
+        write_index(copied.store)
+        assert whole(copied.store) == whole(source)
+
+
+class Stopping(MemoryBackend):
+    """Stops whoever writes more than so many objects."""
+
+    def __init__(self, left: int) -> None:
+        super().__init__()
+        self.left = left
+
+    def _count(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
+
+    def put(self, key: str, value: bytes) -> None:
+        self._count()
+        super().put(key, value)
+
+    def put_new(self, key: str, value: bytes) -> bool:
+        self._count()
+        return super().put_new(key, value)
+
+
+def test_what_is_damaged_is_left_out_and_named(source: Store, tmp_path: Path) -> None:
+    torn = copy(source, MemoryBackend()).store
+    key = next(key for key in torn.backend.list("layers/a/features/image/c/"))
+    torn.backend.put(key, (torn.backend.get(key) or b"")[:-1])
+    found = copy(torn, tmp_path / "c")
+    assert found.damaged == (key,)
+    assert verify(found.store).damage == []
+    assert copy(source, tmp_path / "c").damaged == ()
+    write_index(found.store)
+    assert whole(found.store) == whole(source)
+
+
+def test_nothing_of_others_is_replaced(source: Store, tmp_path: Path) -> None:
+    make_store(tmp_path / "other", layers={"a": 40}, size=32)
+    other = Store.open(tmp_path / "other")
+    before = whole(other)
+    with pytest.raises(PlanMismatch):
+        copy(source, other.backend)
+    assert whole(other) == before
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "mine.txt").write_text("mine")
+    with pytest.raises(NotAStore):
+        copy(source, tmp_path / "files")
+    assert list(LocalBackend(tmp_path / "files").list()) == ["mine.txt"]
+
+
+def test_what_changed_since_is_brought_up_to_date(source: Store, tmp_path: Path) -> None:
+    part = copy(source, tmp_path / "part").store
+    part.put_labels(["tac", "god"])
+    plan = next(plan for plan in part.plans() if plan.stage == "features" and plan.layer_name == "a")
+    part.forget(plan, {1})
+    write_tables(part)
+    older = copy(part, tmp_path / "c").store
+    assert older.labels == ["tac", "god"]
+    newer = copy(source, tmp_path / "c").store
+    write_index(newer)
+    assert whole(newer) == whole(source)
+
+
+def test_what_is_built_meanwhile_is_copied_as_far_as_it_is(source: Store, tmp_path: Path) -> None:
+    part = copy(source, tmp_path / "part").store
+    plan = next(plan for plan in part.plans() if plan.stage == "features" and plan.layer_name == "a")
+    part.forget(plan, {1})
+    found = copy(part, tmp_path / "c")
+    assert set(found.store.receipts(plan)) == {0}
+    assert copy(source, tmp_path / "c").objects > 0
+    assert set(found.store.receipts(plan)) == {0, 1}
