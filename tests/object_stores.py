@@ -15,7 +15,8 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 KEYS = {
@@ -23,6 +24,20 @@ KEYS = {
     "AWS_SECRET_ACCESS_KEY": "a-secret-that-must-not-be-told",
     "AWS_REGION": "us-east-1",
 }
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server, and a new bucket on it."""
+
+    endpoint: str
+    bucket: str
+
+    @contextmanager
+    def reached(self) -> Iterator[None]:
+        """Inside the block the environment says how to reach it."""
+        with environment(AWS_ENDPOINT_URL=self.endpoint, **KEYS):
+            yield
 
 
 @contextmanager
@@ -41,7 +56,7 @@ def environment(**values: str) -> Iterator[None]:
 
 
 @contextmanager
-def moto() -> Iterator[str]:
+def moto() -> Iterator[Server]:
     """A new bucket of moto's server."""
     from moto.server import ThreadedMotoServer
 
@@ -49,14 +64,13 @@ def moto() -> Iterator[str]:
     server.start()
     host, port = server.get_host_and_port()
     try:
-        with environment(AWS_ENDPOINT_URL=f"http://{host}:{port}", **KEYS):
-            yield bucket(f"http://{host}:{port}")
+        yield Server(f"http://{host}:{port}", bucket(f"http://{host}:{port}"))
     finally:
         server.stop()
 
 
 @contextmanager
-def seaweed(folder: Path) -> Iterator[str]:
+def seaweed(folder: Path) -> Iterator[Server]:
     """A new bucket of a SeaweedFS server that keeps its data in `folder`."""
     ports = {name: free_port() for name in ("master.port", "volume.port", "filer.port", "s3.port")}
     allowed = {"name": "tests", "actions": ["Admin", "Read", "Write", "List", "Tagging"]}
@@ -67,14 +81,14 @@ def seaweed(folder: Path) -> Iterator[str]:
     words += [f"-{name}={port}" for name, port in ports.items()]
     words += [f"-{name}.port.grpc={free_port()}" for name in ("master", "volume", "filer", "s3")]
     words += ["-s3.port.iceberg=0", "-s3.port.lance=0", f"-s3.config={folder / 's3.json'}"]
-    with ExitStack() as stack:
-        log = stack.enter_context((folder / "log").open("wb"))
+    with (folder / "log").open("wb") as log:
         server = subprocess.Popen(words, stdout=log, stderr=log)
-        stack.callback(server.wait)
-        stack.callback(server.kill)  # it takes its time to end by itself
-        endpoint = f"http://127.0.0.1:{ports['s3.port']}"
-        stack.enter_context(environment(AWS_ENDPOINT_URL=endpoint, **KEYS))
-        yield bucket(endpoint)
+        try:
+            endpoint = f"http://127.0.0.1:{ports['s3.port']}"
+            yield Server(endpoint, bucket(endpoint))
+        finally:
+            server.kill()  # it takes its time to end by itself
+            server.wait()
 
 
 def bucket(endpoint: str) -> str:
@@ -83,7 +97,8 @@ def bucket(endpoint: str) -> str:
 
     name = f"atlas-{uuid.uuid4().hex[:8]}"
     wait_for(endpoint)
-    client = boto3.client("s3", endpoint_url=endpoint)
+    keys = {"aws_access_key_id": KEYS["AWS_ACCESS_KEY_ID"], "aws_secret_access_key": KEYS["AWS_SECRET_ACCESS_KEY"]}
+    client = boto3.client("s3", endpoint_url=endpoint, region_name=KEYS["AWS_REGION"], **keys)
     for turn in range(60):
         try:
             client.create_bucket(Bucket=name)

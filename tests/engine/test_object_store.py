@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import atlas
+from atlas.engine.clusters import connect
 from atlas.engine.on_ray import OnRay
 from atlas.models import Model, load_model
 from atlas.server import app_of
@@ -30,8 +31,9 @@ HASTY = ("--set=size=32", "--set=steps=2", "--set=eval_draws=1", "--set=relu_red
 
 @pytest.fixture(scope="module", params=["moto", pytest.param("seaweed", marks=pytest.mark.slow)])
 def bucket(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with moto() if request.param == "moto" else seaweed(tmp_path_factory.mktemp("seaweed")) as address:
-        yield address
+    running = moto() if request.param == "moto" else seaweed(tmp_path_factory.mktemp("seaweed"))
+    with running as server, server.reached():
+        yield server.bucket
 
 
 @pytest.fixture(scope="module")
@@ -125,14 +127,15 @@ def test_damage_is_found_mended_and_made_again(bucket: str) -> None:
     assert str(store) == str(backend)
 
 
-def test_two_workers_of_a_cluster_build_it(bucket: str, images: Path, ray_cluster: None) -> None:
+def test_two_workers_of_a_cluster_build_it(bucket: str, images: Path, ray_folder: Path) -> None:
     from atlas.engine.planning.images import ListedImages
 
     model: Model = load_model("tests.networks:tiny")
     found = ListedImages.open([str(images)])
     plans = [*tiny_plans(model), *collecting_plans(model, found)]
     backend = backend_at(f"{bucket}/{uuid.uuid4().hex}")
-    _, report = build_in(backend, model, plans, OnRay(plans[0].numerics, 2), images=found)
+    with connect("local", workers=2, folder=str(ray_folder)):  # its workers have the environment of now
+        _, report = build_in(backend, model, plans, OnRay(plans[0].numerics, 2), images=found)
     assert report.failed == []
     quiet = MemoryBackend()
     build_in(quiet, model, plans, images=found)

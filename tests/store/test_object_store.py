@@ -14,22 +14,34 @@ import pytest
 from atlas.errors import CannotWrite, NotAStore, StoreError
 from atlas.store import Backend, ObjectBackend, Store, backend_at
 from atlas.store.backends import object_store
-from tests.object_stores import KEYS, environment, moto, seaweed
+from tests.object_stores import KEYS, Server, environment, moto, seaweed
 from tests.store.contract import BackendContract
 
 pytestmark = pytest.mark.builder
 
 
 @pytest.fixture(scope="module")
-def mocked() -> Iterator[str]:
-    with moto() as address:
-        yield address
+def moto_server() -> Iterator[Server]:
+    with moto() as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
-def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with seaweed(tmp_path_factory.mktemp("seaweed")) as address:
-        yield address
+def seaweed_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with seaweed(tmp_path_factory.mktemp("seaweed")) as server:
+        yield server
+
+
+@pytest.fixture
+def mocked(moto_server: Server) -> Iterator[str]:
+    with moto_server.reached():
+        yield moto_server.bucket
+
+
+@pytest.fixture
+def real(seaweed_server: Server) -> Iterator[str]:
+    with seaweed_server.reached():
+        yield seaweed_server.bucket
 
 
 class TestMoto(BackendContract):
