@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from atlas.plans import fingerprint
@@ -112,13 +112,17 @@ def fold(receipts: Iterable[Receipt]) -> bytes:
     return json.dumps({"encoding-type": "manifest", "receipts": rows}, allow_nan=False).encode()
 
 
-def unfold(data: bytes | None) -> list[Receipt]:
-    """The receipts in a manifest; those that are torn are left out, and all of them where it does not parse."""
+@lru_cache(maxsize=32)
+def unfold(data: bytes | None) -> tuple[Receipt, ...]:
+    """The receipts in a manifest; those that are torn are left out, and all of them where it does not parse.
+
+    They are proven once for the same bytes: a reader asks for them again and again.
+    """
     receipts = []
     for row in rows_of(data):
         with suppress(ValueError):
             receipts.append(Receipt.from_dict(row))
-    return receipts
+    return tuple(receipts)
 
 
 def rows_of(data: bytes | None) -> list[Any]:
