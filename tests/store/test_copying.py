@@ -14,6 +14,8 @@ from tests.charted import chart_into
 from tests.collected import collect_into
 from tests.stores import make_store
 
+pytestmark = pytest.mark.builder
+
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Store:
