@@ -21,20 +21,24 @@ OBJECT_STORES = ("s3", "gs", "az")
 """Schemes of the addresses at which a store may lie."""
 
 
+def in_object_store(place: str | Path) -> bool:
+    """Whether `place` is an address in an object store."""
+    address = ADDRESS.fullmatch(str(place))
+    return address is not None and address["scheme"].lower() in OBJECT_STORES
+
+
 def of_store(place: str | Path, refused: type[AtlasError] = AtlasError) -> Path | str:
     """Where a store lies that `place` names: an address in an object store as it is, anything else as `local`.
 
     >>> of_store("s3://bucket/resnet50.atlas")
     's3://bucket/resnet50.atlas'
     """
-    text = str(place)
-    found = ADDRESS.fullmatch(text)
-    if found is None or found["scheme"].lower() not in OBJECT_STORES:
+    if not in_object_store(place):
         return local(place, refused)
-    bucket = found["rest"].lstrip("/").partition("/")[0]
-    if not found["rest"].startswith("//") or not bucket:
-        raise refused(f"{text}: an address in an object store is {found['scheme'].lower()}://BUCKET/NAME.")
-    return f"{found['scheme'].lower()}:{found['rest']}"
+    scheme, _, rest = str(place).partition(":")
+    if not rest.startswith("//") or not rest.strip("/"):
+        raise refused(f"{place}: an address in an object store is {scheme.lower()}://BUCKET/NAME.")
+    return f"{scheme.lower()}:{rest}"
 
 
 def local(place: str | Path, refused: type[AtlasError] = AtlasError) -> Path:

@@ -189,7 +189,8 @@ def test_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for address in ("s3://bucket/store", "gs://bucket/a b/%20", "az://container/x"):
         assert isinstance(backend_at(address), ObjectBackend)
         assert str(backend_at(address)) == address
-    for wrong in ("https://example.com/x", "s3://", "s3:/bucket/x"):
+    assert str(backend_at("S3://bucket/x")) == "s3://bucket/x"
+    for wrong in ("https://example.com/x", "s3://", "s3:///", "s3:/bucket/x"):
         with pytest.raises(NotAStore):
             backend_at(wrong)
 

@@ -12,7 +12,7 @@ from typing import Any
 from atlas.engine.planning.prepared import maps_of
 from atlas.errors import AtlasError, NotAStore, StoreError
 from atlas.pipeline import Pipeline, Settings, beside, kinds, of, option
-from atlas.places import OBJECT_STORES, local
+from atlas.places import in_object_store, local
 from atlas.plans import Plan
 from atlas.stages import FEATURES, ICONS
 from atlas.store import Store
@@ -48,7 +48,7 @@ def _store_at(model: str | Path) -> Store | None:
 
     Raises `NotAStore` where it was one and is damaged, or an address in an object store holds none.
     """
-    if str(model).startswith(tuple(f"{scheme}://" for scheme in OBJECT_STORES)):
+    if in_object_store(model):
         return Store.open(model)
     place = Path(model)
     try:
