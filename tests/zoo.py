@@ -13,20 +13,26 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
+import torchvision
 from torch import nn
 
 from atlas.errors import AtlasError
-from atlas.models import Model, Preprocessing, load_model, prepare
+from atlas.models import Model, ModelSource, Preprocessing, load_model, prepare
 from atlas.models.outputs import Place
 from atlas.models.trial import trial
 from atlas.units import Layer
 
 SIDE = 64
 """Input on which networks are looked into that take any size: small, so that all of them take half an hour."""
+SMALLEST = 56
+SMALLER = {"torchvision:vit_h_14": partial(torchvision.models.vit_h_14, image_size=SMALLEST)}
+"""What takes one size alone, and whose own takes more memory than a machine of 24 GB has: made for a smaller one."""
 SMALL = (
     "_atto",
     "_femto",
@@ -127,15 +133,34 @@ def look(spec: str) -> Row:
 
 
 def _loaded(spec: str) -> Model:
-    """The network on a small input, or on its own where it takes no other."""
-    how = Preprocessing((SIDE, SIDE), resize=SIDE, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
-    try:
-        model = load_model(f"{spec}@random", preprocessing=how)
+    """The network on a small input, or on its own where it takes no smaller one."""
+    if spec in SMALLER:
+        model = Model(SMALLER[spec]().eval(), ModelSource(spec, _shown(SMALLEST)))
         _ = model.discovery
-    except AtlasError:
-        model = load_model(f"{spec}@random")
-        _ = model.discovery
+        return model
+    for side in filter(None, (SIDE, _least(spec))):
+        with suppress(AtlasError):
+            model = load_model(f"{spec}@random", preprocessing=_shown(side))
+            _ = model.discovery
+            return model
+    model = load_model(f"{spec}@random")
+    _ = model.discovery
     return model
+
+
+def _shown(side: int) -> Preprocessing:
+    return Preprocessing((side, side), resize=side, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
+
+
+def _least(spec: str) -> int | None:
+    """The side of the smallest input that timm says a network takes."""
+    library, _, name = spec.partition(":")
+    if library != "timm":
+        return None
+    from timm import get_pretrained_cfg
+
+    said = get_pretrained_cfg(name)
+    return max(said.min_input_size[1:]) if said and said.min_input_size else None
 
 
 def _contradicted(model: Model) -> Iterator[str]:

@@ -207,6 +207,14 @@ def by_bands(one: Shape, answers: Sequence[Floats]) -> Axes | None:
     return found and replace(found, evidence="parts of the image that change")
 
 
+def agreed(found: Sequence[Axes | None]) -> Axes | None:
+    """The axes that several pictures tell alike; without a grid where they differ in that, None where in more."""
+    first, *others = found
+    if first is None or any(other is None or other.letters != first.letters for other in others):
+        return None
+    return first if all(other == first for other in others) else Axes(first.letters, evidence=first.evidence)
+
+
 def _shift(answers: Floats) -> float:
     """How far the middle of the change moves along an axis, -1 to 1, while the band moves; 0 where it does not follow.
 

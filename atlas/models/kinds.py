@@ -17,6 +17,8 @@ CHANNELS_FIRST = (
 """Their channels are the first axis behind the images', by what they compute."""
 CHANNELS_LAST = (nn.Linear, nn.LayerNorm, nn.RNN, nn.LSTM, nn.GRU, nn.MultiheadAttention)
 """Their channels are the last axis of their answer, of several the first."""
+MIXES = (nn.Conv2d, nn.ConvTranspose2d)
+"""Each entry of that axis is computed from all of what comes in, by weights of its own: no such axis is a side."""
 ENTRYWISE = (
     *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish, nn.Sigmoid, nn.Tanh),
     *(nn.Hardswish, nn.Hardsigmoid, nn.Hardtanh, nn.Softplus, nn.Softsign, nn.LogSigmoid, nn.Softmax, nn.RReLU),
@@ -43,6 +45,11 @@ def by_module(module: nn.Module, item: str, shape: tuple[int, ...]) -> Axes | No
 def keeps_axes(module: nn.Module) -> bool:
     """Whether its answer has the axes of its input."""
     return _is(module, ENTRYWISE)
+
+
+def mixes_channels(module: nn.Module) -> bool:
+    """Whether what it computes leaves no doubt which axis of its answer holds channels."""
+    return _is(module, MIXES)
 
 
 def _is(module: nn.Module, kinds: tuple[type[nn.Module], ...]) -> bool:

@@ -9,7 +9,7 @@ over images of which parts were changed establish the other axes. What stays ope
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -21,10 +21,10 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from atlas.errors import DryRunError, ModelError, UnknownName
-from atlas.models.axes import SAID, Axes, Floats, Shape, Size, by_bands, by_sizes, said
+from atlas.models.axes import SAID, Axes, Floats, Shape, Size, agreed, by_bands, by_sizes, said
 from atlas.models.foreign import Bounded
 from atlas.models.kept import SEEDS, Chance, as_it_was
-from atlas.models.kinds import by_module, keeps_axes
+from atlas.models.kinds import by_module, keeps_axes, mixes_channels
 from atlas.models.observe import Arrival, Failed, module_by_module, observe
 from atlas.models.outputs import Place
 from atlas.models.preprocessing import Preprocessing
@@ -39,6 +39,8 @@ Measured = TypeVar("Measured")
 
 IMAGES = 2
 """Images in the first pass; the second has one more."""
+BANDED = (3, 6, 7)
+"""Seeds of the pictures whose bands are changed: what follows the bands of one by chance does not in all."""
 BANDS = 4
 """Bands of the image that are changed, one after the other, from top to bottom and from left to right."""
 PATCH = 4
@@ -281,9 +283,11 @@ class _Probe:
             if not other.failure or all(name in self._axes for name in names):
                 break
         if unknown := [name for name in names if name not in self._axes]:
-            answers = self._changes(_banded(self._size), unknown, lambda _, change: _along_axes(change))
-            answered = (name for name in unknown if name in answers)
-            self._settle(answered, lambda name: by_bands(self._shape(name, first), answers[name]))
+            pictures = [
+                self._changes(_banded(self._size, seed), unknown, lambda _, change: _along_axes(change))
+                for seed in BANDED
+            ]
+            self._settle(unknown, lambda name: self._inherited(name, first) or self._by_bands(name, first, pictures))
         self._settle(names, lambda name: self._by_module(name, first))
         self._settle(names, lambda name: self._inherited(name, first))
         self._settle(names, lambda name: self._alike(name, first))
@@ -348,6 +352,16 @@ class _Probe:
         with suppress(Failed):
             observe(self._network, self._preprocessing.normalise(pictures), take)
         return found
+
+    def _by_bands(self, name: str, first: _Pass, pictures: Sequence[Mapping[str, list[Floats]]]) -> Axes | None:
+        """The axes by the bands of all pictures, where the module's kind leaves a doubt which are the channels."""
+        shape = self._shape(name, first)
+        found = agreed([by_bands(shape, answers[name]) if name in answers else None for answers in pictures])
+        if not mixes_channels(first.seen[name].arrival.module):
+            return found
+        computed = self._by_module(name, first)
+        agree = found and computed and found.letters.index("c") == computed.letters.index("c")
+        return found if agree else computed
 
     def _by_module(self, name: str, first: _Pass) -> Axes | None:
         if self._batch[name] > 0:
@@ -549,9 +563,9 @@ def _halves(change: Tensor, along: int) -> Floats:
     return halves
 
 
-def _banded(size: Size) -> Tensor:
-    """A picture, the same with each of `BANDS` bands from top to bottom changed, and from left to right."""
-    picture, other = noise(2, size, 3)
+def _banded(size: Size, seed: int) -> Tensor:
+    """A picture of noise, the same with each of `BANDS` bands from top to bottom changed, and from left to right."""
+    picture, other = noise(2, size, seed)
     found: Tensor = picture.repeat(2 * BANDS + 1, 1, 1, 1)
     for band in range(BANDS):
         rows, columns = (slice(band * side // BANDS, (band + 1) * side // BANDS) for side in size)

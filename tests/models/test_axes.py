@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor, nn
 
 from atlas.errors import ModelError, UnknownName
 from atlas.models import Model, ModelSource, prepare
@@ -245,3 +245,26 @@ def test_noise_is_no_evidence(shape: tuple[int, int], seed: int) -> None:
     change = torch.from_numpy(generator.uniform(0.5, 1.5, (8, *shape)))
     answers = [_halves(change, axis) for axis in (1, 2)]
     assert by_bands(Shape(shape, (64, 64)), answers) is None
+
+
+class Other(nn.Conv2d):
+    """A convolution that is none of torch's kinds: its class says nothing of its axes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + 0
+
+
+BY_CHANCE = [(1848, 3, 2), (5233, 4, 2), (5948, 3, 3), (7851, 4, 3), (15918, 3, 2), (21009, 4, 3), (22856, 3, 3)]
+"""Seeds, channels and depths of small networks whose channels follow the bands of one picture."""
+
+
+@pytest.mark.parametrize("kind", [nn.Conv2d, Other])
+@pytest.mark.parametrize(("seed", "width", "depth"), BY_CHANCE)
+def test_channels_that_follow_one_picture_by_chance(seed: int, width: int, depth: int, kind: type[nn.Conv2d]) -> None:
+    torch.manual_seed(seed)
+    stem = nn.Conv2d(3, 8, 4, 4)
+    convs = [kind(8 if at == 0 else width, width, 3, padding=1) for at in range(depth)]
+    model = model_of(FixedSize(nn.Sequential(stem, *convs, nn.GELU()), 16), square(16))
+    layers = {layer.name: layer.layout for layer in model.layers}
+    assert set(layers.values()) == {"nchw"}
+    assert kind is Other or len(layers) == depth + 2, "a convolution leaves no doubt, and GELU keeps its axes"

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, Response, sync_playwright
+from playwright.sync_api import Browser, Page, Response, expect, sync_playwright
 
 from atlas.catalogue import Catalogue
 from atlas.catalogue import open as open_catalogue
@@ -22,6 +22,8 @@ LAYERS = {"features.3": 640, STRANGE: 33, "classifier.1": 10}
 """The first has thumbnails in two Zarr shards and more rows than any window."""
 COLLECTED = {"features.3": 70, STRANGE: 33, "classifier.1": 10}
 """Layers of the store that images were shown to."""
+WAIT = 15_000
+"""How long a page may take on a busy machine, milliseconds."""
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 
 
@@ -42,7 +44,8 @@ def page(chromium: Browser) -> Iterator[Page]:
     """An empty window. Afterwards: no error in any script, and nothing asked of the world outside."""
     context = chromium.new_context(viewport={"width": 1280, "height": 860})
     page, errors, asked = context.new_page(), [], []
-    page.set_default_timeout(15_000)
+    page.set_default_timeout(WAIT)
+    expect.set_options(timeout=WAIT)
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("request", lambda request: asked.append(request.url))
     yield page

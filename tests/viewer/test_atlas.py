@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 import atlas
 from atlas.catalogue.atlases import Atlas, Grid
@@ -231,6 +231,32 @@ def test_a_cells_unit_leads_on_and_the_way_back_ends_where_one_was(quiet: Page, 
     the_map(quiet)
     expect(quiet).to_have_url(re.compile(r"at=.*&zoom=[1-9].*&cell="))
     expect(quiet.locator(".panel .units a")).to_have_count(len(cell.units))
+
+
+def test_pictures_that_come_when_one_has_left_and_returned_are_shown(quiet: Page, here: str, shown: Atlas) -> None:
+    held: list[Route] = []
+    returned = False
+
+    def hold(asked: Route) -> None:
+        if returned:
+            asked.continue_()
+        else:
+            held.append(asked)
+
+    quiet.route(re.compile(r"/tiles/.*/c/"), hold)
+    quiet.goto(f"{here}{route(shown)}")
+    canvas = quiet.locator(".stage canvas[data-side]")
+    expect(canvas).to_be_visible()
+    quiet.locator(f'header a[href$="#/{shown.layer.name}"]').click()
+    expect(quiet.get_by_role("heading", level=1)).to_have_text(shown.layer.name)
+    quiet.go_back()
+    expect(canvas).to_be_visible()
+    assert held
+    expect(canvas).not_to_have_attribute("data-missing", "0")
+    returned = True
+    for asked in held:
+        asked.continue_()
+    the_map(quiet)
 
 
 def test_an_address_says_what_is_looked_at(quiet: Page, here: str, shown: Atlas) -> None:

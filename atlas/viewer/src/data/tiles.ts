@@ -16,9 +16,15 @@ const ROUND = 0.09;
 const KEPT = 160;
 const kept = new Set<() => void>();
 
+/** Who waits for a tile: each is told, since the first to ask may have left the page when it comes. */
+export interface Waiting {
+  come: () => void;
+  failed: (error: unknown) => void;
+}
+
 export class Tiles {
   #ready = new Map<number, HTMLCanvasElement>();
-  #asked = new Set<number>();
+  #asked = new Map<number, Set<Waiting>>();
   /** Pixels of a cell. */
   readonly cell: number;
   /** Tiles along an edge of the map. */
@@ -49,27 +55,35 @@ export class Tiles {
     return this.#ready.get(tile);
   }
 
-  /** Ask for a tile; `then` is called when it is here. Nothing happens where it is, or was asked for. A damaged one is marked, and said. */
-  ask(tile: number, then: () => void, failed: (error: unknown) => void): void {
-    if (this.#ready.has(tile) || this.#asked.has(tile)) return;
-    this.#asked.add(tile);
-    this.gallery
-      .picture(tile, 0)
-      .then((address) => this.#decoded(address))
-      .catch((error) => {
-        if (!isDamage(error)) throw error;
-        failed(error);
-        return crossed();
-      })
-      .then((canvas) => {
-        this.#asked.delete(tile);
-        this.#keep(tile, canvas);
-        then();
-      })
-      .catch((error) => {
-        this.#asked.delete(tile);
-        failed(error);
-      });
+  /** Ask for a tile. Nothing happens where it is, or where `waiting` waits for it already. A damaged one is marked, and said. */
+  ask(tile: number, waiting: Waiting): void {
+    if (this.#ready.has(tile)) return;
+    const asked = this.#asked.get(tile);
+    if (asked) asked.add(waiting);
+    else void this.#fetch(tile, new Set([waiting]));
+  }
+
+  async #fetch(tile: number, waiting: Set<Waiting>): Promise<void> {
+    this.#asked.set(tile, waiting);
+    const failed = (error: unknown) => waiting.forEach((one) => one.failed(error));
+    try {
+      this.#keep(tile, await this.#drawn(tile, failed));
+      this.#asked.delete(tile);
+      waiting.forEach((one) => one.come());
+    } catch (error) {
+      this.#asked.delete(tile);
+      failed(error);
+    }
+  }
+
+  async #drawn(tile: number, failed: (error: unknown) => void): Promise<HTMLCanvasElement> {
+    try {
+      return await this.#decoded(await this.gallery.picture(tile, 0));
+    } catch (error) {
+      if (!isDamage(error)) throw error;
+      failed(error);
+      return crossed();
+    }
   }
 
   #keep(tile: number, canvas: HTMLCanvasElement): void {

@@ -6,7 +6,7 @@
  * Cells are drawn one by one out of their tiles, so that each can fade or shrink by itself.
  */
 import type { Grid } from "../../data/atlas";
-import type { Tiles } from "../../data/tiles";
+import type { Tiles, Waiting } from "../../data/tiles";
 import type { Camera } from "../../logic/camera";
 import type { Look } from "../../logic/cell-style";
 import type { Cells } from "../../logic/cells";
@@ -28,19 +28,14 @@ export interface Ink {
   line: string;
 }
 
-interface Asking {
-  come: () => void;
-  failed: (error: unknown) => void;
-}
-
 /** Ask for what the visible cells need; how many of their pictures are nowhere yet. `density` pixels make one of the page. */
-export function ask(camera: Camera, { grid, cells }: Scene, density: number, { come, failed }: Asking): number {
+export function ask(camera: Camera, { grid, cells }: Scene, density: number, waiting: Waiting): number {
   const level = levelFor(grid.levels, (camera.size / cells.side) * density);
   if (!level) return 0;
   let missing = 0;
   for (const { entry, column, row } of inSight(camera, cells)) {
     if (entry < 0 || !pictured(cells, entry)) continue;
-    level.ask(level.locate(column, row).tile, come, failed);
+    level.ask(level.locate(column, row).tile, waiting);
     if (!here(grid.levels, level, column, row)) missing++;
   }
   return missing;
