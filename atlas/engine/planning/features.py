@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from atlas.errors import UnknownName
@@ -29,20 +30,32 @@ def plan(
 def wanted(model: Model, texts: Sequence[str]) -> tuple[list[Layer], dict[str, list[int]]]:
     """The layers that `texts` name, in the network's order, and the units of those named with units.
 
-    A text is what `Model.select` takes, with `:7` or `:0-63` behind it where not all units are wanted. Raises
-    `UnknownName` for a layer or unit that is not there.
+    A text is what `Model.select` takes, with `:7` or `:0-63` behind it where not all units are wanted; a name may be
+    percent-encoded, as addresses are. Raises `UnknownName` for a layer or unit that is not there.
     """
     units: dict[str, set[int]] = {}
     whole: set[str] = set()
     for text in texts:
-        pattern, mark, span = text.rpartition(":") if ":" in text else (text, "", "")
-        for layer in model.select([decode(pattern)]):
-            if mark:
+        pattern, span = parts(model, text)
+        for layer in model.select([pattern]):
+            if span:
                 units.setdefault(layer.name, set()).update(_span(layer, text, span))
             else:
                 whole.add(layer.name)
     layers = [layer for layer in model.layers if layer.name in whole | units.keys()]
     return layers, {name: sorted(some) for name, some in units.items() if name not in whole}
+
+
+def parts(model: Model, text: str) -> tuple[str, str]:
+    """The pattern of layers in `text`, and the units behind it, "" for all.
+
+    Names may hold colons and percent signs: a text that names layers as it is has no units behind it.
+    """
+    names = {layer.name for layer in model.layers}
+    if any(name == text or fnmatchcase(name, text) for name in names):
+        return text, ""
+    pattern, mark, span = text.rpartition(":") if ":" in text else (text, "", "")
+    return pattern if pattern in names else decode(pattern), span or mark
 
 
 def _span(layer: Layer, text: str, span: str) -> range:

@@ -24,7 +24,7 @@ from atlas.recipe import Collection, Numerics, ProjectionRecipe, Recipe
 from atlas.stages import FEATURES, ICONS
 from atlas.store import Store
 from atlas.terminal import remark
-from atlas.units import Layer, decode
+from atlas.units import Layer
 from atlas.words import brief, parameter
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ def _able(model: Model, layers: list[Layer], texts: Sequence[str]) -> list[Layer
     """
     from atlas.models import able
 
-    named = {decode(text.rpartition(":")[0] or text) for text in texts}
+    named = {features.parts(model, text)[0] for text in texts}
     return able(model, layers, named, remark)
 
 
