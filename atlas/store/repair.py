@@ -13,7 +13,7 @@ from atlas.store import layout
 from atlas.store import plans as objects
 from atlas.store.seals import Seal, found, seal_of, sealed
 from atlas.store.store import Store
-from atlas.store.verify import Finding, carries_its_own, identity_of, plans_of
+from atlas.store.verify import DERIVED, Finding, carries_its_own, identity_of, plans_of
 
 
 def repair(store: Store, findings: tuple[Finding, ...]) -> list[Shard]:
@@ -50,6 +50,8 @@ def repair(store: Store, findings: tuple[Finding, ...]) -> list[Shard]:
 def cure(finding: Finding) -> str:
     """What a repair does about a finding, and what is left to do."""
     key = finding.key
+    if key == layout.INDEX or f"{finding.receipt or key}".startswith(DERIVED) or key.startswith(layout.TABLES):
+        return "derived, and made anew"
     if finding.kind == "unfinished":
         return "left for the next build"
     if finding.kind == "foreign" and not finding.shard:
@@ -63,8 +65,6 @@ def cure(finding: Finding) -> str:
             "made anew from the metadata of its arrays, asking for the shards that are done; where these do not tell "
             "it, by the atlas build that made it"
         )
-    if key == layout.INDEX or finding.receipt.startswith(layout.TABLE_RECEIPTS) or key.startswith(layout.TABLES):
-        return "derived, and made anew"
     if key.startswith("manifests/"):
         return "the receipts in it that are whole are kept, the shards of the others will be made again"
     if key.endswith("zarr.json"):
