@@ -66,6 +66,8 @@ RELATIONS = "receipts/relations.json"
 TABLES = "tables/"
 TABLE_RECEIPTS = "receipts/tables/"
 DERIVED_RECEIPTS = "receipts/derived/"
+RECEIPTS_OF_DERIVED = (DERIVED_RECEIPTS, TABLE_RECEIPTS)
+"""Folders of the receipts of all that is derived."""
 CALIBRATIONS = "calibration/"
 CLASSES = "classes.json"
 PIPELINE = "pipeline.json"

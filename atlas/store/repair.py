@@ -13,7 +13,7 @@ from atlas.store import layout
 from atlas.store import plans as objects
 from atlas.store.seals import Seal, found, seal_of, sealed
 from atlas.store.store import Store
-from atlas.store.verify import DERIVED, Finding, carries_its_own, identity_of, plans_of
+from atlas.store.verify import Finding, carries_its_own, identity_of, plans_of
 
 
 def repair(store: Store, findings: tuple[Finding, ...]) -> list[Shard]:
@@ -50,7 +50,8 @@ def repair(store: Store, findings: tuple[Finding, ...]) -> list[Shard]:
 def cure(finding: Finding) -> str:
     """What a repair does about a finding, and what is left to do."""
     key = finding.key
-    if key == layout.INDEX or f"{finding.receipt or key}".startswith(DERIVED) or key.startswith(layout.TABLES):
+    vouching = finding.receipt or key
+    if key == layout.INDEX or vouching.startswith(layout.RECEIPTS_OF_DERIVED) or key.startswith(layout.TABLES):
         return "derived, and made anew"
     if finding.kind == "unfinished":
         return "left for the next build"

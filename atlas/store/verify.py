@@ -32,8 +32,6 @@ Kind = Literal["missing", "torn", "foreign", "unfinished"]
 OWN = (layout.ROOT, layout.INDEX, layout.CLASSES, layout.PIPELINE)
 OWN_FOLDERS = ("plans/", layout.CALIBRATIONS, layout.LOGS)
 """Objects that carry a hash of their own."""
-DERIVED = (layout.DERIVED_RECEIPTS, layout.TABLE_RECEIPTS)
-"""Folders of the receipts of what is derived."""
 BACK = "brings it back, or a repair where its arrays tell what it said"
 ALTERED = "it is not what was written: its own hash does not fit"
 
@@ -105,7 +103,7 @@ def verify(store: Store) -> Verified:
         if layout.reduces(plan):
             claimed |= {stored.key: stored for stored in columns.objects} if columns else {}
             findings += _columns(store, plan, columns)
-    derived = (key for folder in DERIVED for key in store.backend.list(folder))
+    derived = (key for folder in layout.RECEIPTS_OF_DERIVED for key in store.backend.list(folder))
     for key in (layout.LIST, layout.RELATIONS, *derived):
         whole = store.reduced(key)
         claimed |= {stored.key: stored for stored in whole.objects} if whole else {}

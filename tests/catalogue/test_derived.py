@@ -155,7 +155,7 @@ def test_what_the_store_holds_is_what_python_and_the_tables_say(made: Path) -> N
     for layer in cat:
         group = zarr.open_group(made / "layers" / layer.layer.key / "derived", mode="r", use_consolidated=False)
         dead, ratio = np.asarray(group["dead"]), np.asarray(group["ratio"])
-        assert (dead.dtype, ratio.dtype, ratio.shape) == (np.uint8, np.float32, (layer.channels, len(VARIANTS)))
+        assert (str(dead.dtype), str(ratio.dtype), ratio.shape) == ("uint8", "float32", (layer.channels, len(VARIANTS)))
         assert np.array_equal(dead, layer.dead)
         assert np.array_equal(ratio, layer.ratio, equal_nan=True)
         for unit in layer:
