@@ -130,9 +130,9 @@ def _write(store: Store, plans: Sequence[Plan]) -> None:
             objects = made.objects()
         except StoreError:  # a number that it follows from is damaged: verify finds that
             return
-        _replace(made, objects)
-        if not objects:
+        if not objects and there is None:
             return
+        _replace(made, objects)
 
 
 def _replace(made: DerivedArrays, objects: dict[str, bytes]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
 
@@ -163,7 +164,7 @@ def test_the_page_shows_what_the_store_derives_and_nothing_of_its_own(
     for name, values in told.items():
         chunk = "c/0" if values.ndim == 1 else "c/0/0"
         address = f"**/{SEGMENT.replace('%', '%25')}/derived/{name}/{chunk}"
-        page.route(address, lambda route, values=values: answer_range(route, values.tobytes()))
+        page.route(address, answering(values.tobytes()))
     page.goto(f"{collected_ours}#/{SEGMENT}:7")
     negative = page.locator('figure[data-variant="negative"]')
     expect(negative.locator('[data-number="ratio"]')).to_have_text("0.5×")
@@ -175,21 +176,22 @@ def test_the_page_shows_what_the_store_derives_and_nothing_of_its_own(
     expect(page.get_by_role("note")).to_have_count(0)
     page.goto(f"{collected_ours}#/{SEGMENT}?sort=ratio")
     expect(page.locator('[data-position="0"]')).to_have_attribute("data-unit", "20")
-    expect(page.locator('[data-position="0"]')).to_contain_text("1,000")
+    expect(page.locator('[data-position="0"]')).to_contain_text("20 · 1000")
     page.goto(f"{collected_ours}#/{SEGMENT}?status=dead")
     expect(page.locator("[data-unit]")).to_have_count(1)
     expect(page.locator("[data-unit]")).to_have_attribute("data-unit", "7")
 
 
-def answer_range(route: Route, data: bytes) -> None:
-    """Answer with `data` in the place of an object, or with the range of it that is asked for."""
-    asked = re.fullmatch(r"bytes=(\d+)-(\d+)", route.request.headers.get("range", ""))
-    if asked is None:
-        route.fulfill(body=data)
-        return
-    first, last = int(asked[1]), min(int(asked[2]), len(data) - 1)
-    headers = {"content-range": f"bytes {first}-{last}/{len(data)}"}
-    route.fulfill(status=206, headers=headers, body=data[first : last + 1])
+def answering(data: bytes) -> Callable[[Route], None]:
+    """Answers with `data` in the place of an object, or with the range of it that is asked for."""
+
+    def answer(route: Route) -> None:
+        asked = re.fullmatch(r"bytes=(\d+)-(\d+)", route.request.headers.get("range", ""))
+        first, last = (0, len(data) - 1) if asked is None else (int(asked[1]), min(int(asked[2]), len(data) - 1))
+        headers = {} if asked is None else {"content-range": f"bytes {first}-{last}/{len(data)}"}
+        route.fulfill(status=206 if asked else 200, headers=headers, body=data[first : last + 1])
+
+    return answer
 
 
 def test_dead_units_are_named_with_their_n(page: Page, here: str) -> None:

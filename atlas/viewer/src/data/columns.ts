@@ -42,7 +42,7 @@ export interface Group {
   arrays: Set<string>;
 }
 
-/** A group that has the metadata of all that is below it, opened as `openGroup` does; null where there is none. */
+/** A group that has the metadata of all that is below it, opened as `openGroup` does; null where there is none that can be read. */
 export async function openGroupIfAny(folder: Folder): Promise<Group | null> {
   const store = await zarr.withMaybeConsolidatedMetadata(folder, { format: "v3" });
   if (!("contents" in store)) return null;
