@@ -46,6 +46,7 @@ KINDS = {
     "tables": r"tables/.*",
     "logs": r"logs/.*",
     "calibrations": r"calibration/.*",
+    "derived": r".*/derived/.*",
     "groups": r"(.*/)?(images|layers|atlas|features|statistics|examples|activations|icons|patches|tiles|layers/[^/]*"
     r"|all|strongest-\d+|pair-\d+-\d+|\d+)/zarr\.json",
     "arrays": r".*/zarr\.json",
@@ -109,9 +110,12 @@ def views(store: Store) -> dict[str, View]:
             path = f"{group_key(plan)}/{name}"
             rows = [array.of(at) for at in range(array.objects) if f"{path}/{array.object(at)}" in there]
             shown |= {path: _array(path, rows)} if rows else {}
+    for path in {key.rpartition("/c/")[0] for key in there if "/derived/" in key and "/c/" in key}:
+        shown |= {path: _derived(path)}
     layers = [plan.layer for plan in store.plans() if plan.layer is not None]
     for key in {layer.key for layer in layers}:
         shown[f"layers/{key}"] = _group(f"layers/{key}/zarr.json")
+        shown[f"layers/{key}/derived"] = _group(f"layers/{key}/derived/zarr.json")
     for name in {layer.name for layer in layers}:
         shown[f"layer {name}"] = _layer(name)
     shown["group images"] = _group("images/zarr.json")
@@ -125,6 +129,11 @@ def _table(name: str) -> View:
 def _array(path: str, rows: list[slice]) -> View:
     """What lies in those objects of an array that were written."""
     return lambda store: [store.read(path, some) for some in rows]
+
+
+def _derived(path: str) -> View:
+    """What the page reads of what is derived."""
+    return lambda store: store.read(path)
 
 
 def _group(key: str) -> View:

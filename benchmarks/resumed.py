@@ -2,13 +2,14 @@
 
 OLD is a checkout of the older version (`git worktree add ../old COMMIT`). The older one is killed -9 when the store
 holds so many receipts, for several counts of them; then the same command is run with this version. What comes of it is
-compared with a build of the older version that nobody stopped; but what each version derives anew (tables) or notes
-beside it (the pipeline).
+compared with a build of the older version that nobody stopped; but what each version derives anew (tables, what
+follows from a layer's numbers) or notes beside it (the pipeline).
 """
 
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -24,7 +25,7 @@ NEW = Path(__file__).parents[1]
 COMMAND = ["build", "tests.networks:tiny", "--local", "--layers", "first.1,second.1", "--crops", "1"]
 COMMAND += ["--set", "size=32", "--set", "steps=3", "--set", "draws=1", "--atlas", "second.1", "--positions", "8"]
 COMMAND += ["--atlas-set", "size=16", "--atlas-set", "steps=2", "--atlas-set", "tries=1", "--grids", "10"]
-NEWER = ("tables/", "receipts/tables/", "pipeline.json")
+NEWER = re.compile(r"tables/|receipts/(tables|derived)/|layers/[^/]+/derived/|pipeline\.json")
 """What each version makes anew from the rest, or notes beside it: not compared."""
 KILLED = (1, 3, 5, 7, 9, 11)
 """Receipts after which the older version is killed."""
@@ -63,7 +64,7 @@ def main(old: Path) -> int:
             there = receipts(store)
             done = start(NEW, folder, store).wait()
             found = contents(LocalBackend(store))
-            keys = sorted(key for key in wanted.keys() | found.keys() if not key.startswith(NEWER))
+            keys = sorted(key for key in wanted.keys() | found.keys() if not NEWER.match(key))
             differing = [key for key in keys if wanted.get(key) != found.get(key)]
             findings = verify(Store.open(store)).findings
             print(

@@ -55,3 +55,15 @@ def mapped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("mapped")
     atlas_store(place / "made.atlas", place / "images")
     return place / "made.atlas"
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of five small images, to be read and not written to."""
+    from tests.dataset.made import encoded, pixels
+
+    folder = tmp_path_factory.mktemp("five") / "images"
+    folder.mkdir()
+    for number in range(5):
+        (folder / f"{number}.png").write_bytes(encoded(pixels(number, (40, 40))))
+    return folder

@@ -118,13 +118,10 @@ class Answers:
     @cached_property
     def ratio(self) -> Values:
         """Each picture's peak over the best real example of its sign, float32 [c,variants]; NaN for none."""
-        found = np.full((self._layer.channels, len(self._layer.variants)), np.nan, np.float32)
-        for place, variant in enumerate(self._layer.variants):
-            if self.there and variant in derived.EXTREME:
-                found[:, place] = derived.ratio(
-                    variant, self._layer.objective_peak[:, place], self.column("example_value")
-                )
-        return found
+        variants = self._layer.variants
+        if not (variants and self.there):
+            return np.full((self._layer.channels, len(variants)), np.nan, np.float32)
+        return derived.ratios(variants, self._layer.objective_peak, self.column("example_value"))
 
     def examples(self, unit: int, extreme: int) -> list[Example]:
         """A unit's strongest images (extreme 0) or weakest (1), the first first."""

@@ -1,11 +1,12 @@
 """What follows from stored numbers: ratios, dead units, and which pictures and labels of cells are reliable.
 
-peak [c], value of the best example [c] -> ratio [c]        examples, least and largest -> dead [c]
+peak, values of the best examples -> ratio [c,variants]          examples, least and largest -> dead [c]
 status, rank [n] -> picture_reliable [n]                        count, stability [n] -> label_reliable [n]
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,8 @@ from atlas.units import Status
 Floats = np.ndarray[Any, np.dtype[np.float32]]
 Flags = np.ndarray[Any, np.dtype[np.bool_]]
 
-EXTREME = {"positive": 0, "negative": 1}
-"""Which of a unit's extremes (`atlas.stages.dataset.EXTREMES`) holds the best example of a variant."""
-SIGN = {"positive": 1, "negative": -1}
+LOWERS = "negative"
+"""The one variant that lowers its unit: its best example is the lowest, all others' the highest."""
 NAMES = {int(status): status.name.lower() for status in Status}
 TOP = 0.02
 """A reliable picture ranks within this share of its grid's pictures."""
@@ -34,9 +34,18 @@ def ratio(variant: str, peak: Floats, example_value: Floats) -> Floats:
 
     peak [c], example_value [c,2,9]. NaN where there is no example, or its value is zero or of the other sign.
     """
-    best = example_value[:, EXTREME[variant], 0]
+    extreme, sign = (1, -1) if variant == LOWERS else (0, 1)
+    best = example_value[:, extreme, 0]
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(SIGN[variant] * best > 0, peak / best, np.nan).astype(np.float32)
+        found = np.where(sign * best > 0, peak / best, np.nan).astype(np.float32)
+    found[np.isnan(found)] = np.nan  # the same bits on every machine
+    return found
+
+
+def ratios(variants: Sequence[str], peak: Floats, example_value: Floats) -> Floats:
+    """The ratios of all `variants`, each a column of `peak` [c,variants]: float32 [c,variants]. Else as `ratio`."""
+    found = [ratio(variant, column, example_value) for variant, column in zip(variants, peak.T, strict=True)]
+    return np.stack(found, axis=1)
 
 
 def dead(example_value: Floats, least: Floats, largest: Floats) -> Flags:

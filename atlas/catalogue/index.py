@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from atlas.catalogue.derived_arrays import write_derived
 from atlas.plans import SAMPLES, STAGES, Plan, by_layer
 from atlas.stages import CELLS, FEATURES, IMAGES, LAYOUT
 from atlas.stages.atlas import LISTED
-from atlas.store import Receipt, Store, check_version
-from atlas.store.layout import CATALOGUE, INDEX, RELATIONS, VERSION, WRITER, columns_receipt
+from atlas.store import Store, check_version
+from atlas.store.layout import CATALOGUE, INDEX, RELATIONS, VERSION, WRITER
 from atlas.store.missing import lost, refuse
 from atlas.store.plans import CHANNELS, SHARDS
 from atlas.store.seals import Seal, fits, found, seal_of, unsealed
@@ -81,13 +82,15 @@ def _plausible(index: dict[str, Any]) -> bool:
 
 
 def write_index(store: Store) -> dict[str, Any]:
-    """Write the index anew; give it back. Of two that write it at a time, the later tells of what both have done.
+    """Write the index anew, and before it what is derived of layers, where that changed; give the index back.
 
-    Where a plan is gone the index that is there stays: it knows that there was one.
+    Of two that write it at a time, the later tells of what both have done. Where a plan is gone all that is there
+    stays: it knows that there was one.
     """
     index: dict[str, Any] = {}
     if lost(store):
         return make_index(store)
+    write_derived(store)
 
     def made(_: bytes | None) -> bytes:
         index.update(make_index(store))
@@ -159,7 +162,7 @@ def _stage(store: Store, plan: Plan) -> dict[str, Any]:
 
 def _atlas(store: Store, laid: Plan, plans: list[Plan]) -> dict[str, Any]:
     """One map of a layer, laid out as `laid`, and how much of it and of its grids is there."""
-    sampling, receipt = laid.sampling, _reduced(store, laid)
+    sampling, receipt = laid.sampling, store.reduction(laid)
     grids: dict[int, dict[str, Plan]] = {}
     for plan in plans:
         if plan.part[:1] == laid.part and plan.part != laid.part:
@@ -178,12 +181,7 @@ def _atlas(store: Store, laid: Plan, plans: list[Plan]) -> dict[str, Any]:
 
 def _grid(store: Store, side: int, stages: dict[str, Plan]) -> dict[str, Any]:
     """One grid of a map, and how much of it is there."""
-    there = {STAGES[name].told: _reduced(store, plan) for name, plan in stages.items()}
+    there = {STAGES[name].told: store.reduction(plan) for name, plan in stages.items()}
     words = {stage.told: there.get(stage.told) is not None for stage in STAGES.values() if stage.told}
     cells = there.get(CELLS.told)
     return {"side": side, **words, CELLS.told: None if cells is None else cells.units[1]}
-
-
-def _reduced(store: Store, plan: Plan) -> Receipt | None:
-    """The receipt of what was written whole; None where that is not there, or rests on what is there no longer."""
-    return store.reduced(columns_receipt(plan)) if store.columns_done(plan) else None

@@ -1,4 +1,4 @@
-"""Verifying and mending a store with what is derived in it: the index and the tables.
+"""Verifying and mending a store with what is derived in it: arrays, the index and the tables.
 
 Store -> Verified      Store, findings -> shards to be made again
 """
@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+from atlas.catalogue.derived_arrays import misderived
 from atlas.catalogue.index import make_index, write_index
 from atlas.catalogue.tables import write_tables
 from atlas.errors import StoreError
@@ -20,8 +21,12 @@ from atlas.store.seals import found
 
 
 def examine(store: Store) -> Verified:
-    """Verify a store; an index without a hash of its own is held against what it is derived from."""
+    """Verify a store; derived arrays, and an index without a hash of its own, are held against what they rest on."""
     verified = verify(store)
+    known = {finding.key for finding in verified.findings}
+    with suppress(StoreError):  # a plan is damaged, which was found
+        more = tuple(finding for finding in misderived(store) if finding.key not in known)
+        verified = replace(verified, findings=(*verified.findings, *more))
     if INDEX in verified.bare and not lost(store) and not _told(make_index(store), found(store.backend.get(INDEX))):
         torn = Finding("torn", INDEX, "it does not say what the plans and receipts say")
         verified = replace(verified, findings=(*verified.findings, torn))

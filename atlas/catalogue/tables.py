@@ -91,7 +91,7 @@ def _written(store: Store, name: str, folder: Path) -> bool:
         store.backend.delete(receipt_of(name))
         data = _made(source, name, folder / f"{name}.parquet", proof)
         store.backend.put(key_of(name), data)
-        stored = Stored(key_of(name), len(data), hashlib.sha256(data).hexdigest())
+        stored = Stored.of(key_of(name), data)
         store.put_reduced(receipt_of(name), Receipt(proof, 0, (0, 0), (stored,)))
         wrote = True
     return wrote

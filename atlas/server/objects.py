@@ -1,4 +1,4 @@
-"""Objects of a store that lies in an object store, over HTTP with byte ranges.
+"""Objects that are no files, over HTTP with byte ranges: those of a store that lies in an object store.
 
 (ObjectBackend, kinds of object) -> ASGI application
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, Protocol
 
 from anyio.to_thread import run_sync
 from starlette.datastructures import Headers
@@ -17,18 +17,25 @@ from starlette.types import Receive, Scope, Send
 from atlas.errors import StoreError
 from atlas.server.files import BYTES, RANGE
 from atlas.server.guard import complain
-from atlas.store import ObjectBackend
+from atlas.store import Part
+
+
+class Parts(Protocol):
+    """Where objects are had from, as `ObjectBackend.part` gives them."""
+
+    def part(self, key: str, wanted: Any = None) -> Part | None:
+        """A part of an object; None where there is none."""
 
 
 class Objects:
-    """The objects of a backend. Those with a suffix in `kinds` are named as such, all others as bytes."""
+    """The objects of a place. Those with a suffix in `kinds` are named as such, all others as bytes."""
 
-    def __init__(self, backend: ObjectBackend, *, kinds: Mapping[str, str]) -> None:
-        self.backend = backend
+    def __init__(self, place: Parts, *, kinds: Mapping[str, str]) -> None:
+        self.place = place
         self.kinds = kinds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        key = scope["path"].removeprefix(scope.get("root_path", "")).lstrip("/")
+        key = key_in(scope)
         if scope["method"] not in ("GET", "HEAD"):
             response: Response = PlainTextResponse("Method Not Allowed\n", 405)
         else:
@@ -44,7 +51,7 @@ class Objects:
             return PlainTextResponse("Not Found\n", 404)
         wanted = _range(asked.get("range", ""))
         # What is asked for is its length alone: a byte of it says that too.
-        part = self.backend.part(key, (0, 1) if method == "HEAD" and wanted is None else wanted)
+        part = self.place.part(key, (0, 1) if method == "HEAD" and wanted is None else wanted)
         if part is None:
             return PlainTextResponse("Not Found\n", 404)
         kind = self.kinds.get(PurePosixPath(key).suffix, BYTES)
@@ -60,6 +67,12 @@ class Objects:
             return PlainTextResponse(status_code=416, headers={"content-range": f"bytes */{part.size}"})
         headers["content-range"] = f"bytes {part.start}-{part.start + len(part.data) - 1}/{part.size}"
         return Response(part.data, 206, headers, kind)
+
+
+def key_in(scope: Scope) -> str:
+    """The key of the object that is asked for."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", "")).lstrip("/")
 
 
 def _range(asked: str) -> Any:

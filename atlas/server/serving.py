@@ -3,10 +3,10 @@
     (store, host, port) -> http://host:port/
 
     /            the built web app: index.html, assets/
-    /store/      the store, byte for byte, with ranges
+    /store/      the store, byte for byte, with ranges; of older ones also what they lack of what is derived
 
-Nothing is computed here. The same tree - index.html, assets/ and the store as store/ - works on any static host that
-answers range requests with 206.
+Else nothing is computed here. The same tree - index.html, assets/ and the store as store/ - works on any static host
+that answers range requests with 206.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from starlette.routing import Mount
 from starlette.types import ASGIApp
 
 from atlas.errors import AtlasError, NotAStore
+from atlas.server.completed import Completed
 from atlas.server.files import StaticFolder
 from atlas.server.guard import BACKLOG, EVERYWHERE, Named, protocol, room, trouble
 from atlas.server.objects import Objects
@@ -58,9 +59,9 @@ def _objects(backend: Backend) -> ASGIApp:
     """What answers with the objects of a store."""
     kinds = {".json": KINDS[".json"]}
     if isinstance(backend, ObjectBackend):
-        return Objects(backend, kinds=kinds)
+        return Completed(Objects(backend, kinds=kinds), backend, kinds=kinds)
     if isinstance(backend, LocalBackend):
-        return StaticFolder(backend.root, kinds=kinds)
+        return Completed(StaticFolder(backend.root, kinds=kinds), backend, kinds=kinds)
     raise NotAStore(f"{backend}: only a store in a folder or in an object store can be served.")
 
 

@@ -1,6 +1,6 @@
 """The store: the only floor that knows Zarr. It needs no torch."""
 
-from atlas.store.backends import Backend, LocalBackend, MemoryBackend, ObjectBackend, backend_at
+from atlas.store.backends import Backend, LocalBackend, MemoryBackend, ObjectBackend, Part, backend_at
 from atlas.store.codec import as_stored
 from atlas.store.copying import Copied, copy
 from atlas.store.receipts import Receipt, Stored, digest_of
@@ -16,6 +16,7 @@ __all__ = [
     "LocalBackend",
     "MemoryBackend",
     "ObjectBackend",
+    "Part",
     "Receipt",
     "Store",
     "Stored",

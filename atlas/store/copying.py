@@ -68,7 +68,7 @@ def copy(source: Store, place: str | Path | Backend, tell: Callable[[int, int], 
             told(done, len(found))
 
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-        # A reduce rests on receipts of shards or on another reduce, and tables on all of these.
+        # A reduce rests on receipts of shards or on another reduce, and what is derived on all of these.
         carry_over(_shards(source, store, plans), tell)
         for plan in plans:
             carry_over(_reduce(source, store, plan))
@@ -105,8 +105,9 @@ def _reduce(source: Store, store: Store, plan: Plan) -> Iterator[Piece]:
 
 
 def _whole(source: Store, store: Store, *, alone: bool) -> Iterator[Piece]:
-    """What was written whole: the list of images, neighbours, tables; `alone` where the copy holds nothing else."""
-    for key in (layout.LIST, layout.RELATIONS, *source.backend.list(layout.TABLE_RECEIPTS)):
+    """What was written whole: the list of images, neighbours, what is derived; `alone` where the copy has no more."""
+    derived = (key for folder in layout.RECEIPTS_OF_DERIVED for key in source.backend.list(folder))
+    for key in (layout.LIST, layout.RELATIONS, *derived):
         receipt, there = source.reduced(key), store.reduced(key)
         if receipt is not None and (there is None or (alone and there.plan != receipt.plan)):
             yield list(receipt.objects), partial(store.put_reduced, key, receipt)

@@ -13,6 +13,7 @@
     receipts/columns/...                        a finished reduce
     receipts/list.json                          the list of images is written
     receipts/relations.json                     the neighbours of all units were found
+    receipts/derived/LAYER.json                 what follows from a layer's numbers is written
     receipts/tables/NAME.json                   a table is written
     manifests/STAGE/LAYER.json                  a finished layer's receipts, folded into one
     images/                                     group: the images that were shown, with its consolidated metadata
@@ -23,6 +24,8 @@
     layers/LAYER/activations/                   vectors at random positions, and what each says for every class
     layers/LAYER/atlas/MAP/                     where they lie on a map: `all`, or of a class or a pair of classes
     layers/LAYER/atlas/MAP/SIDE/                the cells of a grid on it; below it patches/, icons/ and tiles/
+    layers/LAYER/derived/                       group: what follows from a layer's numbers, with its consolidated
+                                                metadata; of no plan
     calibration/DEVICE.json                     what pictures cost on a kind of device; recorded, never compared
     tables/                                     Parquet files, derived
     logs/                                       one object a run
@@ -62,6 +65,9 @@ LIST = "receipts/list.json"
 RELATIONS = "receipts/relations.json"
 TABLES = "tables/"
 TABLE_RECEIPTS = "receipts/tables/"
+DERIVED_RECEIPTS = "receipts/derived/"
+RECEIPTS_OF_DERIVED = (DERIVED_RECEIPTS, TABLE_RECEIPTS)
+"""Folders of the receipts of all that is derived."""
 CALIBRATIONS = "calibration/"
 CLASSES = "classes.json"
 PIPELINE = "pipeline.json"
@@ -92,6 +98,16 @@ def group_of(stage: str, layer: str, part: Sequence[str]) -> str:
 def atlas_key(layer: Layer) -> str:
     """Where a layer's maps lie."""
     return f"layers/{layer.key}/atlas"
+
+
+def derived_key(layer: str) -> str:
+    """Where the group of what is derived of a layer, known by its name, lies."""
+    return f"layers/{encode(layer)}/derived"
+
+
+def derived_receipt(layer: str) -> str:
+    """Key of the receipt of what is derived of a layer."""
+    return f"{DERIVED_RECEIPTS}{encode(layer)}.json"
 
 
 def top_key(names: Key) -> str:

@@ -8,6 +8,7 @@ parse, fails its own digest or names another plan counts as absent and may be re
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable
 from contextlib import suppress
@@ -37,6 +38,11 @@ class Stored:
     size: int
     """Bytes."""
     sha256: str
+
+    @classmethod
+    def of(cls, key: str, data: bytes) -> Stored:
+        """An object as it is written."""
+        return cls(key, len(data), hashlib.sha256(data).hexdigest())
 
     def to_dict(self) -> dict[str, Any]:
         return {"key": self.key, "size": self.size, "sha256": self.sha256}

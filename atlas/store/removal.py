@@ -42,9 +42,10 @@ def keys_of(store: Store, layer: str) -> Iterator[str]:
     if not plans:
         known = {plan.layer_name for plan in store.plans() if plan.layer is not None}
         raise UnknownName.among("layer", layer, known, hint=f"{store} has {len(known)} of them.")
+    derived = [key for key in store.backend.list(layout.DERIVED_RECEIPTS) if key == layout.derived_receipt(layer)]
     receipts = chain.from_iterable(map(store.receipts_there, plans))
     data = store.backend.list(f"layers/{encode(layer)}/")
-    return chain(receipts, data, (f"plans/{key}" for key in plans))
+    return chain(derived, receipts, data, (f"plans/{key}" for key in plans))
 
 
 def make_way(store: Store, plans: Sequence[Plan]) -> None:

@@ -50,6 +50,9 @@ def repair(store: Store, findings: tuple[Finding, ...]) -> list[Shard]:
 def cure(finding: Finding) -> str:
     """What a repair does about a finding, and what is left to do."""
     key = finding.key
+    vouching = finding.receipt or key
+    if key == layout.INDEX or vouching.startswith(layout.RECEIPTS_OF_DERIVED) or key.startswith(layout.TABLES):
+        return "derived, and made anew"
     if finding.kind == "unfinished":
         return "left for the next build"
     if finding.kind == "foreign" and not finding.shard:
@@ -63,8 +66,6 @@ def cure(finding: Finding) -> str:
             "made anew from the metadata of its arrays, asking for the shards that are done; where these do not tell "
             "it, by the atlas build that made it"
         )
-    if key == layout.INDEX or finding.receipt.startswith(layout.TABLE_RECEIPTS) or key.startswith(layout.TABLES):
-        return "derived, and made anew"
     if key.startswith("manifests/"):
         return "the receipts in it that are whole are kept, the shards of the others will be made again"
     if key.endswith("zarr.json"):

@@ -8,7 +8,6 @@ store refuses any other write.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -291,13 +290,13 @@ class Store:
             block = values[start - rows.start : stop - rows.start]
             for key, data in encoded(path, metadata, slice(start, stop), block).items():
                 self.backend.put(key, data)
-                yield Stored(key, len(data), hashlib.sha256(data).hexdigest())
+                yield Stored.of(key, data)
 
     def standing(self, plan: Plan, by: Writer) -> list[Stored]:
         """What is there already of the arrays that `by` fills."""
         keys = [f"{layout.group_key(plan)}/{name}" for name in plan.written_by(by)]
         found = {key: self.backend.get(key) for path in keys for key in self.backend.list(f"{path}/c/")}
-        return [Stored(key, len(data), hashlib.sha256(data).hexdigest()) for key, data in found.items() if data]
+        return [Stored.of(key, data) for key, data in found.items() if data]
 
     def read_shard(self, plan: Plan, shard: Shard, name: str) -> np.ndarray[Any, Any]:
         """What a shard wrote of the array `name`, as a reader sees it. Raises as `read`."""
@@ -392,6 +391,10 @@ class Store:
             return True
         receipt = self.reduced(layout.columns_receipt(plan))
         return receipt is not None and receipt.plan == self.digest(plan)
+
+    def reduction(self, plan: Plan) -> Receipt | None:
+        """The receipt of a layer's reduce; None where that is not done, or rests on what is there no longer."""
+        return self.reduced(layout.columns_receipt(plan)) if self.columns_done(plan) else None
 
     def digest(self, plan: Plan, receipts: Mapping[int, Receipt] | None = None) -> str:
         """What the reduce of `plan` names as its plan: a hash of the receipts that are there for it to read.

@@ -103,7 +103,8 @@ def verify(store: Store) -> Verified:
         if layout.reduces(plan):
             claimed |= {stored.key: stored for stored in columns.objects} if columns else {}
             findings += _columns(store, plan, columns)
-    for key in (layout.LIST, layout.RELATIONS, *store.backend.list(layout.TABLE_RECEIPTS)):
+    derived = (key for folder in layout.RECEIPTS_OF_DERIVED for key in store.backend.list(folder))
+    for key in (layout.LIST, layout.RELATIONS, *derived):
         whole = store.reduced(key)
         claimed |= {stored.key: stored for stored in whole.objects} if whole else {}
         findings += _whole(store, key, whole)
@@ -289,6 +290,9 @@ def _unclaimed(plans: list[Plan], keys: list[str], known: set[str]) -> Iterator[
     """Objects that no plan and no receipt accounts for."""
     small = {layout.LAYERS, layout.LIST, layout.RELATIONS}
     owned: dict[str, Array] = {}
+    layers = {plan.layer_name for plan in plans if plan.layer}
+    derived = {f"{layout.derived_key(layer)}/": layout.derived_receipt(layer) for layer in layers}
+    small |= set(derived.values())
     for plan in plans:
         small |= {layout.manifest_key(plan), layout.columns_receipt(plan)}
         owned |= {f"{layout.group_key(plan)}/{name}": array for name, array in plan.arrays.items()}
@@ -300,5 +304,8 @@ def _unclaimed(plans: list[Plan], keys: list[str], known: set[str]) -> Iterator[
             continue
         if path in owned and layout.is_object(owned[path], f"c/{index}"):
             yield Finding("unfinished", key, "data without a receipt; the next build writes it again")
+        elif receipt := next((derived[folder] for folder in derived if key.startswith(folder)), None):
+            kind: Kind = "foreign" if receipt in keys else "unfinished"
+            yield Finding(kind, key, "it is derived, and no receipt names it", receipt=receipt)
         elif not key.startswith((layout.TABLES, layout.TABLE_RECEIPTS)):
             yield Finding("foreign", key, "no plan accounts for it")

@@ -8,7 +8,8 @@ writes go through our seam; the rest of the library works on it unchanged.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+import warnings
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import zarr
@@ -108,3 +109,21 @@ def encoded(path: str, metadata: bytes, rows: slice, values: np.ndarray[Any, Any
     # Zarr leaves out chunks that equal the fill value, and drops a shard of them: never here.
     array.with_config({"write_empty_chunks": True})[rows] = values
     return {key: made.get(key) or b"" for key in made.list(f"{path}/c/")}
+
+
+def whole_group(path: str, attributes: dict[str, Any], arrays: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, bytes]:
+    """The objects, by key, of a small group with `arrays` by their paths below it, its consolidated metadata included.
+
+    Each array is one plain chunk, of which any row can be read by its range.
+    """
+    made = MemoryBackend()
+    group = zarr.create_group(ZarrStore(made), path=path, attributes=attributes)
+    for name, values in arrays.items():
+        array = group.create_array(
+            name, shape=values.shape, chunks=values.shape, dtype=values.dtype, compressors=None, fill_value=0
+        )
+        array.with_config({"write_empty_chunks": True})[...] = values
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Consolidated metadata")
+        zarr.consolidate_metadata(ZarrStore(made), path=path)
+    return {key: made.get(key) or b"" for key in made.list(f"{path}/")}

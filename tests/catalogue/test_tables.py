@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import atlas
-from atlas.catalogue import Catalogue, derived, tables, write_tables
+from atlas.catalogue import Catalogue, tables, write_tables
 from atlas.catalogue.columns import TABLES
 from atlas.catalogue.query import Result, Row
 from atlas.engine.relations import finish
@@ -20,7 +20,6 @@ from atlas.store import LocalBackend, MemoryBackend, Store, verify
 from atlas.units import Unit
 from tests.collected import BAD, CLASSES, collect_into, name_of
 from tests.stores import LAYERS, STRANGE, made_layers, make_store
-from tests.viewer.derived import FILE, written
 
 LABELS = [f"kind {number}" for number in range(CLASSES)]
 KEYS = [f"tables/{name}.parquet" for name in TABLES]
@@ -111,23 +110,6 @@ def test_silent_is_what_never_fired_whatever_its_picture(store: Store, cat: Cata
         cat.sql("select status, count(*) from units where layer = 'features.3' group by status").rows
     )
     assert statuses == {"ok": 34, "unstarted": 2, "nan": 2, "absent": 31, "dead": 1}
-
-
-def test_a_unit_that_never_rises_above_zero_is_dead_and_one_of_nan_is_not() -> None:
-    value = np.array([[[1.0], [1.0]], [[0.0], [-2.0]], [[np.nan], [np.nan]], [[0.0], [0.0]]], np.float32)
-    least, largest = np.array([0, 0, np.nan, 0], np.float32), np.array([2, 0, np.nan, 0], np.float32)
-    assert derived.dead(value, least, largest).tolist() == [False, True, False, True]
-
-
-def test_where_values_lie_on_both_sides_of_zero_one_below_it_is_not_dead() -> None:
-    value = np.array([[[-0.1], [-0.3]], [[-1.0], [-1.0]], [[0.5], [-0.5]]], np.float32)
-    least, largest = value[:, 1, 0], value[:, 0, 0]
-    assert derived.dead(value, least, largest).tolist() == [False, True, False]
-
-
-def test_the_page_is_held_to_the_same_rules() -> None:
-    # `atlas/viewer/test/derived.test.ts` holds the page's own to this file: python -m tests.viewer.derived
-    assert FILE.read_text() == written()
 
 
 def test_examples_are_those_of_the_statistics(store: Store, cat: Catalogue) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,11 +24,9 @@ Command = Callable[..., Ran]
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    place = tmp_path / "images"
-    place.mkdir()
-    for number in range(5):
-        (place / f"{number}.png").write_bytes(encoded(pixels(number)))
+def folder(images: Path, tmp_path: Path) -> Path:
+    """A copy of it to write to, with a file that is no image."""
+    place = shutil.copytree(images, tmp_path / "images")
     (place / "note.txt").write_text("no picture")
     return place
 

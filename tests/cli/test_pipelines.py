@@ -17,21 +17,11 @@ from atlas.store import Store
 from tests.builds import contents
 from tests.cli.conftest import Ran
 from tests.cli.test_building import HASTY, TINY, one_line
-from tests.dataset.made import encoded, pixels
 
 pytestmark = pytest.mark.builder
 
 Command = Callable[..., Ran]
 HASTY_FILE = "settings: {size: 32, steps: 2, draws: 1, redirected: 0}\nlocal: true\n"
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    made = tmp_path / "images"
-    made.mkdir()
-    for number in range(5):
-        (made / f"{number}.png").write_bytes(encoded(pixels(number, (40, 40))))
-    return made
 
 
 def test_a_file_is_built_and_options_go_before_it(run: Command, tmp_path: Path) -> None:
@@ -46,15 +36,15 @@ def test_a_file_is_built_and_options_go_before_it(run: Command, tmp_path: Path) 
     assert contents(Store.open(tmp_path / "a").backend) == contents(Store.open(tmp_path / "c").backend)
 
 
-def test_a_flag_of_a_file_can_be_taken_back(run: Command, tmp_path: Path, folder: Path) -> None:
+def test_a_flag_of_a_file_can_be_taken_back(run: Command, tmp_path: Path, images: Path) -> None:
     file = tmp_path / "mine.yaml"
-    file.write_text(f"model: {TINY}\nimages: {folder}\npictures: false\nlayers: head\n{HASTY_FILE}")
+    file.write_text(f"model: {TINY}\nimages: {images}\npictures: false\nlayers: head\n{HASTY_FILE}")
     assert "pictures of 32 px" not in run("plan", file).out
     assert "pictures of 32 px" in run("plan", file, "--pictures").out
 
 
-def test_a_plan_is_saved_and_built(run: Command, tmp_path: Path, folder: Path) -> None:
-    said = ("--layers", "first.1:0-3,head", "--images", folder, "--crops", "2", "--no-photographs", "--local", *HASTY)
+def test_a_plan_is_saved_and_built(run: Command, tmp_path: Path, images: Path) -> None:
+    said = ("--layers", "first.1:0-3,head", "--images", images, "--crops", "2", "--no-photographs", "--local", *HASTY)
     saved = tmp_path / "saved.yaml"
     place = ("--store", tmp_path / "a")
     ran = run("plan", TINY, *said, *place, "--save", saved)
@@ -87,25 +77,25 @@ def test_bad_files_are_one_line_and_make_nothing(run: Command, tmp_path: Path) -
     assert [path.name for path in tmp_path.iterdir()] == ["bad.yaml"]
 
 
-def test_plan_takes_what_build_takes(run: Command, folder: Path, tmp_path: Path) -> None:
+def test_plan_takes_what_build_takes(run: Command, images: Path, tmp_path: Path) -> None:
     """`plan` lacked these four."""
     labels = tmp_path / "labels.txt"
     labels.write_text("\n".join(f"name {number}" for number in range(10)))
-    atlases = ("--images", folder, "--atlas", "second.1", "--map", "class=name 3", "--relaxed", "--whitening", "0.5")
+    atlases = ("--images", images, "--atlas", "second.1", "--map", "class=name 3", "--relaxed", "--whitening", "0.5")
     ran = run("plan", TINY, "--layers", "head", "--labels", labels, *atlases, "--no-photographs")
     assert ran.code == 0, ran.err
     assert "second.1 class-3 20: at most 400 cells" in ran.out
 
 
-def test_a_store_is_gone_on_with(run: Command, tmp_path: Path, folder: Path) -> None:
+def test_a_store_is_gone_on_with(run: Command, tmp_path: Path, images: Path) -> None:
     place = tmp_path / "tiny.atlas"
-    assert run("build", TINY, "--layers", "head", "--images", folder, "--store", place, "--local", *HASTY).code == 0
+    assert run("build", TINY, "--layers", "head", "--images", images, "--store", place, "--local", *HASTY).code == 0
     whole = contents(Store.open(place).backend)
     one_line(run("build", place), "was built with --images", "say --images again")
     store = Store.open(place)
     (plan,) = store.plans_of("features")
     store.forget(plan, {0})
-    assert run("build", place, "--images", folder, "--local").code == 0
+    assert run("build", place, "--images", images, "--local").code == 0
     assert contents(Store.open(place).backend) == whole
 
 
@@ -141,18 +131,18 @@ def smaller(said: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", [name for name in pipelines.names() if name.endswith(".yaml")])
-def test_each_can_be_built_small(tmp_path: Path, folder: Path, name: str) -> None:
+def test_each_can_be_built_small(tmp_path: Path, images: Path, name: str) -> None:
     said = smaller(read(pipelines.folder() / name)) | {"store": str(tmp_path / "made")}
     if "images" in said:
-        said |= {"images": str(folder), "crops": 2}
+        said |= {"images": str(images), "crops": 2}
     atlas.build(**said)
     assert atlas.verify(tmp_path / "made").whole
 
 
-def test_the_one_in_python_builds_a_network_in_memory(tmp_path: Path, folder: Path) -> None:
+def test_the_one_in_python_builds_a_network_in_memory(tmp_path: Path, images: Path) -> None:
     file = pipelines.copy("own_network", tmp_path)
     code = (
-        "import own_network; own_network.main('made.atlas', 'images', crops=1, device='cpu', workers=1, "
+        f"import own_network; own_network.main('made.atlas', {str(images)!r}, crops=1, device='cpu', workers=1, "
         "settings={'size': 32, 'steps': 2, 'eval_draws': 1, 'relu_redirect_steps': 0})"
     )
     ran = subprocess.run([sys.executable, "-c", code], cwd=file.parent, capture_output=True, text=True, check=False)

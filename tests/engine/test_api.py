@@ -17,7 +17,6 @@ from atlas.errors import AtlasError, BuildFailed, ModelError, PlanMismatch
 from atlas.models import Preprocessing, load_model
 from atlas.store import Store
 from tests.builds import contents
-from tests.dataset.made import encoded, pixels
 from tests.networks import tiny
 
 pytestmark = pytest.mark.builder
@@ -27,19 +26,11 @@ HASTY = {"size": 32, "steps": 2, "eval_draws": 1, "relu_redirect_steps": 0}
 SMALL = "size=32 mean=0.5,0.5,0.5 std=0.5,0.5,0.5"
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("images")
-    for number in range(5):
-        (made / f"{number}.png").write_bytes(encoded(pixels(number, (40, 40))))
-    return made
-
-
-def test_the_command_and_the_call_build_the_same_bytes(tmp_path: Path, folder: Path) -> None:
-    options: dict[str, Any] = {"layers": ["first.1:0-3", "head"], "settings": HASTY, "images": folder, "crops": 2}
+def test_the_command_and_the_call_build_the_same_bytes(tmp_path: Path, images: Path) -> None:
+    options: dict[str, Any] = {"layers": ["first.1:0-3", "head"], "settings": HASTY, "images": images, "crops": 2}
     catalogue = build(TINY, tmp_path / "called", local=True, **options)
     assert list(catalogue.layers) == ["first.1", "head"]
-    words = ["--layers", "first.1:0-3,head", "--images", str(folder), "--crops", "2", "--local"]
+    words = ["--layers", "first.1:0-3,head", "--images", str(images), "--crops", "2", "--local"]
     words += [word for name, value in HASTY.items() for word in ("--set", f"{name}={value}")]
     command = [sys.executable, "-m", "atlas", "build", TINY, "--store", str(tmp_path / "typed"), *words]
     subprocess.run(command, check=True, capture_output=True)
@@ -48,8 +39,8 @@ def test_the_command_and_the_call_build_the_same_bytes(tmp_path: Path, folder: P
     assert verify(called).whole
 
 
-def test_a_plan_is_a_value_with_a_table_and_a_price(tmp_path: Path, folder: Path) -> None:
-    found = plan(TINY, tmp_path / "never", layers="first.1,second.1", images=folder)
+def test_a_plan_is_a_value_with_a_table_and_a_price(tmp_path: Path, images: Path) -> None:
+    found = plan(TINY, tmp_path / "never", layers="first.1,second.1", images=images)
     columns, rows = found.table()
     assert [row[0] for row in rows] == ["first.1", "second.1"]
     assert columns[0] == "layer"
@@ -90,9 +81,9 @@ def test_failed_shards_raise_and_the_rest_is_kept(tmp_path: Path, monkeypatch: p
 # -- a store goes on ---------------------------------------------------------------------------------------------------
 
 
-def test_a_store_goes_on_with_what_its_last_build_was_told(tmp_path: Path, folder: Path) -> None:
+def test_a_store_goes_on_with_what_its_last_build_was_told(tmp_path: Path, images: Path) -> None:
     place = tmp_path / "store"
-    build(TINY, place, layers="first.1,head", settings=HASTY, images=folder, crops=2, local=True)
+    build(TINY, place, layers="first.1,head", settings=HASTY, images=images, crops=2, local=True)
     whole = contents(Store.open(place).backend)
     store = Store.open(place)
     for stage in ("features", "examples"):
@@ -100,13 +91,13 @@ def test_a_store_goes_on_with_what_its_last_build_was_told(tmp_path: Path, folde
         store.forget(one, {0})
     with pytest.raises(AtlasError, match=r"was built with `images`, of which a store keeps no copy"):
         build(place, local=True)
-    build(place, images=folder, local=True)
+    build(place, images=images, local=True)
     assert contents(Store.open(place).backend) == whole
 
 
-def test_a_store_keeps_no_places_and_spells_presets_out(tmp_path: Path, folder: Path) -> None:
+def test_a_store_keeps_no_places_and_spells_presets_out(tmp_path: Path, images: Path) -> None:
     place = tmp_path / "store"
-    build(TINY, place, layers="head", recipe="quick", settings=HASTY, images=folder, workers=1, local=True)
+    build(TINY, place, layers="head", recipe="quick", settings=HASTY, images=images, workers=1, local=True)
     told = Store.open(place).pipeline
     assert told is not None
     assert told["without"] == ["images"]
@@ -176,9 +167,9 @@ class Twisted(nn.Module):
         return answer
 
 
-def test_a_network_in_memory_is_built_as_one_that_a_spec_names(tmp_path: Path, folder: Path) -> None:
+def test_a_network_in_memory_is_built_as_one_that_a_spec_names(tmp_path: Path, images: Path) -> None:
     network, how = tiny()
-    options: dict[str, Any] = {"layers": "first.1,head", "settings": HASTY, "images": folder, "crops": 2}
+    options: dict[str, Any] = {"layers": "first.1,head", "settings": HASTY, "images": images, "crops": 2}
     network.train()
     given = build(network, tmp_path / "memory", preprocessing=how, labels=[*"abcdefghij"], local=True, **options)
     assert network.training  # its owner's stays as it is

@@ -20,7 +20,6 @@ from atlas.models import Model, load_model
 from atlas.server import app_of
 from atlas.store import MemoryBackend, Store, backend_at
 from tests.builds import build_in, collecting_plans, contents, tiny_plans
-from tests.dataset.made import encoded, pixels
 from tests.hosts import atlas_host
 from tests.object_stores import KEYS, moto, seaweed
 
@@ -34,14 +33,6 @@ def bucket(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     running = moto() if request.param == "moto" else seaweed(tmp_path_factory.mktemp("seaweed"))
     with running as server, server.reached():
         yield server.bucket
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("images")
-    for number in range(5):
-        (folder / f"{number}.png").write_bytes(encoded(pixels(number, (40, 40))))
-    return folder
 
 
 @pytest.fixture(scope="module")

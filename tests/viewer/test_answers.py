@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
 
 import numpy as np
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from atlas.catalogue import open as open_catalogue
 from atlas.store import Store
@@ -151,17 +153,45 @@ def test_a_picture_is_compared_with_its_best_image(page: Page, here: str, collec
     expect(page.locator('figure[data-variant="negative"] [data-number="peak"]')).to_have_text("−14")
 
 
-def test_a_negative_is_compared_with_the_image_that_drives_it_furthest_down(
+def test_the_page_shows_what_the_store_derives_and_nothing_of_its_own(
     page: Page, collected_ours: str, collected: Path
 ) -> None:
-    values = Store.open(collected).read(f"{GROUP}/example_value").copy()
-    values[7, 1] = np.arange(-28, -19)
-    key = f"**/{quote(STRANGE, safe='').replace('%', '%25')}/statistics/example_value/c/0/0/0"
-    page.route(key, lambda route: route.fulfill(body=values.tobytes()))
+    store, group = Store.open(collected), f"layers/{SEGMENT}/derived"
+    told = {name: store.read(f"{group}/{name}").copy() for name in ("dead", "ratio")}
+    # What no rule makes of the numbers beside it: unit 7 is dead, its negative half of what an image reached.
+    told["dead"][:], told["ratio"][:] = 0, np.nan
+    told["dead"][7], told["ratio"][7, 1], told["ratio"][20, 0] = 1, 0.5, 1000
+    for name, values in told.items():
+        chunk = "c/0" if values.ndim == 1 else "c/0/0"
+        address = f"**/{SEGMENT.replace('%', '%25')}/derived/{name}/{chunk}"
+        page.route(address, answering(values.tobytes()))
     page.goto(f"{collected_ours}#/{SEGMENT}:7")
     negative = page.locator('figure[data-variant="negative"]')
     expect(negative.locator('[data-number="ratio"]')).to_have_text("0.5×")
     expect(negative).to_contain_text("an image is stronger")
+    expect(page.locator('figure[data-variant="positive"] [data-number="ratio"]')).to_have_count(0)
+    expect(page.get_by_role("note")).to_contain_text("Dead.")
+    page.goto(f"{collected_ours}#/{SEGMENT}:{DEAD}")
+    expect(page.locator('figure[data-variant="positive"] [data-number="peak"]')).to_be_visible()
+    expect(page.get_by_role("note")).to_have_count(0)
+    page.goto(f"{collected_ours}#/{SEGMENT}?sort=ratio")
+    expect(page.locator('[data-position="0"]')).to_have_attribute("data-unit", "20")
+    expect(page.locator('[data-position="0"]')).to_contain_text("20 · 1000")
+    page.goto(f"{collected_ours}#/{SEGMENT}?status=dead")
+    expect(page.locator("[data-unit]")).to_have_count(1)
+    expect(page.locator("[data-unit]")).to_have_attribute("data-unit", "7")
+
+
+def answering(data: bytes) -> Callable[[Route], None]:
+    """Answers with `data` in the place of an object, or with the range of it that is asked for."""
+
+    def answer(route: Route) -> None:
+        asked = re.fullmatch(r"bytes=(\d+)-(\d+)", route.request.headers.get("range", ""))
+        first, last = (0, len(data) - 1) if asked is None else (int(asked[1]), min(int(asked[2]), len(data) - 1))
+        headers = {} if asked is None else {"content-range": f"bytes {first}-{last}/{len(data)}"}
+        route.fulfill(status=206 if asked else 200, headers=headers, body=data[first : last + 1])
+
+    return answer
 
 
 def test_dead_units_are_named_with_their_n(page: Page, here: str) -> None:

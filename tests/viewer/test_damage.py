@@ -88,6 +88,8 @@ COLUMNS = {
     f"{LAYER}/statistics/histogram/c/0/0": "#/features.3:7",
     f"{LAYER}/statistics/class_attribution/c/0/0": "#/features.3:7",
     f"{LAYER}/examples/box/c/0/0/0/0": "#/features.3:7",
+    f"{LAYER}/derived/dead/c/0": "#/features.3:7",
+    f"{LAYER}/derived/ratio/c/0/0": "#/features.3:7",
     "images/status/c/0": "#/images/",
     "images/path/c/0/0": "#/images/3",
 }

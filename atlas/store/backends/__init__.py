@@ -10,9 +10,9 @@ from atlas.places import of_store
 from atlas.store.backends.backend import Backend
 from atlas.store.backends.local import PARTIAL, LocalBackend
 from atlas.store.backends.memory import MemoryBackend
-from atlas.store.backends.object_store import ObjectBackend
+from atlas.store.backends.object_store import ObjectBackend, Part
 
-__all__ = ["PARTIAL", "Backend", "LocalBackend", "MemoryBackend", "ObjectBackend", "backend_at"]
+__all__ = ["PARTIAL", "Backend", "LocalBackend", "MemoryBackend", "ObjectBackend", "Part", "backend_at"]
 
 
 def backend_at(place: str | Path | Backend) -> Backend:

@@ -15,8 +15,9 @@ const OVERVIEW: Overview = {
   mean: Float32Array.of(5, 4, 3, 2, 1),
   activeImages: Float32Array.of(0.1, 0.5, 0.3, 0, 0.2),
   top: Float32Array.of(10, 20, 0, 5, NaN),
-  bottom: Float32Array.of(-1, -4, -2, 0, NaN),
   dead: Uint8Array.of(0, 0, 1, 0, 0),
+  ratio: Float32Array.of(0.3, 3, 9, 0.25, NaN, 1, 9, 9, 0.5, NaN),
+  derived: true,
 };
 
 function layer(pictured = true): Arrangeable {
@@ -53,12 +54,20 @@ test("of negatives the strongest is the lowest", () => {
   expect(order({ face: NEGATIVE!, sort: "objective_peak" })).toEqual([4, 0, 2, 1]);
 });
 
-test("the ratio is beside the best image, and none where that is zero", () => {
+test("the ratio is the store's, and none of a unit without a picture, or where the store has none", () => {
   const ratio = valueOf(layer(), OVERVIEW, POSITIVE!, "ratio");
   expect(ratio(0)).toBeCloseTo(0.3, 6);
   expect(ratio(1)).toBeNaN();
   expect(ratio(2)).toBeNaN();
   expect(valueOf(layer(), OVERVIEW, NEGATIVE!, "ratio")(1)).toBeCloseTo(0.25, 6);
+  expect(valueOf(layer(), { ...OVERVIEW, ratio: null, derived: false }, POSITIVE!, "ratio")(0)).toBeNaN();
+  expect(valueOf(layer(), null, POSITIVE!, "ratio")(0)).toBeNaN();
+});
+
+test("nobody is dead where the store does not say who is", () => {
+  const silent = { ...OVERVIEW, dead: null };
+  expect(order({ status: "dead" }, layer(), silent)).toEqual([]);
+  expect(outcomes(layer(), silent, POSITIVE!).map(([status]) => status)).not.toContain("dead");
 });
 
 test("a status shows its units alone", () => {

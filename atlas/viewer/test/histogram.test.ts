@@ -18,7 +18,7 @@ function counted(values: number[]): [Histogram, Statistics] {
   const sorted = [...values].sort((a, b) => a - b);
   const at = (share: number) => sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))]!;
   const quantiles = [0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99].map(at);
-  return [{ counts, edges: bounds }, { mean: 0, std: 1, min: sorted[0]!, max: sorted.at(-1)!, activePositions: 0, activeImages: 0, quantiles, nan: 0 }];
+  return [{ counts, edges: bounds }, { mean: 0, std: 1, min: sorted[0]!, max: sorted.at(-1)!, activePositions: 0, activeImages: 0, quantiles, levels: null, nan: 0 }];
 }
 
 /** A bell curve without chance: its quantiles, evenly spread. */

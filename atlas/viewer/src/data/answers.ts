@@ -4,9 +4,9 @@
  *     unit -> statistics, histogram, examples, classes, similar units
  */
 import { COLUMNS } from "../logic/columns";
-import { isDead, isSigned } from "../logic/derived";
 import { boxAt, EXTREMES, scored, type Beside, type Example, type Extreme, type Histogram, type Overview, type Scored, type Statistics } from "../logic/statistics";
 import type { Columns } from "./columns";
+import type { Derived } from "./derived";
 import { Gallery } from "./gallery";
 import { damaged } from "./problems";
 
@@ -15,11 +15,15 @@ export class Answers {
   readonly pictures: readonly [Gallery, Gallery];
   #overview: Promise<Overview> | undefined;
 
-  /** `examples` are there as soon as they are measured: boxes and, in stores with photographs, pictures. */
+  /**
+   * `examples` are there as soon as they are measured: boxes and, in stores with photographs, pictures. `derived` asks for what
+   * follows from all of it.
+   */
   constructor(
     readonly statistics: Columns,
     readonly examples: Columns | null,
     pictures: readonly [Gallery, Gallery],
+    readonly derived: () => Promise<Derived | null>,
   ) {
     this.pictures = pictures;
   }
@@ -41,9 +45,9 @@ export class Answers {
 
   async numbers(unit: number): Promise<Statistics> {
     const names = ["mean", "std", "least", "largest", "active_positions", "active_images", "nan"];
-    const [quantiles, ...rows] = await Promise.all(["quantile", ...names].map((name) => this.statistics.row(name, unit)));
+    const [derived, quantiles, ...rows] = await Promise.all([this.derived(), ...["quantile", ...names].map((name) => this.statistics.row(name, unit))]);
     const [mean, std, min, max, activePositions, activeImages, nan] = rows.map((row) => row[0]) as [number, number, number, number, number, number, number];
-    return { mean, std, min, max, activePositions, activeImages, nan, quantiles: [...quantiles!] };
+    return { mean, std, min, max, activePositions, activeImages, nan, quantiles: [...quantiles!], levels: derived?.constants.quantiles ?? null };
   }
 
   /** The columns that a unit's page shows as a table. */
@@ -63,10 +67,10 @@ export class Answers {
 
   /** What of the examples a unit's pictures are compared with: the values of the best and of the worst; whether it never fired. */
   async beside(unit: number): Promise<Beside> {
-    const { statistics } = this;
-    const [value, least, largest] = await Promise.all([statistics.row("example_value", unit), statistics.whole("least"), statistics.whole("largest")]);
+    const [value, derived] = await Promise.all([this.statistics.row("example_value", unit), this.derived()]);
+    const [dead, ratios] = await Promise.all([derived?.row("dead", unit), derived?.row("ratio", unit)]);
     const [top, bottom] = [value[0]!, value[value.length / EXTREMES.length]!];
-    return { top, bottom, dead: isDead(top, isSigned(least), least[unit] === largest[unit]) };
+    return { top, bottom, dead: dead ? Boolean(dead[0]) : null, ratios: ratios ?? null, derived: derived !== null };
   }
 
   /** How many images and positions the statistics were measured on. */
@@ -100,15 +104,14 @@ export class Answers {
   }
 
   async #look(): Promise<Overview> {
-    const names = ["mean", "active_images", "least", "largest", "example_value"];
-    const [mean, activeImages, least, largest, value] = (await Promise.all(names.map((name) => this.statistics.whole(name)))) as Float32Array[];
+    const names = ["mean", "active_images", "example_value"];
+    const [derived, ...columns] = await Promise.all([this.derived(), ...names.map((name) => this.statistics.whole(name))]);
+    const [mean, activeImages, value] = columns as Float32Array[];
     const units = mean!.length;
-    if ([activeImages, least, largest].some((column) => column!.length !== units) || value!.length % (2 * units)) throw damaged(this.statistics.group.path, "holds columns of more or fewer units than others");
+    if (activeImages!.length !== units || value!.length % (2 * units)) throw damaged(this.statistics.group.path, "holds columns of more or fewer units than others");
+    const [dead, ratio] = await Promise.all([derived?.whole("dead", units), derived?.whole("ratio", units)]);
     const width = value!.length / units;
     const top = Float32Array.from({ length: units }, (_, unit) => value![unit * width]!);
-    const bottom = Float32Array.from({ length: units }, (_, unit) => value![unit * width + width / 2]!);
-    const signed = isSigned(least!);
-    const dead = Uint8Array.from({ length: units }, (_, unit) => Number(isDead(top[unit]!, signed, least![unit] === largest![unit])));
-    return { mean: mean!, activeImages: activeImages!, top, bottom, dead };
+    return { mean: mean!, activeImages: activeImages!, top, dead: dead ?? null, ratio: ratio ?? null, derived: derived !== null };
   }
 }

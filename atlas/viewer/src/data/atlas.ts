@@ -9,9 +9,9 @@
 import * as zarr from "zarrita";
 import { Cells } from "../logic/cells";
 import type { AtlasEntry, GridEntry, LayerEntry } from "../logic/entries";
-import { isReliable } from "../logic/derived";
 import { boxAt, scored, type Scored } from "../logic/statistics";
 import { Columns, openGroup, type Ranged } from "./columns";
+import { forgetDerived, openDerived, type Derived } from "./derived";
 import { Gallery, openPictures } from "./gallery";
 import { once } from "./once";
 import { isDamage, Problem, sound } from "./problems";
@@ -30,7 +30,8 @@ const TILES = 6;
 export interface Label extends Scored {
   /** Share of resamplings of the cell's samples in which it ranks at least as high, 0 to 1. */
   stability: number;
-  reliable: boolean;
+  /** Null where the store has not derived it. */
+  reliable: boolean | null;
 }
 
 export interface Sample {
@@ -38,6 +39,12 @@ export interface Sample {
   cosine: number;
   /** What its position saw: left, top, right, bottom in pixels of the image; null where it is not measured. */
   box: number[] | null;
+}
+
+/** What is derived of a grid: the arrays of its layer that lie under its path. */
+interface DerivedGrid {
+  of: Derived;
+  path: string;
 }
 
 export class Grid {
@@ -54,6 +61,7 @@ export class Grid {
     /** The grid's own tiles, then each half of the one before. */
     readonly levels: Tiles[],
     readonly samples: Columns,
+    readonly derived: DerivedGrid | null,
   ) {}
 
   get side(): number {
@@ -68,24 +76,24 @@ export class Grid {
 
   async #read(): Promise<Cells> {
     const pictured = this.entry.pictured;
-    const [count, cell, status, rank] = await Promise.all([
+    const [count, cell, status, rank, reliable] = await Promise.all([
       this.columns.whole("count"),
       this.columns.whole("cell"),
       pictured ? this.icons.whole("status") : null,
       pictured ? this.icons.whole("rank") : null,
+      pictured && this.derived ? this.derived.of.whole(`${this.derived.path}/picture_reliable`, this.side ** 2) : null,
     ]);
     const end = cell.indexOf(-1);
     const filled = (end < 0 ? cell : cell.subarray(0, end)) as Int32Array;
-    return new Cells(this.side, count as Int32Array, filled, status as Uint8Array | null, rank as Int32Array | null);
+    return new Cells(this.side, count as Int32Array, filled, status as Uint8Array | null, rank as Int32Array | null, reliable);
   }
 
   async labels(entry: number): Promise<Label[]> {
-    const [cells, [label, attribution, stability]] = await Promise.all([
-      this.cells(),
-      Promise.all(["label", "label_strength", "label_frequency"].map((name) => this.columns.row(name, entry))),
+    const [reliable, label, attribution, stability] = await Promise.all([
+      this.derived?.of.row(`${this.derived.path}/label_reliable`, entry),
+      ...["label", "label_strength", "label_frequency"].map((name) => this.columns.row(name, entry)),
     ]);
-    const count = cells.count[cells.filled[entry]!]!;
-    return scored(label!, attribution!).map((one, at) => ({ ...one, stability: stability![at]!, reliable: isReliable(count, stability![at]!) }));
+    return scored(label!, attribution!).map((one, at) => ({ ...one, stability: stability![at]!, reliable: reliable ? Boolean(reliable[at]) : null }));
   }
 
   /** What the samples nearest to the cell's direction saw, as addresses of pictures; empty for one that is damaged. */
@@ -135,6 +143,7 @@ export class Atlas {
     readonly grids: Grid[],
     /** Trustworthiness of the layout, and agreement of two seeds. */
     readonly quality: { trustworthiness: number; agreement: number } | null,
+    readonly derived: Derived | null,
   ) {}
 
   grid(side: number): Grid | undefined {
@@ -149,29 +158,30 @@ export function openAtlas(store: Folder, layer: LayerEntry, map: string): Promis
   const entry = layer.atlases?.[map];
   if (!entry) return Promise.reject(new Problem("unknown", `${layer.name} has no map ${map}`, "Its maps are chosen when it is built."));
   const folder = store.folder("layers", layer.key).owing(() => true);
-  return once(opened, entry, () => sound(`The atlas of ${layer.name}`, () => open(folder, layer, map, entry)));
+  return once(opened, entry, () => sound(`The atlas of ${layer.name}`, () => open(store, folder, layer, map, entry)));
 }
 
 /** Read the layer's atlases anew when they are asked for next. */
 export function forgetAtlases(layer: LayerEntry): void {
   Object.values(layer.atlases ?? {}).forEach((entry) => opened.delete(entry));
+  forgetDerived(layer);
 }
 
-async function open(folder: Folder, layer: LayerEntry, map: string, entry: AtlasEntry): Promise<Atlas> {
+async function open(store: Folder, folder: Folder, layer: LayerEntry, map: string, entry: AtlasEntry): Promise<Atlas> {
   const known = entry.grids.filter(({ filled }) => filled !== null);
   if (known.length === 0) throw notYet(layer, map);
-  const root = await openGroup(folder);
+  const [root, derived] = await Promise.all([openGroup(folder), openDerived(store, layer)]);
   const place = root.resolve(`atlas/${map}`);
   const samples = new Columns(root.store, root.resolve("activations"));
-  const grids = await Promise.all(known.map((grid, nth) => openGrid(root, place.resolve(String(grid.side)), grid, nth === 0, samples)));
+  const grids = await Promise.all(known.map((grid, nth) => openGrid(root, place.resolve(String(grid.side)), grid, nth === 0, samples, derived && { of: derived, path: `atlas/${map}/${grid.side}` })));
   const quality = await new Columns(root.store, place).whole("quality").then(
     ([trustworthiness, agreement]) => ({ trustworthiness: trustworthiness!, agreement: agreement! }),
     () => null,
   );
-  return new Atlas(layer, map, entry, grids, quality);
+  return new Atlas(layer, map, entry, grids, quality, derived);
 }
 
-async function openGrid(root: zarr.Location<Ranged>, place: zarr.Location<Ranged>, entry: GridEntry, first: boolean, samples: Columns): Promise<Grid> {
+async function openGrid(root: zarr.Location<Ranged>, place: zarr.Location<Ranged>, entry: GridEntry, first: boolean, samples: Columns, derived: DerivedGrid | null): Promise<Grid> {
   const [patches, icons, tiles] = ["patches", "icons", "tiles"].map((name) => place.resolve(name)) as [typeof place, typeof place, typeof place];
   const [patch, picture, ...levels] = await Promise.all([
     entry.patched && (await hasPhotographs(patches)) ? openPictures(patches, "picture") : null,
@@ -187,6 +197,7 @@ async function openGrid(root: zarr.Location<Ranged>, place: zarr.Location<Ranged
     new Gallery(patch ?? null, PICTURES, (row, rank) => [row, rank]),
     levels.filter((level) => level !== null && level !== undefined).map((level, halvings) => new Tiles(new Gallery(level, TILES, (tile) => [tile]), entry.side, halvings)),
     samples,
+    derived,
   );
 }
 

@@ -33,7 +33,24 @@ export type Ranged = AsyncReadable & Required<Pick<AsyncReadable, "getRange">> &
 
 /** The folder of a group and the metadata below it, read at once. Ranges that lie near are asked for together. */
 export async function openGroup(folder: Folder): Promise<zarr.Location<Ranged>> {
+  return located(await zarr.withMaybeConsolidatedMetadata(folder, { format: "v3" }));
+}
+
+/** A group, with the paths of the arrays below it. */
+export interface Group {
+  at: zarr.Location<Ranged>;
+  arrays: Set<string>;
+}
+
+/** A group that has the metadata of all that is below it, opened as `openGroup` does; null where there is none that can be read. */
+export async function openGroupIfAny(folder: Folder): Promise<Group | null> {
   const store = await zarr.withMaybeConsolidatedMetadata(folder, { format: "v3" });
+  if (!("contents" in store)) return null;
+  const arrays = store.contents().filter(({ kind }) => kind === "array");
+  return { at: located(store), arrays: new Set(arrays.map(({ path }) => path.slice(1))) };
+}
+
+function located(store: AsyncReadable): zarr.Location<Ranged> {
   return zarr.root(zarr.withRangeCoalescing(store, { coalesceSize: GAP }) as unknown as Ranged);
 }
 

@@ -16,6 +16,7 @@ import { quoted } from "../logic/text";
 import { Status } from "../logic/words";
 import { Answers } from "./answers";
 import { Columns, openGroup, type Ranged } from "./columns";
+import { forgetDerived, openDerived } from "./derived";
 import { Gallery, NO_PICTURES, openPictures } from "./gallery";
 import { once } from "./once";
 import { damaged, Problem, sound } from "./problems";
@@ -166,6 +167,7 @@ export function measured(store: Folder, entry: LayerEntry): Promise<Layer> {
 export function forget(entry: LayerEntry): void {
   opened.delete(entry.key);
   opened.delete(`${entry.key}/numbers`);
+  forgetDerived(entry);
 }
 
 async function open(store: Folder, entry: LayerEntry): Promise<Layer> {
@@ -174,7 +176,7 @@ async function open(store: Folder, entry: LayerEntry): Promise<Layer> {
   const folder = store.folder("layers", entry.key).owing(owedOf(store, entry));
   return sound(`The metadata of ${entry.name}`, async () => {
     const root = await openGroup(folder);
-    const answers = statistics?.written ? await openAnswers(root, entry) : null;
+    const answers = statistics?.written ? await openAnswers(store, root, entry) : null;
     return new Layer(entry, features ? await openRendered(root, entry, features.variants) : NOTHING, answers);
   });
 }
@@ -205,14 +207,15 @@ async function openRendered(root: zarr.Location<Ranged>, entry: LayerEntry, vari
   return { variants, attributes: group.attrs, image: new Gallery(image, IMAGES), thumb: new Gallery(thumb, THUMBS), statuses: status as Uint8Array, read };
 }
 
-async function openAnswers(root: zarr.Location<Ranged>, entry: LayerEntry): Promise<Answers> {
+async function openAnswers(store: Folder, root: zarr.Location<Ranged>, entry: LayerEntry): Promise<Answers> {
   const statistics = new Columns(root.store, root.resolve("statistics"));
-  if (!entry.examples?.done) return new Answers(statistics, null, [NO_PICTURES, NO_PICTURES]);
+  const derived = () => openDerived(store, entry);
+  if (!entry.examples?.done) return new Answers(statistics, null, [NO_PICTURES, NO_PICTURES], derived);
   const group = await zarr.open.v3(root.resolve("examples"), { kind: "group" });
   const { photographs } = (group.attrs.recipe ?? {}) as { photographs?: boolean };
   const picture = photographs === false ? null : await openPictures(group, "picture");
   const [top, bottom] = EXTREMES.map((_, extreme) => new Gallery(picture, THUMBS, (unit, rank) => [unit, extreme, rank]));
-  return new Answers(statistics, entry.examples.written ? new Columns(root.store, group) : null, [top!, bottom!]);
+  return new Answers(statistics, entry.examples.written ? new Columns(root.store, group) : null, [top!, bottom!], derived);
 }
 
 function notYet(entry: LayerEntry): Problem {

@@ -4,7 +4,6 @@
  *     (layer, arrangement) -> unit indices
  */
 import type { LayerEntry } from "./entries";
-import { ratioOf } from "./derived";
 import type { Overview } from "./statistics";
 import { Status, statusName } from "./words";
 
@@ -93,18 +92,17 @@ export function arrange(layer: Arrangeable, overview: Overview | null, { face, s
 export function valueOf(layer: Arrangeable, overview: Overview | null, face: Face, sort: Sort): (unit: number) => number {
   // Where a wall shows images, a picture's numbers are those of the first variant.
   const variant = face.variant ?? 0;
-  const negative = layer.variants[variant] === "negative";
   // A unit without a picture has the number of the plain grey that is stored in its place.
-  const picture = (column: "objectivePeak" | "objective", unit: number) => (layer.status(unit, variant) === Status.OK ? (layer.numbers[column][layer.at(unit, variant)] ?? NaN) : NaN);
+  const picture = (column: ArrayLike<number> | null | undefined, unit: number) => (layer.status(unit, variant) === Status.OK ? (column?.[layer.at(unit, variant)] ?? NaN) : NaN);
   switch (sort) {
     case "index":
       return (unit) => unit;
     case "objective_peak":
-      return (unit) => picture("objectivePeak", unit);
+      return (unit) => picture(layer.numbers.objectivePeak, unit);
     case "objective":
-      return (unit) => picture("objective", unit);
+      return (unit) => picture(layer.numbers.objective, unit);
     case "ratio":
-      return (unit) => ratioOf(picture("objectivePeak", unit), (negative ? overview?.bottom : overview?.top)?.[unit] ?? NaN, negative);
+      return (unit) => picture(overview?.ratio, unit);
     case "agreement":
       return (unit) => layer.numbers.agreement?.[layer.at(unit, variant)] ?? NaN;
     case "activation":
@@ -118,7 +116,7 @@ export function valueOf(layer: Arrangeable, overview: Overview | null, face: Fac
 
 function fits(layer: Arrangeable, overview: Overview | null, unit: number, face: Face, status: string): boolean {
   if (status === "all") return true;
-  if (status === DEAD) return Boolean(overview?.dead[unit]);
+  if (status === DEAD) return Boolean(overview?.dead?.[unit]);
   if (face.variant === null) return status === "rendered" && layer.rendered(unit);
   // Before the numbers are written, nobody knows which units are there: all are tried.
   if (status === "rendered") return !layer.entry.features?.pictured || layer.rendered(unit);
@@ -134,6 +132,6 @@ export function outcomes(layer: Arrangeable, overview: Overview | null, face: Fa
     counts.set(status, (counts.get(status) ?? 0) + 1);
   }
   const named = [...counts].sort(([a], [b]) => a - b).map(([status, count]): [string, number] => [statusName(status), count]);
-  const dead = overview?.dead.reduce((sum, one) => sum + one, 0);
+  const dead = Array.from(overview?.dead ?? []).filter(Boolean).length;
   return dead ? [...named, [DEAD, dead]] : named;
 }

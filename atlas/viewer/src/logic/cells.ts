@@ -3,7 +3,6 @@
  *
  *     place | cell -> entry in the columns of the grid
  */
-import { isHigh } from "./derived";
 import { Status } from "./words";
 
 /** Where a cell is: a grid, a column from the left and a row from the top. */
@@ -28,6 +27,8 @@ export class Cells {
     readonly status: Uint8Array | null,
     /** How many other pictures match each cell's direction at least as well as its own. */
     readonly rank: Int32Array | null,
+    /** Whether each picture may be relied on; null where the store has not derived that. */
+    readonly reliable: ArrayLike<number> | null,
   ) {
     this.entry = new Int32Array(side * side).fill(-1);
     filled.forEach((cell, entry) => (this.entry[cell] = entry));
@@ -45,12 +46,12 @@ export class Cells {
     return { side: this.side, column: cell % this.side, row: Math.floor(cell / this.side) };
   }
 
-  /** Why a picture should not be relied on; null where it may. */
+  /** Why a picture should not be relied on; null where it may, or nobody knows. */
   doubt(entry: number): "absent" | "failed" | "rank" | null {
     const status = this.status?.[entry] ?? Status.ABSENT;
     if (status === Status.ABSENT) return "absent";
     if (status !== Status.OK) return "failed";
-    return this.rank && !isHigh(this.rank[entry]!, this.filled.length) ? "rank" : null;
+    return this.reliable && !this.reliable[entry] ? "rank" : null;
   }
 }
 

@@ -1,5 +1,5 @@
 /**
- * The numbers that images leave behind for a unit, and what follows from them.
+ * The numbers that images leave behind for a unit, and what the store derives of them.
  */
 
 export const EXTREMES = ["top", "bottom"] as const;
@@ -26,6 +26,8 @@ export interface Statistics {
   activePositions: number;
   activeImages: number;
   quantiles: number[];
+  /** Shares of the positions that lie below each of the quantiles; null where the store does not say. */
+  levels: number[] | null;
   /** Positions whose value is no number. */
   nan: number;
 }
@@ -42,20 +44,29 @@ export interface Scored {
   value: number;
 }
 
+/** The real images that a unit's pictures are compared with. */
 export interface Beside {
+  /** Values of the best and of the worst example. */
   top: number;
   bottom: number;
-  dead: boolean;
+  /** Whether it never fired, and the ratio of each of its pictures; null where the store has not derived that. */
+  dead: boolean | null;
+  ratios: ArrayLike<number> | null;
+  /** Whether the store derives anything of its layer. */
+  derived: boolean;
 }
 
 /** What a wall needs of every unit of a layer. */
 export interface Overview {
   mean: Float32Array;
   activeImages: Float32Array;
-  /** Of the best and of the worst example, NaN where there is none. */
+  /** Of the best example, NaN where there is none. */
   top: Float32Array;
-  bottom: Float32Array;
-  dead: Uint8Array;
+  /** Whether each unit never fired, and the ratio of each of its pictures; null where the store has not derived that. */
+  dead: ArrayLike<number> | null;
+  ratio: ArrayLike<number> | null;
+  /** Whether the store derives anything of the layer. */
+  derived: boolean;
 }
 
 /** `indices` with their `values`; a place that stays empty is -1. */
