@@ -1,6 +1,6 @@
 """How a shard is made and becomes part of a store: the law of receipts, in one place.
 
-    stage's make -> (plan, Made), ... -> data of all of them -> receipts -> ShardDone, ...
+    stage's make -> (plan, Made), ... -> objects and receipt of each -> ShardDone, ...
 
 What a stage makes is a value; that it is written whole, that its receipt comes last, that what another driver finished
 meanwhile stays as it is, and what is noted of time, machine and memory is the same for all stages.
@@ -24,6 +24,7 @@ from atlas.engine.events import Event, ShardDone, ShardFailed, counted
 from atlas.plans import Plan, Shard
 from atlas.recipe import Numerics
 from atlas.store import Data, Receipt, Store
+from atlas.store.bundles import Objects, stored
 
 if TYPE_CHECKING:
     from atlas.dataset.watch import Failure
@@ -98,31 +99,39 @@ class Piece:
 
 
 def commit(piece: Piece, made: Iterable[Kept]) -> Iterator[Event]:
-    """Write what was made of a piece, then the receipts.
+    """Put what was made of a piece into the store, each plan's shard with its receipt.
 
     Somebody else may have finished some of it meanwhile, a task of a dead driver: its data is not to be touched.
     """
-    store, written = piece.store, []
+    store, last = piece.store, None
     for plan, one in made:
         shard = plan.shard(piece.index)
         if not isinstance(one, Made):
             yield ShardFailed(shard, one.reason, one.trace)
             continue
         if (receipt := store.receipt(plan, shard)) is not None:
-            yield ShardDone(shard, counted(plan.stage, receipt), receipt.record)
+            yield _done(plan, receipt)
             continue
-        stored = store.write_shard(plan, shard, one.data)
-        count = len(shard) if one.count is None else one.count
-        numbers = {name: plain(rows) for name, rows in one.numbers.items()}
-        receipt = Receipt(plan.id, shard.index, (shard.start, shard.start + count), tuple(stored), numbers)
-        written.append((plan, shard, receipt))
+        if last is not None:
+            yield _committed(piece, *last, {})
+        last = plan, store.shard_objects(plan, shard, one.data), one
     piece.clock.lap("write")
-    took = piece.clock.told()
-    for plan, shard, receipt in written:
-        record = took | piece.record()
-        store.put_receipt(shard, replace(receipt, record=record))
-        yield ShardDone(shard, counted(plan.stage, receipt), record)
-        took = {}  # one pass may serve many plans: its time is told once
+    if last is not None:  # one pass may serve many plans: its time is told once, when all of it is known
+        yield _committed(piece, *last, piece.clock.told())
+
+
+def _committed(piece: Piece, plan: Plan, objects: Objects, made: Made, took: dict[str, Any]) -> Event:
+    """Put a shard in its place; of several attempts one is."""
+    shard = plan.shard(piece.index)
+    count = len(shard) if made.count is None else made.count
+    numbers = {name: plain(rows) for name, rows in made.numbers.items()}
+    span = (shard.start, shard.start + count)
+    receipt = Receipt(plan.id, shard.index, span, stored(objects), numbers, took | piece.record())
+    return _done(plan, piece.store.commit_shard(plan, shard, objects, receipt))
+
+
+def _done(plan: Plan, receipt: Receipt) -> Event:
+    return ShardDone(plan.shard(receipt.shard), counted(plan.stage, receipt), receipt.record)
 
 
 def plain(rows: np.ndarray[Any, Any]) -> list[list[float | int | None]]:

@@ -8,7 +8,6 @@ store refuses any other write.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,10 +25,11 @@ from atlas.plans import STAGES, Identity, Key, Plan, Shard, differences, fingerp
 from atlas.recipe import Recipe
 from atlas.store import layout
 from atlas.store.backends import Backend, backend_at
+from atlas.store.bundles import Bundle, Due, Objects, commit, folder_of, put_receipt
 from atlas.store.plans import read as read_plan
 from atlas.store.plans import restored
 from atlas.store.prepare import prepare
-from atlas.store.receipts import Receipt, Stored, digest_of, fold, rows_of, unfold
+from atlas.store.receipts import Receipt, digest_of, fold, rows_of, unfold
 from atlas.store.seals import Seal, attributes_in, fits, found, seal_of, sealed, unsealed
 from atlas.store.zarr_adapter import ZarrStore, encoded
 from atlas.words import command, parameter
@@ -209,8 +209,8 @@ class Store:
 
     # -- data ------------------------------------------------------------------------------------------------------
 
-    def write_shard(self, plan: Plan, shard: Shard, data: Data) -> list[Stored]:
-        """Write the arrays of a whole shard, by name, and say what was written.
+    def shard_objects(self, plan: Plan, shard: Shard, data: Data) -> dict[str, bytes]:
+        """The objects, by key, that the arrays of a whole shard are, given by name.
 
         Raises `AtlasError` for anything but exactly the whole shard, `PlanMismatch` where `plan` owns no arrays here.
         """
@@ -219,53 +219,69 @@ class Store:
         rows = {name: array.of(shard.index) for name, array in owned.items()}
         if not whole:
             raise AtlasError(f"{shard}: no shard of {plan.key}. A shard is written whole.")
-        stored = self._write(plan, str(shard), owned, rows, data)
-        self._still_owned(plan, shard)
-        return stored
+        return self._objects(plan, str(shard), owned, rows, data)
 
-    def _still_owned(self, plan: Plan, shard: Shard) -> None:
-        """Raise `PlanMismatch` where another plan took the place of `plan` while a shard was written.
+    def commit_shard(self, plan: Plan, shard: Shard, objects: Objects, receipt: Receipt) -> Receipt:
+        """Put the objects of a shard and their receipt in place, or those of an attempt that was first; its receipt.
 
-        What that one made there may be overwritten: it is to be made again.
+        Raises `PlanMismatch` where another plan took the place of `plan` meanwhile: what is there stays.
         """
-        now = self.plan(plan.key)
-        if now is not None and now.id != plan.id:
-            self.forget(now, {shard.index})
-            raise PlanMismatch(f"{self}: {plan.key} was asked for in another way meanwhile; {shard} is left to that.")
 
-    def write_whole(
+        def due() -> bool:
+            now = self.plan(plan.key)
+            if now is not None and now.id != plan.id:
+                is_left = f"was asked for in another way meanwhile; {shard} is left to that"
+                raise PlanMismatch(f"{self}: {plan.key} {is_left}.")
+            return self.receipt(plan, shard) is None
+
+        commit(self.backend, f"receipts/{shard.key}", Bundle.of(receipt, objects), due)
+        return self.receipt(plan, shard) or receipt
+
+    def commit_reduced(self, key: str, objects: Objects, receipt: Receipt, current: Due) -> None:
+        """Put what was written whole and its receipt, at `key`, in place, or that of an attempt that was first.
+
+        Nothing is touched any more once it is not `current`: it rests on what is there no longer, or has become more.
+        """
+
+        def due() -> bool:
+            there = self.reduced(key)
+            return (there is None or there.plan != receipt.plan) and current()
+
+        commit(self.backend, key, Bundle.of(receipt, objects), due)
+
+    def whole_objects(
         self, plan: Plan, by: Writer, data: Data, streamed: Mapping[str, Blocks] | None = None
-    ) -> list[Stored]:
-        """Write the arrays that `by` fills, whole, by name, and say what was written. Raises as `write_shard`.
+    ) -> dict[str, bytes]:
+        """The objects, by key, that the arrays are that `by` fills, whole, given by name. Raises as `shard_objects`.
 
-        Those that are `streamed` are written as they come, object by object.
+        Those that are `streamed` are packed as they come, object by object.
         """
         streamed = streamed or {}
         every = plan.written_by(by)
         owned = {name: array for name, array in every.items() if name not in streamed}
         rows = {name: slice(0, array.shape[0]) for name, array in owned.items()}
         what = f"columns of {plan.layer_name or plan.stage}"
-        stored = self._write(plan, what, owned, rows, data)
+        objects = self._objects(plan, what, owned, rows, data)
         for name, blocks in streamed.items():
-            stored += self._stream(f"{layout.group_key(plan)}/{name}", every[name], blocks)
-        return stored
+            objects |= self._stream(f"{layout.group_key(plan)}/{name}", every[name], blocks)
+        return objects
 
-    def _stream(self, path: str, array: Array, blocks: Blocks) -> Iterator[Stored]:
-        """Write all rows of the array at `path`."""
+    def _stream(self, path: str, array: Array, blocks: Blocks) -> Iterator[tuple[str, bytes]]:
+        """The objects of all rows of the array at `path`."""
         start = 0
         for block in blocks:
             stop = start + len(block)
             fits = stop == array.shape[0] or (stop % array.rows == 0 and stop < array.shape[0])
             if not fits or (block.shape[1:], str(block.dtype)) != (array.shape[1:], array.dtype):
                 raise AtlasError(f"{path}: {block.shape} {block.dtype} from row {start} on are no whole objects of it.")
-            yield from self._written(path, slice(start, stop), array.rows, block)
+            yield from self._packed(path, slice(start, stop), array.rows, block)
             start = stop
         if start != array.shape[0]:
             raise AtlasError(f"{path}: written whole, {array.shape[0]} rows; not {start}.")
 
-    def _write(
+    def _objects(
         self, plan: Plan, what: str, owned: dict[str, Array], rows: dict[str, slice], data: Data
-    ) -> list[Stored]:
+    ) -> dict[str, bytes]:
         # A shard of examples without photographs has no array of its own: its receipt carries all of it.
         expected = {
             name: ((at.stop - at.start, *owned[name].shape[1:]), owned[name].dtype) for name, at in rows.items()
@@ -277,27 +293,25 @@ class Store:
         owner = self.attributes_of(f"{group}/zarr.json").get("plan")
         if owner != plan.id:
             raise PlanMismatch(f"{self}: {group} belongs to plan {str(owner)[:12]}, not {plan.id[:12]}.")
-        return [
-            stored
+        return {
+            key: packed
             for name, values in data.items()
-            for stored in self._written(f"{group}/{name}", rows[name], owned[name].rows, values)
-        ]
+            for key, packed in self._packed(f"{group}/{name}", rows[name], owned[name].rows, values)
+        }
 
-    def _written(self, path: str, rows: slice, length: int, values: np.ndarray[Any, Any]) -> Iterator[Stored]:
-        """Write the whole Zarr shards, of `length` rows each, that are `rows` of the array at `path`."""
+    def _packed(self, path: str, rows: slice, length: int, values: np.ndarray[Any, Any]) -> Iterator[tuple[str, bytes]]:
+        """The whole Zarr shards, of `length` rows each, that are `rows` of the array at `path`."""
         metadata = self.backend.get(f"{path}/zarr.json") or b""
         for start in range(rows.start, rows.stop, length):
             stop = min(start + length, rows.stop)
             block = values[start - rows.start : stop - rows.start]
-            for key, data in encoded(path, metadata, slice(start, stop), block).items():
-                self.backend.put(key, data)
-                yield Stored(key, len(data), hashlib.sha256(data).hexdigest())
+            yield from encoded(path, metadata, slice(start, stop), block).items()
 
-    def standing(self, plan: Plan, by: Writer) -> list[Stored]:
-        """What is there already of the arrays that `by` fills."""
+    def standing(self, plan: Plan, by: Writer) -> dict[str, bytes]:
+        """The objects that are there already of the arrays that `by` fills."""
         keys = [f"{layout.group_key(plan)}/{name}" for name in plan.written_by(by)]
         found = {key: self.backend.get(key) for path in keys for key in self.backend.list(f"{path}/c/")}
-        return [Stored(key, len(data), hashlib.sha256(data).hexdigest()) for key, data in found.items() if data]
+        return {key: data for key, data in found.items() if data}
 
     def read_shard(self, plan: Plan, shard: Shard, name: str) -> np.ndarray[Any, Any]:
         """What a shard wrote of the array `name`, as a reader sees it. Raises as `read`."""
@@ -438,17 +452,14 @@ class Store:
 
     def put_reduced(self, key: str, receipt: Receipt) -> None:
         """Write a receipt at `key`. The first valid one stays; one that is torn or of another plan is replaced."""
-        if self.backend.put_new(key, receipt.to_bytes()):
-            return
-        there = self.reduced(key)
-        if there is None or there.plan != receipt.plan:
-            self.backend.put(key, receipt.to_bytes())
+        put_receipt(self.backend, key, receipt)
 
     def fold(self, plan: Plan) -> bool:
         """Fold the receipts of a layer all of whose shards are done into its manifest; say whether it was.
 
-        What its shards left for its reduce alone goes, once that is done.
+        What its shards left for its reduce alone goes, once that is done, and what attempts that died left of bundles.
         """
+        self._drop_bundles(plan)
         if not self.whole(plan):
             return False
         receipts = self.receipts(plan)
@@ -458,6 +469,24 @@ class Store:
         for key in (*single, *(self._scratch(plan) if self.columns_done(plan) else ())):
             self.backend.delete(key)
         return True
+
+    def _drop_bundles(self, plan: Plan) -> None:
+        """Take out the bundles of `plan` that nobody will put in place any more.
+
+        They are listed first: what is not due afterwards will never be.
+        """
+        shards = list(self.backend.list(folder_of(plan.receipts)))
+        columns = folder_of(layout.columns_receipt(plan))
+        wholes = [key for key in self.backend.list(columns) if "/" not in key.removeprefix(columns)]
+        done = self.receipts(plan) if shards else {}
+        digest = "" if self.columns_done(plan) or not wholes else self.digest(plan)[:16]
+        over = {folder_of(f"receipts/{plan.shard(index).key}") for index in done}
+        for key in shards:
+            if f"{key.rpartition('/')[0]}/" in over:
+                self.backend.delete(key)
+        for key in wholes:
+            if not digest or not key.endswith(f"/{digest}"):
+                self.backend.delete(key)
 
     def _scratch(self, plan: Plan) -> Iterator[str]:
         """Keys of what is there of the arrays that are for the reduce of `plan` alone."""
@@ -477,7 +506,9 @@ class Store:
             self.put_receipt(plan.shard(receipt.shard), receipt)
         self.backend.delete(layout.manifest_key(plan))
         for index in indices:
-            self.backend.delete(f"receipts/{plan.shard(index).key}")
+            key = f"receipts/{plan.shard(index).key}"
+            for gone in (key, *self.backend.list(folder_of(key))):
+                self.backend.delete(gone)
 
     # -- records ---------------------------------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from atlas.plans import Identity, Plan, Shard, by_layer, names_of
 from atlas.recipe import Recipe
 from atlas.stages import IMAGES
 from atlas.store import layout
+from atlas.store.bundles import BUNDLES
 from atlas.store.consistency import agree, newer
 from atlas.store.missing import folders_of, lost
 from atlas.store.plans import restored
@@ -300,5 +301,7 @@ def _unclaimed(plans: list[Plan], keys: list[str], known: set[str]) -> Iterator[
             continue
         if path in owned and layout.is_object(owned[path], f"c/{index}"):
             yield Finding("unfinished", key, "data without a receipt; the next build writes it again")
+        elif key.startswith(BUNDLES):
+            yield Finding("unfinished", key, "a shard or columns not yet in place; the next build goes on with it")
         elif not key.startswith((layout.TABLES, layout.TABLE_RECEIPTS)):
             yield Finding("foreign", key, "no plan accounts for it")
