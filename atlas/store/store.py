@@ -427,13 +427,25 @@ class Store:
         return None if plan.before is None else self.planned(plan.before)
 
     def whole(self, plan: Plan) -> bool:
-        """Whether every shard of a layer is done, asked for or not; of a stage without shards, its reduce.
+        """Whether every shard of a layer is done, asked for or not, without holes; of a stage without any, its reduce.
 
         Of cells those are meant that are filled, which is known once they are asked for.
         """
         if plan.over == "whole":
             return self.columns_done(plan)
-        return bool(plan.needed) and len(self.receipts(plan)) == len(plan.needed)
+        receipts = self.receipts(plan)
+        return bool(plan.needed) and len(receipts) == len(plan.needed) and not holes_in(receipts)
+
+    def holes(self, plan: Plan) -> dict[int, str]:
+        """Units that could not be made, of shards of `plan` that are done but for them; and why."""
+        return holes_in(self.receipts(plan))
+
+    def reopen(self, plan: Plan) -> list[Shard]:
+        """Have the shards of `plan` that have holes made again, by the next build; say which."""
+        open_ = {index for index, receipt in self.receipts(plan).items() if receipt.holes}
+        if open_:
+            self.forget(plan, open_)
+        return [plan.shard(index) for index in sorted(open_)]
 
     def left(self, plan: Plan) -> int:
         """How many pieces of `plan` are left: shards; 1 for a stage without any, or whose cells are not known yet."""
@@ -580,6 +592,11 @@ class Store:
         """Note what a build is told."""
         kind = {"encoding-type": "pipeline", "encoding-version": layout.VERSION}
         self.put_json(layout.PIPELINE, kind | {"options": dict(options), "without": list(without)})
+
+
+def holes_in(receipts: Mapping[int, Receipt]) -> dict[int, str]:
+    """Units that are not in the shards of receipts, and why."""
+    return {unit: reason for receipt in receipts.values() for unit, reason in sorted(receipt.holes.items())}
 
 
 def check_version(attributes: dict[str, Any], *, where: str) -> None:

@@ -4,7 +4,7 @@
 
 Data is held against the receipts that name it, metadata against the plans, and what neither knows against its own hash
 (`seals`). `unfinished` is no damage: data whose receipt was never written, as a killed worker leaves it; the next build
-writes it again. Everything else is.
+writes it again. Nor is a `hole`: a unit that could not be made, which `atlas retry` tries again. Everything else is.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Literal
 
 from atlas.arrays import Array
 from atlas.errors import StoreError, StoreTooNew
-from atlas.plans import Identity, Plan, Shard, by_layer, names_of
+from atlas.plans import Identity, Plan, Shard, by_layer, hole, names_of
 from atlas.recipe import Recipe
 from atlas.stages import IMAGES
 from atlas.store import layout
@@ -29,7 +29,8 @@ from atlas.store.receipts import Receipt, Stored, rows_of, unfold
 from atlas.store.seals import Seal, found, seal_of, unsealed
 from atlas.store.store import Store
 
-Kind = Literal["missing", "torn", "foreign", "unfinished"]
+Kind = Literal["missing", "torn", "foreign", "unfinished", "hole"]
+UNDAMAGED = ("unfinished", "hole")
 OWN = (layout.ROOT, layout.INDEX, layout.CLASSES, layout.PIPELINE)
 OWN_FOLDERS = ("plans/", layout.CALIBRATIONS, layout.LOGS)
 """Objects that carry a hash of their own."""
@@ -71,7 +72,12 @@ class Verified:
     @property
     def damage(self) -> list[Finding]:
         """What the next build can make again, once it is forgotten."""
-        return [each for each in self.findings if each.kind != "unfinished" and each not in self.strange]
+        return [each for each in self.findings if each.kind not in UNDAMAGED and each not in self.strange]
+
+    @property
+    def holes(self) -> list[Finding]:
+        """Units that could not be made."""
+        return [each for each in self.findings if each.kind == "hole"]
 
 
 def verify(store: Store) -> Verified:
@@ -93,6 +99,7 @@ def verify(store: Store) -> Verified:
         shards += len(receipts)
         backoffs += sum(bool(receipt.record.get("backoff")) for receipt in receipts.values())
         findings += _damaged_receipts(store, plan)
+        findings += _holes(plan, receipts)
         columns = store.reduced(layout.columns_receipt(plan)) if layout.reduces(plan) else None
         # What shards wrote for the reduce alone is dropped once that was done.
         dropped = store.dropped(plan) if columns else set()
@@ -178,6 +185,14 @@ def _held_against(
             )
         elif hashlib.sha256(data).hexdigest() != stored.sha256:
             yield Finding("torn", stored.key, "its hash is not the one in its receipt", shard, receipt)
+
+
+def _holes(plan: Plan, receipts: dict[int, Receipt]) -> Iterator[Finding]:
+    """Units that shards are done without."""
+    for receipt in receipts.values():
+        for unit, reason in receipt.holes.items():
+            key = f"receipts/{plan.shard(receipt.shard).key}"
+            yield Finding("hole", key, hole(plan, unit, reason))
 
 
 def _damaged_receipts(store: Store, plan: Plan) -> Iterator[Finding]:
