@@ -49,7 +49,8 @@ def _shards(worker: Worker, task: Task, index: int) -> Iterator[Event]:
     """The shards of one index; those that are there already are only told of."""
     due = []
     for plan in task.plans:
-        receipt = worker.store.receipt(plan, plan.shard(index))
+        shard = plan.shard(index)
+        receipt = worker.store.receipt(plan, shard) or worker.store.pick_up(plan, shard)
         if receipt is None:
             due.append(plan)
         else:

@@ -51,9 +51,9 @@ def bundles_of(plan: str) -> tuple[str, str]:
     return folder_of(f"receipts/{plan}"), folder_of(f"receipts/{columns}")
 
 
-def bundle_key(key: str, receipt: Receipt) -> str:
-    """Where the bundle lies whose receipt is to lie at `key`: work of another plan is another."""
-    return folder_of(key) + receipt.plan[:16]
+def bundle_key(key: str, plan: str) -> str:
+    """Where the bundle lies whose receipt is to lie at `key` and names `plan`: work of another plan is another."""
+    return folder_of(key) + plan[:16]
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +95,7 @@ def commit(backend: Backend, key: str, bundle: Bundle, due: Due) -> None:
 
     Returns once the work is no longer due: then a valid receipt is there, or nobody asks for it any more.
     """
-    place = bundle_key(key, bundle.receipt)
+    place = bundle_key(key, bundle.receipt.plan)
     while due():
         first = _first(backend, place, bundle)
         if first is None:

@@ -25,7 +25,7 @@ from atlas.plans import STAGES, Identity, Key, Plan, Shard, differences, fingerp
 from atlas.recipe import Recipe
 from atlas.store import layout
 from atlas.store.backends import Backend, backend_at
-from atlas.store.bundles import Bundle, Due, Objects, commit, folder_of, put_receipt
+from atlas.store.bundles import Bundle, Due, Objects, bundle_key, commit, folder_of, put_receipt
 from atlas.store.plans import read as read_plan
 from atlas.store.plans import restored
 from atlas.store.prepare import prepare
@@ -236,6 +236,13 @@ class Store:
 
         commit(self.backend, f"receipts/{shard.key}", Bundle.of(receipt, objects), due)
         return self.receipt(plan, shard) or receipt
+
+    def pick_up(self, plan: Plan, shard: Shard) -> Receipt | None:
+        """Put a shard in place that an attempt has made, and died over or is still at; None where none has. Raises
+        as `commit_shard`.
+        """
+        bundle = Bundle.parse(self.backend.get(bundle_key(f"receipts/{shard.key}", plan.id)))
+        return None if bundle is None else self.commit_shard(plan, shard, bundle.objects, bundle.receipt)
 
     def commit_reduced(self, key: str, objects: Objects, receipt: Receipt, current: Due) -> None:
         """Put what was written whole and its receipt, at `key`, in place, or that of an attempt that was first.
@@ -471,7 +478,7 @@ class Store:
 
         What its shards left for its reduce alone goes, once that is done, and what attempts that died left of bundles.
         """
-        self._drop_bundles(plan)
+        self.drop_bundles(plan)
         if not self.whole(plan):
             return False
         receipts = self.receipts(plan)
@@ -482,23 +489,25 @@ class Store:
             self.backend.delete(key)
         return True
 
-    def _drop_bundles(self, plan: Plan) -> None:
-        """Take out the bundles of `plan` that nobody will put in place any more.
+    def drop_bundles(self, plan: Plan) -> int:
+        """Take out the bundles of `plan` that nobody will put in place any more; say how many.
 
         They are listed first: what is not due afterwards will never be.
         """
         shards = list(self.backend.list(folder_of(plan.receipts)))
         columns = folder_of(layout.columns_receipt(plan))
         wholes = [key for key in self.backend.list(columns) if "/" not in key.removeprefix(columns)]
-        done = self.receipts(plan) if shards else {}
-        digest = "" if self.columns_done(plan) or not wholes else self.digest(plan)[:16]
+        saved = self.planned(plan.names) if shards or wholes else None
+        if saved is None or saved.id != plan.id:  # it is replaced: what is there is another's
+            return 0
+        done = self.receipts(plan)
         over = {folder_of(f"receipts/{plan.shard(index).key}") for index in done}
-        for key in shards:
-            if f"{key.rpartition('/')[0]}/" in over:
-                self.backend.delete(key)
-        for key in wholes:
-            if not digest or not key.endswith(f"/{digest}"):
-                self.backend.delete(key)
+        due = "" if self.columns_done(plan) else bundle_key(layout.columns_receipt(plan), self.digest(plan))
+        useless = [key for key in shards if f"{key.rpartition('/')[0]}/" in over or not key.endswith(plan.id[:16])]
+        useless += [key for key in wholes if key != due]
+        for key in useless:
+            self.backend.delete(key)
+        return len(useless)
 
     def _scratch(self, plan: Plan) -> Iterator[str]:
         """Keys of what is there of the arrays that are for the reduce of `plan` alone."""
