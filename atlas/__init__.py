@@ -29,7 +29,7 @@ from atlas.version import VERSION
 
 if TYPE_CHECKING:
     from atlas.copying import copy, publish
-    from atlas.engine.api import build, plan
+    from atlas.engine.api import build, plan, retry
     from atlas.engine.planning.build_plan import BuildPlan
     from atlas.models import Model, Preprocessing, load_model
     from atlas.rendering import render
@@ -56,6 +56,7 @@ __all__ = [
     "plan",
     "publish",
     "render",
+    "retry",
     "serve",
     "verify",
 ]
@@ -71,6 +72,7 @@ _LATER = {
     "plan": "atlas.engine.api",
     "publish": "atlas.copying",
     "render": "atlas.rendering",
+    "retry": "atlas.engine.api",
     "serve": "atlas.server",
     "verify": "atlas.verification",
 }

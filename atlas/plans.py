@@ -52,6 +52,8 @@ class Stage:
     """Words by which it is told apart on one layer: none, the map, or the map and the side of its grid."""
     recipe: type[Made]
     """What configures it."""
+    divisible: bool = False
+    """Whether some units of a shard can be made without the others (`Piece.rows`), where one of them cannot be."""
     renders: bool = False
     """Whether it ascends to pictures, steps by step as its `Recipe` says: these are counted, priced and timed."""
     arrays: Callable[[Plan], Iterable[Array]]
@@ -454,6 +456,11 @@ def columns_of(plan: Plan) -> str:
     """How a layer's reduce is called."""
     what = "columns" if plan.stage == "features" else plan.stage
     return f"{what} of {plan.called}"
+
+
+def hole(plan: Plan, unit: int, reason: str) -> str:
+    """A unit that could not be made, as people are told of it."""
+    return f"{plan.stage} {plan.called}:{unit} could not be made: {reason}"
 
 
 def differences(ours: dict[str, Any], theirs: dict[str, Any], path: str = "") -> list[str]:

@@ -44,11 +44,13 @@ class Verification:
         found = self.found
         for finding in found.findings:
             yield f"{finding.kind:10} {finding.key}: {finding.reason}"
-        unfinished = len(found.findings) - len(found.damage) - len(found.strange)
+        unfinished = len(found.findings) - len(found.damage) - len(found.strange) - len(found.holes)
         yield (
             f"{found.objects:,} objects, {found.shards:,} shards, {found.bytes / 1e6:,.1f} MB hashed; "
             f"{len(found.damage)} damaged, {unfinished} unfinished, {found.backoffs} backed off."
         )
+        if found.holes:
+            yield f"{len(found.holes)} units could not be made: to try them again: atlas retry"
         if self.repaired:
             for finding in found.damage:
                 yield f"{finding.key}: {cure(finding)}."

@@ -26,7 +26,8 @@ from atlas.engine.planning.images import plans as plans_of_images
 from atlas.plans import Plan
 from atlas.recipe import Collection
 from atlas.stages import FEATURES, IMAGES, STATISTICS
-from atlas.store import Data, Receipt, Store, Stored, digest_of
+from atlas.store import Data, Receipt, Store, digest_of
+from atlas.store.bundles import stored
 from atlas.store.layout import columns_receipt, manifest_key
 from atlas.store.receipts import fold
 from atlas.units import Layer
@@ -57,10 +58,11 @@ def _pictured(store: Store, plan: Plan, chance: np.random.Generator) -> None:
     mean = chance.gamma(2.0, 50.0, (CHANNELS, 2)).astype(np.float32)
     status = (chance.random((CHANNELS, 2)) < 0.02).astype(np.uint8)
     data: Data = {"mean": mean, "peak": 3 * mean, "status": status}
-    group, stored = f"layers/{plan.on.key}/features", list[Stored]()
+    objects = dict[str, bytes]()
     for name, values in data.items():
-        stored += store._written(f"{group}/{name}", slice(0, CHANNELS), CHANNELS, values)
-    store.put_reduced(columns_receipt(plan), Receipt(digest_of(shards), 0, (0, CHANNELS), tuple(stored)))
+        objects |= store._packed(f"layers/{plan.on.key}/features/{name}", slice(0, CHANNELS), CHANNELS, values)
+    receipt = Receipt(digest_of(shards), 0, (0, CHANNELS), stored(objects))
+    store.commit_reduced(columns_receipt(plan), objects, receipt, lambda: True)
 
 
 def _collected(store: Store, layers: Sequence[Layer], chance: np.random.Generator) -> None:

@@ -26,7 +26,7 @@ from atlas.recipe import Collection, ProjectionRecipe, Recipe, Sampling
 from atlas.stages import ACTIVATIONS, ICONS, PATCHES
 from atlas.store import Receipt, Store
 from atlas.units import Layer, Status
-from tests.stores import HOST, NUMERICS, waves
+from tests.stores import HOST, NUMERICS, waves, write_shard
 
 CLUSTERS = 5
 
@@ -87,7 +87,7 @@ def _show(store: Store, plan: Plan, shard: Any) -> None:
         np.zeros(len(values), np.uint8),
     )
     found = Samples(made, pack(said) if sampling.classes else None)
-    stored = store.write_shard(plan, shard, activations.columns(plan, shard, found))
+    stored = write_shard(store, plan, shard, activations.columns(plan, shard, found))
     receipt = Receipt(plan.id, shard.index, (shard.start, shard.stop), tuple(stored), record=HOST)
     store.put_receipt(shard, receipt)
 
@@ -96,7 +96,7 @@ def _patch(store: Store, plan: Plan, shard: Any) -> None:
     boxes = np.tile(np.array([64, 48, 320, 304], np.float32), (len(shard), 4, 1))
     pictures = np.stack([[waves(row, rank, 96) for rank in range(4)] for row in range(len(shard))])
     data = {"picture": pictures} if plan.sampling.photographs else {}
-    stored = store.write_shard(plan, shard, data)
+    stored = write_shard(store, plan, shard, data)
     numbers = {"box": plain(boxes.reshape(len(shard), -1))}
     span = (shard.start, shard.stop)
     store.put_receipt(shard, Receipt(plan.id, shard.index, span, tuple(stored), numbers, HOST))
@@ -109,7 +109,7 @@ def _paint(store: Store, plan: Plan, shard: Any) -> None:
     rows = slice(shard.start, shard.stop)
     direction = store.read(f"layers/{plan.on.key}/atlas/{'/'.join(plan.part)}/direction", rows)
     pictures = np.stack([waves(row, 0, plan.rendering.size) for row in range(len(shard))])[:, None]
-    stored = store.write_shard(plan, shard, {"image": pictures, "answer": direction})
+    stored = write_shard(store, plan, shard, {"image": pictures, "answer": direction})
     value = np.arange(count, dtype=np.float32)[:, None]
     status = np.where(value == 3, int(Status.UNSTARTED), int(Status.OK))
     numbers = {"mean": plain(value), "peak": plain(2 * value), "status": plain(status), "attempt": plain(status * 0)}

@@ -22,7 +22,7 @@ from atlas.store import Receipt, Store, digest_of
 from atlas.store.layout import LIST, columns_receipt
 from atlas.store.text import written
 from atlas.units import ImageStatus, Layer
-from tests.stores import HOST, NUMERICS, waves
+from tests.stores import HOST, NUMERICS, waves, write_shard, write_whole
 
 BAD = 5
 """Every image whose number is this modulo 16 is truncated."""
@@ -57,12 +57,12 @@ def name_of(number: int) -> str:
 
 def _put(store: Store, plan: Plan, index: int, data: dict[str, Any], numbers: dict[str, Any] | None = None) -> None:
     shard = plan.shard(index)
-    stored = store.write_shard(plan, shard, data)
+    stored = write_shard(store, plan, shard, data)
     store.put_receipt(shard, Receipt(plan.id, index, (shard.start, shard.stop), tuple(stored), numbers or {}, HOST))
 
 
 def _whole(store: Store, plan: Plan, data: dict[str, Any]) -> None:
-    stored = store.write_whole(plan, "reduce", data)
+    stored = write_whole(store, plan, "reduce", data)
     digest = digest_of(store.receipts(plan).values())
     store.put_reduced(columns_receipt(plan), Receipt(digest, 0, (0, plan.total), tuple(stored)))
     store.fold(plan)
@@ -73,7 +73,7 @@ def _show(store: Store, plan: Plan, _: np.random.Generator) -> None:
     sha256 = np.frombuffer(b"".join(number.to_bytes(32, "big") for number in range(1, plan.total + 1)), np.uint8)
     listed = {"path": written(names, dataset.TEXT), "sha256": sha256.reshape(-1, 32)}
     listed |= {"same_as": np.full(plan.total, -1, np.int32)}
-    stored = store.write_whole(plan, "driver", listed)
+    stored = write_whole(store, plan, "driver", listed)
     store.put_reduced(LIST, Receipt(plan.id, 0, (0, plan.total), tuple(stored)))
     for shard in plan.shards:
         _put(store, plan, shard.index, *_shown(plan, np.arange(shard.start, shard.stop)))

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -219,3 +223,51 @@ def paired() -> tuple[Paired, Preprocessing]:
     made = Paired()
     made.load_state_dict(tiny()[0].state_dict())
     return made, SMALL
+
+
+POISON = "ATLAS_TEST_POISON"
+"""Names a file that says which channel of `second` fails, and how: `17 raise`. Nothing fails where it is not there."""
+
+
+class _Poisoned(torch.autograd.Function):
+    """Passes all on, and fails on its way back where a picture is made of one channel."""
+
+    @staticmethod
+    def forward(_: Any, x: torch.Tensor) -> torch.Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(_: Any, *grads: torch.Tensor) -> torch.Tensor:
+        path = Path(os.environ.get(POISON, "/nowhere"))
+        if path.exists():
+            units, how = path.read_text().rsplit(maxsplit=1)
+            moved = grads[0].abs().sum((2, 3)) > 0
+            alone = moved[moved.sum(1) == 1]
+            if any(bool(alone[:, unit].any()) for unit in map(int, units.split(","))):
+                fail(how)
+        return grads[0]
+
+
+def fail(how: str) -> None:
+    """Fail as a network can."""
+    if how == "exit":
+        os._exit(1)
+    if how == "memory":
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB")
+    raise ArithmeticError("no derivative of this one")
+
+
+class Poisoned(Tiny):
+    """The tiny network, one channel of which may have no derivative."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        inner = self.second[1](_Poisoned.apply(self.second[0](self.first(x))))
+        found: torch.Tensor = self.head(inner.mean((2, 3)))
+        return found
+
+
+def poisoned() -> tuple[Tiny, Preprocessing]:
+    """The tiny network, one channel of which may have no derivative; see `POISON`."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Poisoned(), SMALL

@@ -13,12 +13,16 @@ from typing import Any
 
 import numpy as np
 
+from atlas.arrays import Writer
 from atlas.catalogue import write_index
 from atlas.engine.work import reduce
 from atlas.plans import Identity, Plan, Shard
 from atlas.recipe import VARIANTS, Numerics, Recipe
-from atlas.store import Backend, MemoryBackend, Receipt, Store, as_stored
+from atlas.store import Backend, Data, MemoryBackend, Receipt, Store, Stored, as_stored
+from atlas.store.bundles import Objects
+from atlas.store.bundles import stored as stored_of
 from atlas.store.layout import group_key
+from atlas.store.store import Blocks
 from atlas.units import Kind, Layer, Status
 
 STRANGE = "späte schicht/0@2#1%"
@@ -87,10 +91,27 @@ def plan_of(layer: Layer, *, identity: Identity = IDENTITY, units: Iterable[int]
 def make_shard(store: Store, plan: Plan, shard: Shard) -> Receipt:
     """Paint, store and put the receipt of one shard, in the order in which a worker does."""
     pictures, numbers = paint(plan, shard), numbers_of(plan, shard)
-    stored = store.write_shard(plan, shard, {"image": pictures})
-    receipt = Receipt(plan.id, shard.index, (shard.start, shard.stop), tuple(stored), numbers, HOST)
-    store.put_receipt(shard, receipt)
-    return receipt
+    objects = store.shard_objects(plan, shard, {"image": pictures})
+    receipt = Receipt(plan.id, shard.index, (shard.start, shard.stop), stored_of(objects), numbers, HOST)
+    return store.commit_shard(plan, shard, objects, receipt)
+
+
+def write_shard(store: Store, plan: Plan, shard: Shard, data: Data) -> list[Stored]:
+    """Write the arrays of a whole shard over whatever is there, as none of ours does, without a receipt."""
+    return _written(store, store.shard_objects(plan, shard, data))
+
+
+def write_whole(
+    store: Store, plan: Plan, by: Writer, data: Data, streamed: Mapping[str, Blocks] | None = None
+) -> list[Stored]:
+    """The same of the arrays that `by` fills."""
+    return _written(store, store.whole_objects(plan, by, data, streamed))
+
+
+def _written(store: Store, objects: Objects) -> list[Stored]:
+    for key, value in objects.items():
+        store.backend.put(key, value)
+    return list(stored_of(objects))
 
 
 def image_object(plan: Plan, index: int) -> str:

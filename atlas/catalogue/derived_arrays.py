@@ -22,7 +22,8 @@ from atlas.errors import StoreError
 from atlas.plans import Plan, by_layer, fingerprint
 from atlas.stages import CELLS, FEATURES, ICONS, STATISTICS
 from atlas.stages.dataset import LEVELS
-from atlas.store import Finding, Receipt, Store, Stored
+from atlas.store import Finding, Receipt, Store
+from atlas.store.bundles import stored
 from atlas.store.consistency import agree
 from atlas.store.layout import VERSION, derived_key, derived_receipt, group_key
 from atlas.store.missing import lost
@@ -76,7 +77,7 @@ class DerivedArrays:
     """What is derived of one layer, of which `plans` are; nothing is read before it is asked for."""
 
     def __init__(self, store: Store, plans: Sequence[Plan]) -> None:
-        self.store, layer = store, plans[0].layer_name
+        self.store, self._plans, layer = store, plans, plans[0].layer_name
         self.folder, self.receipt = derived_key(layer), derived_receipt(layer)
         resting = [(plan, store.reduction(plan)) for plan in plans if plan.stage in RESTS_ON]
         self._done = {plan: receipt for plan, receipt in resting if receipt is not None}
@@ -85,6 +86,10 @@ class DerivedArrays:
     def proof(self) -> str:
         """A hash of all that it follows from."""
         return fingerprint([RULES, ATTRIBUTES, sorted([plan.key, one.proof] for plan, one in self._done.items())])
+
+    def anew(self) -> DerivedArrays:
+        """The same, of what is there by now."""
+        return DerivedArrays(self.store, self._plans)
 
     def objects(self) -> dict[str, bytes]:
         """The objects, by key; none where nothing can be derived. Raises `StoreError` where a number is damaged."""
@@ -136,16 +141,14 @@ def _write(store: Store, plans: Sequence[Plan]) -> None:
 
 
 def _replace(made: DerivedArrays, objects: dict[str, bytes]) -> None:
-    """Write `objects` in the place of all that is there."""
+    """Put `objects` in the place of all that is there."""
     store = made.store
     store.backend.delete(made.receipt)
     for key in set(store.backend.list(f"{made.folder}/")) - objects.keys():
         store.backend.delete(key)
-    for key, data in objects.items():
-        store.backend.put(key, data)
     if objects:
-        stored = tuple(Stored.of(key, data) for key, data in objects.items())
-        store.put_reduced(made.receipt, Receipt(made.proof, 0, (0, 0), stored))
+        receipt = Receipt(made.proof, 0, (0, 0), stored(objects))
+        store.commit_reduced(made.receipt, objects, receipt, lambda: made.anew().proof == made.proof)
 
 
 def _differing(made: DerivedArrays) -> Iterator[Finding]:

@@ -14,7 +14,7 @@ import re
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -29,7 +29,8 @@ from atlas.catalogue.renamed import COLUMNS, OLD
 from atlas.catalogue.rows import Chunk, Expression, Source
 from atlas.plans import fingerprint
 from atlas.stages import ACTIVATIONS, CELLS, EXAMPLES, FEATURES, ICONS, IMAGES, STATISTICS
-from atlas.store import LocalBackend, Receipt, Store, Stored, digest_of
+from atlas.store import LocalBackend, Receipt, Store, digest_of
+from atlas.store.bundles import stored
 from atlas.store.layout import LIST, RELATIONS, TABLE_RECEIPTS, columns_receipt
 from atlas.store.layout import TABLES as FOLDER
 from atlas.store.missing import refuse
@@ -90,11 +91,16 @@ def _written(store: Store, name: str, folder: Path) -> bool:
             break
         store.backend.delete(receipt_of(name))
         data = _made(source, name, folder / f"{name}.parquet", proof)
-        store.backend.put(key_of(name), data)
-        stored = Stored.of(key_of(name), data)
-        store.put_reduced(receipt_of(name), Receipt(proof, 0, (0, 0), (stored,)))
+        objects = {key_of(name): data}
+        receipt = Receipt(proof, 0, (0, 0), stored(objects))
+        store.commit_reduced(receipt_of(name), objects, receipt, partial(_rests_on, store, name, proof))
         wrote = True
     return wrote
+
+
+def _rests_on(store: Store, name: str, proof: str) -> bool:
+    """Whether `proof` is still the digest of what a table rests on."""
+    return digest(Source(store), name) == proof
 
 
 def _whole(store: Store, name: str, proof: str) -> bool:

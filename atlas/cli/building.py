@@ -1,4 +1,4 @@
-"""Commands that render: build, demo."""
+"""Commands that render: build, retry, demo."""
 
 from __future__ import annotations
 
@@ -52,6 +52,20 @@ def build(said: dict[str, Any]) -> None:
         from atlas.engine.planning.recorded import resolved
     ready = prepared(resolved(said))
     finish(carry_out(ready), ready.place)
+
+
+@o.takes_pipeline
+def retry(said: dict[str, Any]) -> None:
+    """Fill the holes of a store: make the shards again in which a unit could not be made.
+
+    The argument is the store; with the other options as for build. What a build would go on with is done too.
+    """
+    with o.needing_build():
+        from atlas.engine.catalogue import carry_out
+        from atlas.engine.planning.prepared import prepared
+        from atlas.engine.planning.recorded import resolved
+    ready = prepared(resolved(said))
+    finish(carry_out(ready, retry=True), ready.place)
 
 
 def pipelines(
@@ -127,9 +141,7 @@ def finish(report: Report, place: Path | str) -> None:
     for line in report.failed[:10]:
         complain(line)
     if report.failed:
-        raise BuildFailed(
-            f"{len(report.failed)} shards failed; the rest is kept in {place}. Run the same command to try them again."
-        )
+        raise BuildFailed(report.verdict(place))
     for line in left_behind(place):
         say(line)
     say(f"To look:   {program()} serve {shlex.quote(str(place))}")
@@ -201,4 +213,4 @@ def _unplaced(store: Store, plan: Plan) -> str:
     return f" Of its activations {told}: they have no place." if told else ""
 
 
-COMMANDS = (build, demo, pipelines)
+COMMANDS = (build, retry, demo, pipelines)

@@ -10,7 +10,7 @@ import typer
 
 from atlas.cli.options import SERVING, Weights, store_place
 from atlas.errors import BuildFailed, StoreError
-from atlas.plans import Plan, Shard, columns_of, names_of
+from atlas.plans import Plan, Shard, columns_of, hole, names_of
 from atlas.recipe import AtlasRecipe, Recipe, Sampling
 from atlas.stages import IMAGES
 from atlas.store import Store
@@ -32,7 +32,7 @@ Place = Annotated[
 def status(store: Place) -> None:
     """Show the progress of a store: what each layer was asked for, what is done, what failed.
 
-    The exit code is 1 if shards failed.
+    The exit code is 1 if shards failed, or units could not be made.
     """
     opened = Store.open(store)
     plans = opened.plans()
@@ -58,9 +58,15 @@ def status(store: Place) -> None:
     failed = _failed(opened, plans, logs)
     for what, reason in failed.items():
         complain(f"{what}: {reason}")
+    holes = [hole(plan, unit, reason) for plan in plans for unit, reason in opened.holes(plan).items()]
+    for what in holes:
+        complain(what)
     _tell_gone(opened, missing)
     if failed:
         raise BuildFailed(f"{len(failed)} shards of {store} failed. Run the same atlas build to try them again.")
+    if holes:
+        again = command("atlas", "retry", store)
+        raise BuildFailed(f"{len(holes)} units of {store} could not be made. To try them again: {again}")
 
 
 def _tell_gone(store: Store, missing: Collection[str]) -> None:
@@ -83,6 +89,7 @@ def _failed(store: Store, plans: list[Plan], logs: list[dict[str, Any]]) -> dict
 def _row(store: Store, plan: Plan) -> tuple[object, ...]:
     left, asked = left_of(store, plan), _counted(store, plan, plan.shards)
     done = bool(plan.wanted or plan.over == "whole") and not left and store.columns_done(plan)
+    done = done and not store.holes(plan)
     if plan.over == "whole":
         asked, left = 1, int(not done)
     layer, complete = plan.called, "yes" if done else "no"

@@ -1,4 +1,4 @@
-"""The command that takes layers out of a store: rm. It needs neither torch nor ray."""
+"""Commands that take something out of a store: rm, gc. They need neither torch nor ray."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from atlas.cli.reading import Place
 from atlas.errors import AtlasError
 from atlas.plans import names_of
 from atlas.store import Store
+from atlas.store.leftovers import collect
 from atlas.store.missing import gone, lost
 from atlas.store.removal import keys_of, last_written, remove, unnoticed
 from atlas.terminal import say
@@ -82,4 +83,15 @@ def _make_again(store: Store) -> None:
     write_index(store)
 
 
-COMMANDS = (rm,)
+def gc(store: Place) -> None:
+    """Take out what builds that died left behind: temporary files, and shards that were written by others since.
+
+    Builds may go on meanwhile; nothing that they need goes.
+    """
+    opened = Store.open(store)
+    with unnoticed(opened.backend):
+        went = collect(opened)
+    say(f"{went.partial:,} temporary files and {went.bundles:,} bundles are taken out.")
+
+
+COMMANDS = (rm, gc)

@@ -1,6 +1,7 @@
 """The library's front door to building: what `atlas build` and `atlas plan` do, from Python.
 
 build(model, store, images=..., layers=...) -> Catalogue
+retry(store)                                -> Catalogue, with its holes filled
 plan(model, store, images=..., layers=...)  -> BuildPlan, printable and priced
 """
 
@@ -14,8 +15,9 @@ from typing import ParamSpec, TypeVar
 from atlas.catalogue import Catalogue
 from atlas.engine.catalogue import carry_out
 from atlas.engine.planning.build_plan import BuildPlan
-from atlas.engine.planning.prepared import prepared
+from atlas.engine.planning.prepared import PreparedBuild, prepared
 from atlas.engine.planning.recorded import resolved
+from atlas.engine.record import Report
 from atlas.errors import BuildFailed
 from atlas.pipeline import Pipeline, option
 from atlas.store import Store
@@ -53,11 +55,22 @@ def build(pipeline: Pipeline) -> Catalogue:
     """
     ready = prepared(pipeline)
     report = carry_out(ready)
+    return _opened(ready, report)
+
+
+@_takes(Pipeline)
+def retry(pipeline: Pipeline) -> Catalogue:
+    """Fill the holes of a store: make the shards again in which a unit could not be made. `model` is the store.
+
+    All that `build` would do is done too, and its arguments are taken. Raises `BuildFailed` where a unit fails again.
+    """
+    ready = prepared(pipeline)
+    return _opened(ready, carry_out(ready, retry=True))
+
+
+def _opened(ready: PreparedBuild, report: Report) -> Catalogue:
     if report.failed:
-        raise BuildFailed(
-            f"{len(report.failed)} shards failed, the first: {report.failed[0]}. The rest is kept in {ready.place}: "
-            "the same call tries them again."
-        )
+        raise BuildFailed(f"{report.verdict(ready.place)} The first: {report.failed[0]}")
     return Catalogue(Store.open(ready.place))
 
 

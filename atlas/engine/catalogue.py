@@ -28,13 +28,13 @@ TOLERANCE = 1e-3
 """By how much of the largest of its outputs a network may answer otherwise on another machine."""
 
 
-def carry_out(ready: PreparedBuild, note: str | None = None) -> Report:
+def carry_out(ready: PreparedBuild, note: str | None = None, *, retry: bool = False) -> Report:
     """Do what was prepared, in the store at its place, made where there is none, with a progress bar.
 
-    `note` is a sentence for the home page. Tasks run on the Ray cluster that the pipeline names (see
-    `atlas.engine.clusters.connect`), on one of this machine's own where it names none, or in this process where it says
-    `local`. Raises `AtlasError` where there is nothing to build, `StoreError` where the store is another network's or
-    plan's, or cannot be written.
+    `note` is a sentence for the home page. With `retry`, shards that have holes are made again. Tasks run on the Ray
+    cluster that the pipeline names (see `atlas.engine.clusters.connect`), on one of this machine's own where it names
+    none, or in this process where it says `local`. Raises `AtlasError` where there is nothing to build, `StoreError`
+    where the store is another network's or plan's, or cannot be written.
     """
     asked, model, plans, images = ready.pipeline, ready.model, ready.plans, ready.images
     if not plans:
@@ -45,6 +45,8 @@ def carry_out(ready: PreparedBuild, note: str | None = None) -> Report:
     make_way(store, plans)
     store.check(plans)
     record(store, asked, plans)
+    for plan in plans if retry else ():
+        store.reopen(plan)
     with Progress() as progress:
         if (asked.ray is None or asked.local) and (short := shortage(0 if asked.local else asked.workers)):
             progress.say(short)

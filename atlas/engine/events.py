@@ -7,12 +7,15 @@ pictures and activations never travel to the driver.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from atlas.plans import Plan, Shard, columns_of, known
 from atlas.store import Receipt
-from atlas.units import status_name
+from atlas.units import Status, status_name
+
+Kind = Literal["", "error", "memory", "crash", "machine", "store"]
+"""What kind of failure it was; see `atlas.engine.failures`. Empty where it is final whatever it was."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +26,12 @@ class Task:
     """One of most stages; of those that show images to the network, all that one pass serves."""
     indices: tuple[int, ...] = ()
     """Shards to make of each of the plans, in order."""
-    kind: Literal["shards", "reduce", "finish"] = "shards"
-    """`reduce` writes what follows a plan's last shard, `finish` what rests on all layers."""
+    kind: Literal["shards", "trial", "reduce", "finish"] = "shards"
+    """`reduce` writes what follows a plan's last shard, `finish` what rests on all layers; a `trial` writes nothing."""
+    rows: tuple[int, int] | None = None
+    """Of a trial: the first row of the shard, and the one after the last, that are to be made."""
+    without: tuple[tuple[int, str], ...] = ()
+    """Units that are left out of the shard, and why: they cannot be made."""
 
     @property
     def shards(self) -> list[Shard]:
@@ -34,7 +41,12 @@ class Task:
     @property
     def on_device(self) -> bool:
         """Whether it computes with the network."""
-        return self.kind == "shards"
+        return self.kind in ("shards", "trial")
+
+    @property
+    def single(self) -> list[Task]:
+        """The same, a shard at a time."""
+        return [replace(self, indices=(index,)) for index in self.indices]
 
     def __str__(self) -> str:
         if self.kind == "finish":
@@ -43,12 +55,15 @@ class Task:
         if self.kind == "reduce":
             return columns_of(plan)
         first, last = plan.shard(self.indices[0]), plan.shard(self.indices[-1])
-        return f"{plan.stage} {plan.called}:{first.start}-{last.stop - 1}"
+        start, stop = (first.start, last.stop) if self.rows is None else (first.start + row for row in self.rows)
+        return f"{plan.stage} {plan.called}:{start}-{stop - 1}"
 
 
 def counted(stage: str, receipt: Receipt) -> dict[str, int]:
     """How many of a shard's pictures, or images, have which status; empty for stages without."""
     kind, codes = known(stage).statuses, Counter(int(c or 0) for row in receipt.numbers.get("status", ()) for c in row)
+    if receipt.holes:
+        del codes[Status.ABSENT]
     return {} if kind is None else {status_name(kind, code): count for code, count in sorted(codes.items())}
 
 
@@ -70,6 +85,8 @@ class ShardDone:
     statuses: dict[str, int]
     """How many of its pictures, or images, have which status."""
     record: dict[str, Any] = field(default_factory=dict, hash=False)
+    holes: dict[int, str] = field(default_factory=dict, hash=False)
+    """Units that are not in it, and why."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +97,26 @@ class ShardFailed:
     reason: str
     trace: str = ""
     """Where it happened; for the log."""
+    kind: Kind = ""
+
+
+@dataclass(frozen=True)
+class Tried:
+    """Some units of a shard that failed were made by themselves, and thrown away; or failed too."""
+
+    shard: Shard
+    span: tuple[int, int]
+    """Rows of the shard."""
+    reason: str = ""
+    """Why they failed; empty where they did not."""
+    kind: Kind = ""
+
+
+@dataclass(frozen=True)
+class Divided:
+    """A shard failed; its halves are tried by themselves."""
+
+    failed: ShardFailed
 
 
 @dataclass(frozen=True)
@@ -124,4 +161,4 @@ class Silent:
     reason: str
 
 
-Event = Advanced | ShardDone | ShardFailed | LayerDone | Finished | TaskFailed | Retried | Silent
+Event = Advanced | ShardDone | ShardFailed | Tried | Divided | LayerDone | Finished | TaskFailed | Retried | Silent

@@ -59,7 +59,11 @@ def make(piece: Piece, rounds: Rounds) -> Making:
     from atlas.rendering.compute import computing
 
     plan, prepared = piece.plan, piece.worker.prepared(piece.plan.on, piece.plan.numerics)
-    given = list(rounds(piece.store, plan, prepared, piece.shard))
+    rows = set(piece.rows)
+    given = [
+        ([example for example in examples if example.place[0] in rows], measure)
+        for examples, measure in rounds(piece.store, plan, prepared, piece.shard)
+    ]
     shape = (len(piece.shard), *plan.arrays["box"].shape[1:-1])
 
     def attempt() -> Generator[Event, None, Desk]:

@@ -1,6 +1,6 @@
 """How a shard is made and becomes part of a store: the law of receipts, in one place.
 
-    stage's make -> (plan, Made), ... -> data of all of them -> receipts -> ShardDone, ...
+    stage's make -> (plan, Made), ... -> objects and receipt of each -> ShardDone, ...
 
 What a stage makes is a value; that it is written whole, that its receipt comes last, that what another driver finished
 meanwhile stays as it is, and what is noted of time, machine and memory is the same for all stages.
@@ -24,6 +24,7 @@ from atlas.engine.events import Event, ShardDone, ShardFailed, counted
 from atlas.plans import Plan, Shard
 from atlas.recipe import Numerics
 from atlas.store import Data, Receipt, Store
+from atlas.store.bundles import Objects, stored
 
 if TYPE_CHECKING:
     from atlas.dataset.watch import Failure
@@ -53,8 +54,18 @@ Making = Generator[Event, None, Iterable[Kept]]
 class Piece:
     """One index of a task in a worker: what is to be made, and how long it took at which width."""
 
-    def __init__(self, worker: Worker, plans: tuple[Plan, ...], index: int) -> None:
+    def __init__(
+        self,
+        worker: Worker,
+        plans: tuple[Plan, ...],
+        index: int,
+        rows: tuple[int, int] | None = None,
+        without: Mapping[int, str] | None = None,
+    ) -> None:
         self.worker, self.plans, self.index = worker, plans, index
+        self.holes = dict(without or {})
+        """Units that are to be left out, and why."""
+        self._rows = rows
         self.clock = Clock()
         self.width = self.plan.numerics.batch
         """Pictures or crops side by side, as the memory holds them."""
@@ -73,6 +84,12 @@ class Piece:
         return self.plan.shard(self.index)
 
     @property
+    def rows(self) -> list[int]:
+        """The rows of the shard that are to be made: of a stage that is not `divisible` all, whatever these say."""
+        start, stop = self._rows or (0, len(self.shard))
+        return [row for row in range(start, stop) if self.shard.start + row not in self.holes]
+
+    @property
     def numerics(self) -> Numerics:
         """Those of the plan, at the width that the memory holds."""
         return replace(self.plan.numerics, batch=self.width)
@@ -87,7 +104,7 @@ class Piece:
         while True:
             try:
                 return (yield from attempt())
-            except OutOfMemoryError:
+            except (OutOfMemoryError, MemoryError):
                 if self.width == 1:
                     raise
                 self.width //= 2
@@ -98,31 +115,63 @@ class Piece:
 
 
 def commit(piece: Piece, made: Iterable[Kept]) -> Iterator[Event]:
-    """Write what was made of a piece, then the receipts.
+    """Put what was made of a piece into the store, each plan's shard with its receipt.
 
     Somebody else may have finished some of it meanwhile, a task of a dead driver: its data is not to be touched.
     """
-    store, written = piece.store, []
+    store, last = piece.store, None
     for plan, one in made:
         shard = plan.shard(piece.index)
         if not isinstance(one, Made):
             yield ShardFailed(shard, one.reason, one.trace)
             continue
         if (receipt := store.receipt(plan, shard)) is not None:
-            yield ShardDone(shard, counted(plan.stage, receipt), receipt.record)
+            yield done(plan, receipt)
             continue
-        stored = store.write_shard(plan, shard, one.data)
-        count = len(shard) if one.count is None else one.count
-        numbers = {name: plain(rows) for name, rows in one.numbers.items()}
-        receipt = Receipt(plan.id, shard.index, (shard.start, shard.start + count), tuple(stored), numbers)
-        written.append((plan, shard, receipt))
+        if last is not None:
+            yield _committed(piece, *last, {})
+        last = _packed(piece, plan, one)
     piece.clock.lap("write")
-    took = piece.clock.told()
-    for plan, shard, receipt in written:
-        record = took | piece.record()
-        store.put_receipt(shard, replace(receipt, record=record))
-        yield ShardDone(shard, counted(plan.stage, receipt), record)
-        took = {}  # one pass may serve many plans: its time is told once
+    if last is not None:  # one pass may serve many plans: its time is told once, when all of it is known
+        yield _committed(piece, *last, piece.clock.told())
+
+
+def _packed(piece: Piece, plan: Plan, made: Made) -> tuple[Plan, Objects, Made]:
+    """What was made, and the objects that it is."""
+    whole = spread(piece, plan, made)
+    return plan, piece.store.shard_objects(plan, plan.shard(piece.index), whole.data), whole
+
+
+def _committed(piece: Piece, plan: Plan, objects: Objects, made: Made, took: dict[str, Any]) -> Event:
+    """Put a shard in its place; of several attempts one is."""
+    shard = plan.shard(piece.index)
+    count = len(shard) if made.count is None else made.count
+    numbers = {name: plain(rows) for name, rows in made.numbers.items()}
+    span = (shard.start, shard.start + count)
+    receipt = Receipt(plan.id, shard.index, span, stored(objects), numbers, took | piece.record(), piece.holes)
+    return done(plan, piece.store.commit_shard(plan, shard, objects, receipt))
+
+
+def done(plan: Plan, receipt: Receipt) -> Event:
+    """What is told of a shard that has its receipt."""
+    return ShardDone(plan.shard(receipt.shard), counted(plan.stage, receipt), receipt.record, receipt.holes)
+
+
+def spread(piece: Piece, plan: Plan, made: Made) -> Made:
+    """What was made of some rows of a shard, with nothing in the place of those that were left out."""
+    if not piece.holes:
+        return made
+    shape, rows, arrays = len(piece.shard), piece.rows, plan.arrays
+
+    def whole(name: str, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        if len(values) == shape:
+            return values
+        found = np.full((shape, *values.shape[1:]), arrays[name].fill, values.dtype)
+        found[rows] = values
+        return found
+
+    data, numbers = ({name: whole(name, some) for name, some in each.items()} for each in (made.data, made.numbers))
+    return Made(data, numbers, made.count)
 
 
 def plain(rows: np.ndarray[Any, Any]) -> list[list[float | int | None]]:

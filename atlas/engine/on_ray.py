@@ -33,7 +33,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from atlas.engine import vitals
 from atlas.engine.clusters import Machines, machines
-from atlas.engine.events import Event, Retried, ShardFailed, Silent, Task, TaskFailed
+from atlas.engine.events import Event, Kind, Retried, ShardFailed, Silent, Task, TaskFailed, Tried
 from atlas.engine.vitals import Vitals
 from atlas.engine.work import perform
 from atlas.engine.worker import Job, Supplies
@@ -46,6 +46,8 @@ DIED = (WorkerCrashedError, NodeDiedError, ObjectLostError, OutOfMemoryError, Ta
 """Errors of the machinery, not of the work."""
 ATTEMPTS = 5
 """How often a task is handed out before its shards count as failed."""
+TRIALS = 2
+"""The same of some units of a shard that failed, which are tried by themselves."""
 MACHINES = 20
 """How many machines may vanish under one task; they are not counted as attempts."""
 PATIENCE = 5.0
@@ -157,12 +159,12 @@ class OnRay:
             if isinstance(error, NodeDiedError) or (one.at and one.at.node not in nodes.alive()):
                 yield from _hand_again(one, again, f"its machine died: {_first_line(error)}")
             else:
-                yield from _try_again(one, again, _why(error, one.at))
+                yield from _try_again(one, again, *_why(error, one.at))
         except RayTaskError as error:
             del running[stream]
             if isinstance(error.cause, AtlasError):
                 raise error.cause from None
-            yield from _gave_up(one.task, _last_line(error))
+            yield from _gave_up(one.task, _last_line(error), "error")
 
     def _withdraw(self, running: dict[Any, _UnderWay], again: deque[_UnderWay], nodes: Machines) -> Iterator[Event]:
         """Take back what is on machines that vanished, and what has not begun: it may wait for one of them."""
@@ -283,39 +285,44 @@ def _hand_again(one: _UnderWay, again: deque[_UnderWay], reason: str) -> Iterato
     """Hand a task out again whose machine vanished: no fault of the task's."""
     one.lost += 1
     if one.lost > MACHINES:
-        yield from _gave_up(one.task, f"{MACHINES} machines died under it: {reason}")
+        yield from _gave_up(one.task, f"{MACHINES} machines died under it: {reason}", "machine")
     else:
         again.append(one)
         yield Retried(one.task, one.attempt, reason)
 
 
-def _try_again(one: _UnderWay, again: deque[_UnderWay], reason: str) -> Iterator[Event]:
-    """Hand a task out again whose worker died, as often as may be."""
-    if one.attempt < ATTEMPTS:
-        again.append(one)
+def _try_again(one: _UnderWay, again: deque[_UnderWay], kind: Kind, reason: str) -> Iterator[Event]:
+    """Hand a task out again whose worker died, as often as may be: shard by shard, so that the others are not to blame.
+
+    A trial is there to fail: twice is enough.
+    """
+    attempts = TRIALS if one.task.kind == "trial" else ATTEMPTS
+    if one.attempt < attempts:
         one.attempt += 1
+        shared = len(one.task.indices) > 1
+        again.extend([_UnderWay(task, one.attempt, one.lost) for task in one.task.single] if shared else [one])
         yield Retried(one.task, one.attempt - 1, reason)
     else:
-        yield from _gave_up(one.task, f"its worker died {ATTEMPTS} times: {reason}")
+        yield from _gave_up(one.task, f"its worker died {attempts} times: {reason}", kind)
 
 
-def _why(error: BaseException, at: _At | None) -> str:
+def _why(error: BaseException, at: _At | None) -> tuple[Kind, str]:
     """Why a worker died: memory is named, which Ray does only where it killed the worker itself."""
     known = None if at is None or isinstance(error, OutOfMemoryError) else _asked([at]).get(at)
     if isinstance(error, OutOfMemoryError) or (at and known and known.kills > at.kills):
         where = f" on {at.host}" if at else ""
         smaller = f"Try fewer {parameter('workers')} or a smaller {parameter('batch')}"
-        return f"its worker was killed for want of memory{where}. {smaller}"
+        return "memory", f"its worker was killed for want of memory{where}. {smaller}"
     if isinstance(error, WorkerCrashedError) and at:
-        return f"its worker, {at}, crashed or was killed"
-    return _first_line(error)
+        return "crash", f"its worker, {at}, crashed or was killed"
+    return "crash", _first_line(error)
 
 
-def _gave_up(task: Task, reason: str) -> Iterator[Event]:
-    if task.kind != "shards":
+def _gave_up(task: Task, reason: str, kind: Kind) -> Iterator[Event]:
+    if not task.on_device:
         yield TaskFailed(task, reason)
     for shard in task.shards:
-        yield ShardFailed(shard, reason)
+        yield Tried(shard, task.rows, reason, kind) if task.rows else ShardFailed(shard, reason, kind=kind)
 
 
 def slots(numerics: Numerics) -> int:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from atlas.engine.events import Advanced, Event, LayerDone, Retried, ShardFailed, Silent, TaskFailed
+from atlas.engine.events import Advanced, Divided, Event, LayerDone, Retried, ShardFailed, Silent, TaskFailed
 from atlas.plans import STAGES, Plan, Stage
 from atlas.store import Store
 from atlas.terminal import console, line, rephrased
@@ -84,6 +84,9 @@ class _Watcher:
                 self._console.print(line(f"{name}: {results(plan, items)} done"))
             case ShardFailed(shard, reason):
                 self._console.print(line(("failed", "red"), f" {shard}: {rephrased(reason)}"))
+            case Divided(failed):
+                what = f" {failed.shard}: {rephrased(failed.reason)}. Looking for the units that fail"
+                self._console.print(line(("failed", "red"), what))
             case TaskFailed(task, reason):
                 self._console.print(line(("failed", "red"), f" {task}: {rephrased(reason)}"))
             case Retried(task, attempt, reason):

@@ -11,10 +11,11 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
-from atlas.engine.events import Event, Finished, LayerDone, Retried, ShardDone, ShardFailed, Silent, TaskFailed
-from atlas.plans import STAGES, Plan, Shard, columns_of, known
+from atlas.engine.events import Divided, Event, Finished, LayerDone, Retried, ShardDone, ShardFailed, Silent, TaskFailed
+from atlas.plans import STAGES, Plan, Shard, columns_of, hole, known
 from atlas.stages import IMAGES
 from atlas.store import Store
+from atlas.words import command
 
 
 @dataclass
@@ -42,8 +43,21 @@ class Report:
     """Seconds of the workers' time by kind of work: rendering, collecting, examples, ..."""
     failed: list[str] = field(default_factory=list)
     """A line for each shard or layer that failed."""
+    holes: int = 0
+    """How many of these are single units that could not be made."""
     retried: int = 0
     seconds: float = 0.0
+
+    def verdict(self, place: object) -> str:
+        """What there is to be said of what failed; nothing where nothing did."""
+        failed, again = len(self.failed) - self.holes, []
+        if failed:
+            again.append(f"{failed:,} shards failed: run the same command to try them again")
+        if self.holes:
+            units = "1 unit" if self.holes == 1 else f"{self.holes:,} units"
+            retry = command("atlas", "retry", place)
+            again.append(f"{units} could not be made, and the others are there: to try again, {retry}")
+        return f"{'; '.join(again)}. What is finished is kept in {place}." if again else ""
 
 
 class Record:
@@ -58,9 +72,13 @@ class Record:
     def take(self, event: Event) -> None:
         """Count an event and note it."""
         match event:
-            case ShardDone(shard, statuses, record):
+            case ShardDone(shard, statuses, record, holes):
                 self._count(shard, statuses, record)
-                self._lines.append({"done": str(shard), "statuses": statuses, **record})
+                left_out = {"holes": {str(unit): reason for unit, reason in holes.items()}} if holes else {}
+                self._lines.append({"done": str(shard), "statuses": statuses, **record, **left_out})
+            case Divided(failed):
+                self._lines.append({"divided": str(failed.shard), "reason": failed.reason, "trace": failed.trace})
+                self.write()
             case LayerDone(plan, items):
                 if any(stage.over == "cells" and stage.after == plan.stage for stage in STAGES.values()):
                     self.report.grids.append((plan, items))
@@ -76,6 +94,11 @@ class Record:
                 self._fail(str(shard), reason, trace)
             case TaskFailed(task, reason, trace):
                 self._fail(str(task), reason, trace)
+
+    def leaves(self, plan: Plan, holes: dict[int, str]) -> None:
+        """Tell of units that could not be made, in this run or before."""
+        self.report.failed += [hole(plan, unit, reason) for unit, reason in holes.items()]
+        self.report.holes += len(holes)
 
     def _count(self, shard: Shard, statuses: dict[str, int], record: dict[str, Any]) -> None:
         report = self.report

@@ -1,6 +1,6 @@
 """What follows a plan's last shard, or makes all of a stage that has none: the law of receipts once more.
 
-    receipts -> stage's reduce -> Reduced -> arrays -> one receipt -> manifest
+    receipts -> stage's reduce -> Reduced -> arrays and one receipt -> manifest
 
 The receipt names a digest of the receipts that were read, so that it is done again when there are more of them, and
 only then: one that arrives while a reduce is under way is not vouched for by it.
@@ -20,6 +20,7 @@ from atlas.engine.making import Clock
 from atlas.errors import StoreError
 from atlas.plans import Plan, columns_of
 from atlas.store import Data, Receipt, Store
+from atlas.store.bundles import stored
 from atlas.store.layout import columns_receipt
 from atlas.store.store import Blocks
 
@@ -44,8 +45,8 @@ Reduce = Callable[[Store, Plan, Receipts], Reduced]
 
 def reduced(store: Store, plan: Plan, reduce: Reduce | None) -> LayerDone:
     """Do what follows the last shard of `plan`, where that is due; then fold the receipts of a whole one."""
-    if reduce is not None and not store.columns_done(plan):
-        _write(store, plan, reduce)
+    while reduce is not None and not store.columns_done(plan):
+        _write(store, plan, reduce)  # receipts that come meanwhile make it due once more
     store.fold(plan)
     return LayerDone(plan, _items(store, plan))
 
@@ -58,12 +59,13 @@ def _write(store: Store, plan: Plan, reduce: Reduce) -> None:
         found = _whole(store, plan, receipts, reduce)
         if found is None:
             return
-        stored = store.write_whole(plan, "reduce", found.data, found.streamed)
-    stored += store.standing(plan, "driver")  # what the shards kept to is vouched for with them
+        objects = store.whole_objects(plan, "reduce", found.data, found.streamed)
+    objects |= store.standing(plan, "driver")  # what the shards kept to is vouched for with them
     clock.lap("all")
     count = plan.total if found.count is None else found.count
     took = clock.told() if plan.over == "whole" else {}  # of the others their shards' receipts tell
-    store.put_reduced(columns_receipt(plan), Receipt(digest, 0, (0, count), tuple(stored), record=took))
+    receipt = Receipt(digest, 0, (0, count), stored(objects), record=took)
+    store.commit_reduced(columns_receipt(plan), objects, receipt, lambda: store.digest(plan) == digest)
 
 
 def _whole(store: Store, plan: Plan, receipts: Receipts, reduce: Reduce) -> Reduced | None:

@@ -18,7 +18,8 @@ from atlas.catalogue import similarity, write_tables
 from atlas.plans import SAMPLES, Plan, fingerprint
 from atlas.stages import IMAGES, STATISTICS
 from atlas.stages.dataset import EXCITED, NEIGHBOURS
-from atlas.store import Receipt, Store, Stored
+from atlas.store import Receipt, Store
+from atlas.store.bundles import stored
 from atlas.store.layout import RELATIONS, columns_receipt, group_key
 from atlas.store.missing import refuse
 from atlas.store.prepare import consolidate
@@ -32,18 +33,24 @@ def finish(store: Store) -> dict[str, Any]:
     began = time.perf_counter()
     refuse(store, IMAGES.name, STATISTICS.name)
     consolidate(store)
-    plans = [plan for plan in store.plans_of(STATISTICS.name) if store.columns_done(plan)]
+    plans = _collected(store)
     if plans:
         read = digest(store, plans)
         done = store.reduced(RELATIONS)
         if done is None or done.plan != read:
             # A matrix product's last bits depend on how many threads share it: on one, they are the same everywhere.
             with threadpool_limits(1):
-                stored = [*_neighbours(store, plans), *_excited(store, plans)]
+                objects = dict(_neighbours(store, plans)) | _excited(store, plans)
             layers = [plan.layer_name for plan in plans]
-            store.put_reduced(RELATIONS, Receipt(read, 0, (0, len(plans)), tuple(stored), record={"layers": layers}))
+            receipt = Receipt(read, 0, (0, len(plans)), stored(objects), record={"layers": layers})
+            store.commit_reduced(RELATIONS, objects, receipt, lambda: digest(store, _collected(store)) == read)
     write_tables(store)
     return {"seconds": round(time.perf_counter() - began, 3)}
+
+
+def _collected(store: Store) -> list[Plan]:
+    """The plans of the layers whose statistics are there."""
+    return [plan for plan in store.plans_of(STATISTICS.name) if store.columns_done(plan)]
 
 
 def digest(store: Store, plans: list[Plan]) -> str:
@@ -63,7 +70,7 @@ def _maxima(store: Store, plan: Plan) -> np.ndarray[Any, Any]:
     return whole
 
 
-def _neighbours(store: Store, plans: list[Plan]) -> Iterator[Stored]:
+def _neighbours(store: Store, plans: list[Plan]) -> Iterator[tuple[str, bytes]]:
     thin = similarity.thinned(plans[0].collection.reference)
     maxima = [_maxima(store, plan)[thin] for plan in plans]
     shown = np.logical_and.reduce([np.isfinite(some).all(axis=1) for some in maxima])
@@ -80,10 +87,10 @@ def _neighbours(store: Store, plans: list[Plan]) -> Iterator[Stored]:
             unit[rows] = np.where(there, index - firsts[of_layer], -1)
             cosine[rows] = values
         data = {"neighbour_layer": layer, "neighbour_unit": unit, "neighbour_likeness": cosine}
-        yield from store.write_whole(plan, "relations", data)
+        yield from store.whole_objects(plan, "relations", data).items()
 
 
-def _excited(store: Store, plans: list[Plan]) -> list[Stored]:
+def _excited(store: Store, plans: list[Plan]) -> dict[str, bytes]:
     """The units that each image excites most: images of the reference set, and those that are somebody's example."""
     (images,) = store.plans_of(IMAGES.name)
     collection = images.collection
@@ -100,7 +107,7 @@ def _excited(store: Store, plans: list[Plan]) -> list[Stored]:
         "excited_unit": (excited.of(rows).unit for rows in spans),
         "excited_score": (excited.of(rows).score for rows in spans),
     }
-    return store.write_whole(images, "relations", {}, streamed=columns)
+    return store.whole_objects(images, "relations", {}, streamed=columns)
 
 
 class Scored(NamedTuple):

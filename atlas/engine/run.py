@@ -7,7 +7,7 @@ It holds no state that the store does not: kill it, start it again, and it goes 
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 from atlas.catalogue.index import write_index
 from atlas.cost import Calibration
 from atlas.engine import calibration, spectra
-from atlas.engine.events import Event, LayerDone, ShardDone, ShardFailed, Task, TaskFailed
+from atlas.engine.events import Divided, Event, LayerDone, Retried, ShardDone, ShardFailed, Task, TaskFailed, Tried
 from atlas.engine.executors import Executor
+from atlas.engine.failures import AGAIN, DIVIDED, FIRST, Search, alike
 from atlas.engine.record import Record, Report
 from atlas.engine.reducing import filled
 from atlas.engine.worker import Job, Supplies
-from atlas.errors import PlanMismatch, StoreError
-from atlas.plans import STAGES, Key, Plan, Shard
+from atlas.errors import BuildFailed, PlanMismatch, StoreError
+from atlas.plans import STAGES, Key, Plan, Shard, known
 from atlas.stages import ACTIVATIONS, IMAGES
 from atlas.store import Store
 from atlas.words import parameter
@@ -65,9 +66,9 @@ def build(
     """
     logits = _logits(store, model, plans)
     store.backend.sweep()
-    known = spectra.find(store, plans, spectrum)
+    held = spectra.find(store, plans, spectrum)
     store.prepare(plans)
-    spectra.write(store, plans, known)
+    spectra.write(store, plans, held)
     if model.labels is not None or logits is not None:
         store.put_labels(model.labels or store.labels, logits)
     if images is not None:
@@ -79,12 +80,16 @@ def build(
     supplies = Supplies(lambda: model.state, lambda: None if images is None else images.source, lambda: model.own)
     try:
         with closing(executor.run(job, supplies, driver.queue)) as events:
-            for event in filter(driver.follow, events):
-                record.take(event)
-                if watch:
-                    watch(event)
+            for event in events:
+                for told in driver.follow(event):
+                    record.take(told)
+                    if watch:
+                        watch(told)
+                driver.check()
     finally:
         with suppress(StoreError):  # a full disk has been complained of already
+            for plan in driver.plans:
+                record.leaves(plan, store.holes(plan))
             record.write()
             index = write_index(store)
             if images is not None:
@@ -127,6 +132,14 @@ class _Driver:
         """What has not begun."""
         self._holes: set[Key] = set()
         """What cannot be finished in this run."""
+        self._searches: dict[Shard, Search] = {}
+        """Shards that failed and are looked into, or were."""
+        self._again: Counter[Shard] = Counter()
+        """How often shards were put at the end of the queue."""
+        self._firsts: dict[tuple[str, int, str], ShardFailed] = {}
+        """The first failures, as long as they are alike."""
+        self._made = False
+        """Whether anything was made in this run, or failed otherwise than the first."""
         self._reducing: set[Key] = set()
         self._finished = False
         self.queue: deque[Task] = deque()
@@ -142,19 +155,42 @@ class _Driver:
         """Pictures of units that are not there yet."""
         return sum(sum(map(len, self._left[plan.names])) * len(plan.rendering.variants) for plan in self._rendering)
 
-    def follow(self, event: Event) -> bool:
-        """Queue what an event makes possible; say whether it is news.
+    @property
+    def plans(self) -> list[Plan]:
+        """What it carries out."""
+        return list(self._plans.values())
+
+    def follow(self, event: Event) -> Iterator[Event]:
+        """Queue what an event makes possible; what is to be told of it, if it is news.
 
         A task that is handed out again tells of the shards its first attempt finished once more, and one that is given
         up fails shards that have their receipt.
         """
-        news = True
         match event:
             case ShardDone(shard):
-                news = self._done(shard, failed=False)
-            case ShardFailed(shard):
-                done = self._store.receipt(self._plans[shard.names], shard) is not None
-                news = self._done(shard, failed=not done) and not done
+                self._made = True
+                if self._done(shard, failed=False):
+                    yield event
+            case ShardFailed():
+                yield from self._failed(event)
+            case Tried(shard) if shard in self._searches:
+                yield from self._took(self._searches[shard], event)
+            case _:
+                self._follow(event)
+                yield event
+        self._finish()
+
+    def check(self) -> None:
+        """Raise `BuildFailed` where the first shards of a run all failed alike: so will the others."""
+        if len(self._firsts) >= FIRST and not self._made:
+            *_, last = self._firsts.values()
+            raise BuildFailed(
+                f"The first {len(self._firsts)} shards failed alike ({last.shard}: {last.reason}): the others were not "
+                f"tried. What is finished is kept in {self._store}."
+            )
+
+    def _follow(self, event: Event) -> None:
+        match event:
             case LayerDone(plan):
                 self._reducing.discard(plan.names)
                 self._follow_layer(self._plans[plan.names])
@@ -162,19 +198,65 @@ class _Driver:
             case TaskFailed(task) if task.plans:
                 self._reducing.discard(task.plans[0].names)
                 self._holes.add(task.plans[0].names)
-        self._finish()
-        return news
+
+    def _failed(self, event: ShardFailed) -> Iterator[Event]:
+        """What follows a shard's failure, by its kind; see `failures`."""
+        shard, plan = event.shard, self._plans[event.shard.names]
+        if shard not in self._left[shard.names]:
+            return
+        if self._store.receipt(plan, shard) is not None:
+            self._done(shard, failed=False)
+        elif event.kind == "store" and self._again[shard] < AGAIN:
+            self._again[shard] += 1
+            task = Task((plan,), (shard.index,))
+            self.queue.append(task)
+            yield Retried(task, self._again[shard], event.reason)
+        elif event.kind in DIVIDED and plan.kind.divisible and shard not in self._searches:
+            self._note(event)
+            self._searches[shard] = Search(plan, shard)
+            self.queue.extend(self._searches[shard].begin())
+            yield Divided(event)
+        else:
+            self._note(event)
+            self._done(shard, failed=True)
+            yield event
+
+    def _note(self, event: ShardFailed) -> None:
+        """Keep a shard's failure in mind as long as all fail alike. Of one pass only one is kept."""
+        if self._made or event.kind not in DIVIDED:
+            return
+        shard = event.shard
+        first = next(iter(self._firsts.values()), event)
+        if alike(first, event):
+            self._firsts[(shard.stage, shard.index, "" if known(shard.stage).over == "images" else shard.layer)] = event
+        else:
+            self._made = True  # they do not: each is looked into
+
+    def _took(self, search: Search, event: Tried) -> Iterator[Event]:
+        """Follow the search for the units of a shard that cannot be made, to the shard without them."""
+        self._made |= not event.reason
+        self.queue.extend(search.took(event))
+        if not search.over or event.shard not in self._left[event.shard.names]:
+            return
+        if (rest := search.rest) is not None:
+            self.queue.append(rest)
+        else:
+            self._done(event.shard, failed=True)
+            yield ShardFailed(event.shard, search.reason)
 
     @property
     def _rendering(self) -> list[Plan]:
         return [plan for plan in self._plans.values() if plan.kind.renders and plan.over == "units"]
 
     def _begin(self) -> None:
-        """Queue what can be done at once: images before pictures, since more rests on them."""
+        """Queue what can be done at once: images before pictures, since more rests on them.
+
+        Of pictures the dearest shards come first: a short task at the end leaves workers idle for the shortest time.
+        """
         for work in dict.fromkeys(stage.work for stage in STAGES.values() if stage.over == "images"):
             self.queue.extend(self._passes(work))
-        for key, plan in list(self._plans.items()):
-            if key in self._waiting and self._may_begin(plan):
+        for plan in sorted(self._plans.values(), key=lambda plan: _seconds(plan, self._calibration), reverse=True):
+            if plan.names in self._waiting and self._may_begin(plan):
                 self._start(plan)
         self._finish()
 

@@ -93,4 +93,6 @@ def write(store: Store, plans: Iterable[Plan], known: Mapping[str, Spectrum]) ->
             with suppress(StoreError):
                 read(store, plan)
                 continue
-            store.write_whole(plan, "driver", {"spectrum": known[plan.rendering.spectrum].magnitude})
+            magnitude = known[plan.rendering.spectrum].magnitude
+            for key, data in store.whole_objects(plan, "driver", {"spectrum": magnitude}).items():
+                store.backend.put(key, data)

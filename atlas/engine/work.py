@@ -13,8 +13,9 @@ from importlib import import_module
 from typing import Any
 
 from atlas.engine import relations
-from atlas.engine.events import Event, Finished, LayerDone, ShardDone, ShardFailed, Task, TaskFailed, counted
-from atlas.engine.making import Piece, commit
+from atlas.engine.events import Event, Finished, LayerDone, ShardFailed, Task, TaskFailed, Tried
+from atlas.engine.failures import kind_of
+from atlas.engine.making import Piece, commit, done
 from atlas.engine.reducing import reduced
 from atlas.engine.worker import Job, Supplies, Worker
 from atlas.errors import CannotWrite, StoreFull
@@ -37,25 +38,26 @@ def perform(job: Job, task: Task, supplies: Supplies) -> Iterator[Event]:
     every further shard would be made for nothing.
     """
     worker = Worker(job, supplies)
-    if task.kind != "shards":
+    if not task.on_device:
         yield from _whole(worker, task)
         return
     for index in task.indices:
-        yield from _shards(worker, task, index)
+        yield from _trial(worker, task, index) if task.kind == "trial" else _shards(worker, task, index)
 
 
 def _shards(worker: Worker, task: Task, index: int) -> Iterator[Event]:
     """The shards of one index; those that are there already are only told of."""
     due = []
     for plan in task.plans:
-        receipt = worker.store.receipt(plan, plan.shard(index))
+        shard = plan.shard(index)
+        receipt = worker.store.receipt(plan, shard) or worker.store.pick_up(plan, shard)
         if receipt is None:
             due.append(plan)
         else:
-            yield ShardDone(plan.shard(index), counted(plan.stage, receipt), receipt.record)
+            yield done(plan, receipt)
     if not due:
         return
-    piece = Piece(worker, tuple(due), index)
+    piece = Piece(worker, tuple(due), index, without=dict(task.without))
     try:
         made = yield from module(piece.plan.kind).make(piece)
         yield from commit(piece, made)
@@ -63,7 +65,25 @@ def _shards(worker: Worker, task: Task, index: int) -> Iterator[Event]:
         raise
     except Exception as error:  # noqa: BLE001 (whatever went wrong with this shard, the others go on)
         for plan in due:
-            yield ShardFailed(plan.shard(index), f"{type(error).__name__}: {error}", traceback.format_exc())
+            yield ShardFailed(plan.shard(index), _reason(error), traceback.format_exc(), kind_of(error))
+
+
+def _trial(worker: Worker, task: Task, index: int) -> Iterator[Event]:
+    """Make some rows of a shard, and write nothing."""
+    (plan,), rows = task.plans, task.rows or (0, 0)
+    try:
+        making = module(plan.kind).make(Piece(worker, task.plans, index, rows))
+        while True:  # how far it is, is nobody's progress
+            next(making)
+    except StopIteration as made:
+        list(made.value)
+        yield Tried(plan.shard(index), rows)
+    except Exception as error:  # noqa: BLE001 (this is what is to be found out)
+        yield Tried(plan.shard(index), rows, _reason(error), kind_of(error))
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def reduce(store: Store, plan: Plan) -> LayerDone:
@@ -80,4 +100,4 @@ def _whole(worker: Worker, task: Task) -> Iterator[Event]:
     except UNWRITABLE:
         raise
     except Exception as error:  # noqa: BLE001 (as above)
-        yield TaskFailed(task, f"{type(error).__name__}: {error}", traceback.format_exc())
+        yield TaskFailed(task, _reason(error), traceback.format_exc())

@@ -133,6 +133,7 @@ STATISTICS = Stage(
 EXAMPLES = Stage(
     name="examples",
     over="units",
+    divisible=True,
     after="statistics",
     recipe=Collection,
     arrays=_examples,

@@ -55,6 +55,7 @@ FEATURES = Stage(
     over="units",
     engine=ENGINE,
     recipe=Recipe,
+    divisible=True,
     renders=True,
     arrays=_arrays,
     attributes=_attributes,

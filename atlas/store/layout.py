@@ -29,6 +29,8 @@
     calibration/DEVICE.json                     what pictures cost on a kind of device; recorded, never compared
     tables/                                     Parquet files, derived
     logs/                                       one object a run
+    bundles/...                                 what is being written: a shard's receipt and objects, in one object,
+                                                from which they are put in place; see `bundles`
 
 LAYER is the layer's name percent-encoded (`atlas.units.encode`). Receipts and manifests of maps and grids lie as their
 plans do.

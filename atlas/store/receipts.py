@@ -26,6 +26,7 @@ SHAPE = {
     "numbers": {str: [list]},
     "record": dict,
     "objects": [{"key": str, "size": int, "sha256": str}],
+    "holes": ({str: str}, None),
 }
 """What is taken for granted of a receipt."""
 
@@ -62,6 +63,8 @@ class Receipt:
     """Per name a row a unit, a value a variant; None where the number is no number."""
     record: dict[str, Any] = field(default_factory=dict, hash=False)
     """What happened on the way: seconds a phase, host, back-offs. Never compared."""
+    holes: dict[int, str] = field(default_factory=dict, hash=False)
+    """Units that could not be made and are not in it, each with the reason: `retry` makes the shard again."""
 
     @property
     def content(self) -> dict[str, Any]:
@@ -72,7 +75,7 @@ class Receipt:
             "units": list(self.units),
             "objects": [stored.to_dict() for stored in self.objects],
             "numbers": self.numbers,
-        }
+        } | ({"holes": {str(unit): reason for unit, reason in self.holes.items()}} if self.holes else {})
 
     @cached_property
     def proof(self) -> str:
@@ -104,7 +107,8 @@ class Receipt:
         if len(data["units"]) != 2:
             raise ValueError("the receipt does not say what it is of")
         first, after = data["units"]
-        return cls(data["plan"], data["shard"], (first, after), objects, data["numbers"], data["record"])
+        holes = {int(unit): reason for unit, reason in (data.get("holes") or {}).items()}
+        return cls(data["plan"], data["shard"], (first, after), objects, data["numbers"], data["record"], holes)
 
 
 def digest_of(receipts: Iterable[Receipt]) -> str:

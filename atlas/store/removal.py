@@ -20,6 +20,7 @@ from atlas.plans import Plan, names_of
 from atlas.stages import FEATURES
 from atlas.store import layout
 from atlas.store.backends import PARTIAL, Backend, LocalBackend
+from atlas.store.bundles import bundles_of
 from atlas.store.missing import lost
 from atlas.store.store import Store
 from atlas.units import encode
@@ -45,13 +46,15 @@ def keys_of(store: Store, layer: str) -> Iterator[str]:
     derived = [key for key in store.backend.list(layout.DERIVED_RECEIPTS) if key == layout.derived_receipt(layer)]
     receipts = chain.from_iterable(map(store.receipts_there, plans))
     data = store.backend.list(f"layers/{encode(layer)}/")
-    return chain(derived, receipts, data, (f"plans/{key}" for key in plans))
+    bundles = chain.from_iterable(store.backend.list(folder) for key in plans for folder in bundles_of(key))
+    return chain(derived, receipts, data, bundles, (f"plans/{key}" for key in plans))
 
 
 def make_way(store: Store, plans: Sequence[Plan]) -> None:
     """Take out the plans that `plans` take the place of. Raises as `replaced`, before anything is taken out."""
     for old in replaced(store, plans):
-        for key in (f"plans/{old.key}", *list(store.backend.list(f"{layout.group_key(old)}/"))):
+        folders = (f"{layout.group_key(old)}/", *bundles_of(old.key))
+        for key in (f"plans/{old.key}", *chain.from_iterable(map(store.backend.list, folders))):
             store.backend.delete(key)
 
 

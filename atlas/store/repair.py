@@ -13,7 +13,7 @@ from atlas.store import layout
 from atlas.store import plans as objects
 from atlas.store.seals import Seal, found, seal_of, sealed
 from atlas.store.store import Store
-from atlas.store.verify import Finding, carries_its_own, identity_of, plans_of
+from atlas.store.verify import UNDAMAGED, Finding, carries_its_own, identity_of, plans_of
 
 
 def repair(store: Store, findings: tuple[Finding, ...]) -> list[Shard]:
@@ -21,7 +21,7 @@ def repair(store: Store, findings: tuple[Finding, ...]) -> list[Shard]:
 
     Metadata and plans are written anew at once, and small objects of older stores get their hashes.
     """
-    damage = [finding for finding in findings if finding.kind != "unfinished"]
+    damage = [finding for finding in findings if finding.kind not in UNDAMAGED]
     torn = {finding.key for finding in damage if finding.kind == "torn"}
     _mend_root(store)
     for key in sorted({finding.key for finding in damage if finding.kind != "foreign"}):
@@ -53,8 +53,8 @@ def cure(finding: Finding) -> str:
     vouching = finding.receipt or key
     if key == layout.INDEX or vouching.startswith(layout.RECEIPTS_OF_DERIVED) or key.startswith(layout.TABLES):
         return "derived, and made anew"
-    if finding.kind == "unfinished":
-        return "left for the next build"
+    if finding.kind in UNDAMAGED:
+        return f"left for {'the next build' if finding.kind == 'unfinished' else 'atlas retry'}"
     if finding.kind == "foreign" and not finding.shard:
         return "left as it is"
     if finding.shard is not None:

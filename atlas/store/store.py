@@ -25,10 +25,11 @@ from atlas.plans import STAGES, Identity, Key, Plan, Shard, differences, fingerp
 from atlas.recipe import Recipe
 from atlas.store import layout
 from atlas.store.backends import Backend, backend_at
+from atlas.store.bundles import Bundle, Due, Objects, bundle_key, commit, folder_of, put_receipt
 from atlas.store.plans import read as read_plan
 from atlas.store.plans import restored
 from atlas.store.prepare import prepare
-from atlas.store.receipts import Receipt, Stored, digest_of, fold, rows_of, unfold
+from atlas.store.receipts import Receipt, digest_of, fold, rows_of, unfold
 from atlas.store.seals import Seal, attributes_in, fits, found, seal_of, sealed, unsealed
 from atlas.store.zarr_adapter import ZarrStore, encoded
 from atlas.words import command, parameter
@@ -208,8 +209,8 @@ class Store:
 
     # -- data ------------------------------------------------------------------------------------------------------
 
-    def write_shard(self, plan: Plan, shard: Shard, data: Data) -> list[Stored]:
-        """Write the arrays of a whole shard, by name, and say what was written.
+    def shard_objects(self, plan: Plan, shard: Shard, data: Data) -> dict[str, bytes]:
+        """The objects, by key, that the arrays of a whole shard are, given by name.
 
         Raises `AtlasError` for anything but exactly the whole shard, `PlanMismatch` where `plan` owns no arrays here.
         """
@@ -218,53 +219,76 @@ class Store:
         rows = {name: array.of(shard.index) for name, array in owned.items()}
         if not whole:
             raise AtlasError(f"{shard}: no shard of {plan.key}. A shard is written whole.")
-        stored = self._write(plan, str(shard), owned, rows, data)
-        self._still_owned(plan, shard)
-        return stored
+        return self._objects(plan, str(shard), owned, rows, data)
 
-    def _still_owned(self, plan: Plan, shard: Shard) -> None:
-        """Raise `PlanMismatch` where another plan took the place of `plan` while a shard was written.
+    def commit_shard(self, plan: Plan, shard: Shard, objects: Objects, receipt: Receipt) -> Receipt:
+        """Put the objects of a shard and their receipt in place, or those of an attempt that was first; its receipt.
 
-        What that one made there may be overwritten: it is to be made again.
+        Raises `PlanMismatch` where another plan took the place of `plan` meanwhile: what is there stays.
         """
-        now = self.plan(plan.key)
-        if now is not None and now.id != plan.id:
-            self.forget(now, {shard.index})
-            raise PlanMismatch(f"{self}: {plan.key} was asked for in another way meanwhile; {shard} is left to that.")
 
-    def write_whole(
+        def due() -> bool:
+            now = self.plan(plan.key)
+            if now is not None and now.id != plan.id:
+                is_left = f"was asked for in another way meanwhile; {shard} is left to that"
+                raise PlanMismatch(f"{self}: {plan.key} {is_left}.")
+            return self.receipt(plan, shard) is None
+
+        commit(self.backend, f"receipts/{shard.key}", Bundle.of(receipt, objects), due)
+        return self.receipt(plan, shard) or receipt
+
+    def pick_up(self, plan: Plan, shard: Shard) -> Receipt | None:
+        """Put a shard in place that an attempt has made, and died over or is still at; None where none has. Raises
+        as `commit_shard`.
+        """
+        bundle = Bundle.parse(self.backend.get(bundle_key(f"receipts/{shard.key}", plan.id)))
+        return None if bundle is None else self.commit_shard(plan, shard, bundle.objects, bundle.receipt)
+
+    def commit_reduced(self, key: str, objects: Objects, receipt: Receipt, current: Due) -> None:
+        """Put what was written whole and its receipt, at `key`, in place, or that of an attempt that was first.
+
+        Nothing is touched any more once it is not `current`: it rests on what is there no longer, or has become more.
+        """
+
+        def due() -> bool:
+            there = self.reduced(key)
+            return (there is None or there.plan != receipt.plan) and current()
+
+        commit(self.backend, key, Bundle.of(receipt, objects), due)
+
+    def whole_objects(
         self, plan: Plan, by: Writer, data: Data, streamed: Mapping[str, Blocks] | None = None
-    ) -> list[Stored]:
-        """Write the arrays that `by` fills, whole, by name, and say what was written. Raises as `write_shard`.
+    ) -> dict[str, bytes]:
+        """The objects, by key, that the arrays are that `by` fills, whole, given by name. Raises as `shard_objects`.
 
-        Those that are `streamed` are written as they come, object by object.
+        Those that are `streamed` are packed as they come, object by object.
         """
         streamed = streamed or {}
         every = plan.written_by(by)
         owned = {name: array for name, array in every.items() if name not in streamed}
         rows = {name: slice(0, array.shape[0]) for name, array in owned.items()}
         what = f"columns of {plan.layer_name or plan.stage}"
-        stored = self._write(plan, what, owned, rows, data)
+        objects = self._objects(plan, what, owned, rows, data)
         for name, blocks in streamed.items():
-            stored += self._stream(f"{layout.group_key(plan)}/{name}", every[name], blocks)
-        return stored
+            objects |= self._stream(f"{layout.group_key(plan)}/{name}", every[name], blocks)
+        return objects
 
-    def _stream(self, path: str, array: Array, blocks: Blocks) -> Iterator[Stored]:
-        """Write all rows of the array at `path`."""
+    def _stream(self, path: str, array: Array, blocks: Blocks) -> Iterator[tuple[str, bytes]]:
+        """The objects of all rows of the array at `path`."""
         start = 0
         for block in blocks:
             stop = start + len(block)
             fits = stop == array.shape[0] or (stop % array.rows == 0 and stop < array.shape[0])
             if not fits or (block.shape[1:], str(block.dtype)) != (array.shape[1:], array.dtype):
                 raise AtlasError(f"{path}: {block.shape} {block.dtype} from row {start} on are no whole objects of it.")
-            yield from self._written(path, slice(start, stop), array.rows, block)
+            yield from self._packed(path, slice(start, stop), array.rows, block)
             start = stop
         if start != array.shape[0]:
             raise AtlasError(f"{path}: written whole, {array.shape[0]} rows; not {start}.")
 
-    def _write(
+    def _objects(
         self, plan: Plan, what: str, owned: dict[str, Array], rows: dict[str, slice], data: Data
-    ) -> list[Stored]:
+    ) -> dict[str, bytes]:
         # A shard of examples without photographs has no array of its own: its receipt carries all of it.
         expected = {
             name: ((at.stop - at.start, *owned[name].shape[1:]), owned[name].dtype) for name, at in rows.items()
@@ -276,27 +300,25 @@ class Store:
         owner = self.attributes_of(f"{group}/zarr.json").get("plan")
         if owner != plan.id:
             raise PlanMismatch(f"{self}: {group} belongs to plan {str(owner)[:12]}, not {plan.id[:12]}.")
-        return [
-            stored
+        return {
+            key: packed
             for name, values in data.items()
-            for stored in self._written(f"{group}/{name}", rows[name], owned[name].rows, values)
-        ]
+            for key, packed in self._packed(f"{group}/{name}", rows[name], owned[name].rows, values)
+        }
 
-    def _written(self, path: str, rows: slice, length: int, values: np.ndarray[Any, Any]) -> Iterator[Stored]:
-        """Write the whole Zarr shards, of `length` rows each, that are `rows` of the array at `path`."""
+    def _packed(self, path: str, rows: slice, length: int, values: np.ndarray[Any, Any]) -> Iterator[tuple[str, bytes]]:
+        """The whole Zarr shards, of `length` rows each, that are `rows` of the array at `path`."""
         metadata = self.backend.get(f"{path}/zarr.json") or b""
         for start in range(rows.start, rows.stop, length):
             stop = min(start + length, rows.stop)
             block = values[start - rows.start : stop - rows.start]
-            for key, data in encoded(path, metadata, slice(start, stop), block).items():
-                self.backend.put(key, data)
-                yield Stored.of(key, data)
+            yield from encoded(path, metadata, slice(start, stop), block).items()
 
-    def standing(self, plan: Plan, by: Writer) -> list[Stored]:
-        """What is there already of the arrays that `by` fills."""
+    def standing(self, plan: Plan, by: Writer) -> dict[str, bytes]:
+        """The objects that are there already of the arrays that `by` fills."""
         keys = [f"{layout.group_key(plan)}/{name}" for name in plan.written_by(by)]
         found = {key: self.backend.get(key) for path in keys for key in self.backend.list(f"{path}/c/")}
-        return [Stored.of(key, data) for key, data in found.items() if data]
+        return {key: data for key, data in found.items() if data}
 
     def read_shard(self, plan: Plan, shard: Shard, name: str) -> np.ndarray[Any, Any]:
         """What a shard wrote of the array `name`, as a reader sees it. Raises as `read`."""
@@ -416,13 +438,25 @@ class Store:
         return None if plan.before is None else self.planned(plan.before)
 
     def whole(self, plan: Plan) -> bool:
-        """Whether every shard of a layer is done, asked for or not; of a stage without shards, its reduce.
+        """Whether every shard of a layer is done, asked for or not, without holes; of a stage without any, its reduce.
 
         Of cells those are meant that are filled, which is known once they are asked for.
         """
         if plan.over == "whole":
             return self.columns_done(plan)
-        return bool(plan.needed) and len(self.receipts(plan)) == len(plan.needed)
+        receipts = self.receipts(plan)
+        return bool(plan.needed) and len(receipts) == len(plan.needed) and not holes_in(receipts)
+
+    def holes(self, plan: Plan) -> dict[int, str]:
+        """Units that could not be made, of shards of `plan` that are done but for them; and why."""
+        return holes_in(self.receipts(plan))
+
+    def reopen(self, plan: Plan) -> list[Shard]:
+        """Have the shards of `plan` that have holes made again, by the next build; say which."""
+        open_ = {index for index, receipt in self.receipts(plan).items() if receipt.holes}
+        if open_:
+            self.forget(plan, open_)
+        return [plan.shard(index) for index in sorted(open_)]
 
     def left(self, plan: Plan) -> int:
         """How many pieces of `plan` are left: shards; 1 for a stage without any, or whose cells are not known yet."""
@@ -441,17 +475,14 @@ class Store:
 
     def put_reduced(self, key: str, receipt: Receipt) -> None:
         """Write a receipt at `key`. The first valid one stays; one that is torn or of another plan is replaced."""
-        if self.backend.put_new(key, receipt.to_bytes()):
-            return
-        there = self.reduced(key)
-        if there is None or there.plan != receipt.plan:
-            self.backend.put(key, receipt.to_bytes())
+        put_receipt(self.backend, key, receipt)
 
     def fold(self, plan: Plan) -> bool:
         """Fold the receipts of a layer all of whose shards are done into its manifest; say whether it was.
 
-        What its shards left for its reduce alone goes, once that is done.
+        What its shards left for its reduce alone goes, once that is done, and what attempts that died left of bundles.
         """
+        self.drop_bundles(plan)
         if not self.whole(plan):
             return False
         receipts = self.receipts(plan)
@@ -461,6 +492,26 @@ class Store:
         for key in (*single, *(self._scratch(plan) if self.columns_done(plan) else ())):
             self.backend.delete(key)
         return True
+
+    def drop_bundles(self, plan: Plan) -> int:
+        """Take out the bundles of `plan` that nobody will put in place any more; say how many.
+
+        They are listed first: what is not due afterwards will never be.
+        """
+        shards = list(self.backend.list(folder_of(plan.receipts)))
+        columns = folder_of(layout.columns_receipt(plan))
+        wholes = [key for key in self.backend.list(columns) if "/" not in key.removeprefix(columns)]
+        saved = self.planned(plan.names) if shards or wholes else None
+        if saved is None or saved.id != plan.id:  # it is replaced: what is there is another's
+            return 0
+        done = self.receipts(plan)
+        over = {folder_of(f"receipts/{plan.shard(index).key}") for index in done}
+        due = "" if self.columns_done(plan) else bundle_key(layout.columns_receipt(plan), self.digest(plan))
+        useless = [key for key in shards if f"{key.rpartition('/')[0]}/" in over or not key.endswith(plan.id[:16])]
+        useless += [key for key in wholes if key != due]
+        for key in useless:
+            self.backend.delete(key)
+        return len(useless)
 
     def _scratch(self, plan: Plan) -> Iterator[str]:
         """Keys of what is there of the arrays that are for the reduce of `plan` alone."""
@@ -480,7 +531,9 @@ class Store:
             self.put_receipt(plan.shard(receipt.shard), receipt)
         self.backend.delete(layout.manifest_key(plan))
         for index in indices:
-            self.backend.delete(f"receipts/{plan.shard(index).key}")
+            key = f"receipts/{plan.shard(index).key}"
+            for gone in (key, *self.backend.list(folder_of(key))):
+                self.backend.delete(gone)
 
     # -- records ---------------------------------------------------------------------------------------------------
 
@@ -552,6 +605,11 @@ class Store:
         """Note what a build is told."""
         kind = {"encoding-type": "pipeline", "encoding-version": layout.VERSION}
         self.put_json(layout.PIPELINE, kind | {"options": dict(options), "without": list(without)})
+
+
+def holes_in(receipts: Mapping[int, Receipt]) -> dict[int, str]:
+    """Units that are not in the shards of receipts, and why."""
+    return {unit: reason for receipt in receipts.values() for unit, reason in sorted(receipt.holes.items())}
 
 
 def check_version(attributes: dict[str, Any], *, where: str) -> None:

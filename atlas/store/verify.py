@@ -4,7 +4,7 @@
 
 Data is held against the receipts that name it, metadata against the plans, and what neither knows against its own hash
 (`seals`). `unfinished` is no damage: data whose receipt was never written, as a killed worker leaves it; the next build
-writes it again. Everything else is.
+writes it again. Nor is a `hole`: a unit that could not be made, which `atlas retry` tries again. Everything else is.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from typing import Literal
 
 from atlas.arrays import Array
 from atlas.errors import StoreError, StoreTooNew
-from atlas.plans import Identity, Plan, Shard, by_layer, names_of
+from atlas.plans import Identity, Plan, Shard, by_layer, hole, names_of
 from atlas.recipe import Recipe
 from atlas.stages import IMAGES
 from atlas.store import layout
+from atlas.store.bundles import BUNDLES
 from atlas.store.consistency import agree, newer
 from atlas.store.missing import folders_of, lost
 from atlas.store.plans import restored
@@ -28,7 +29,8 @@ from atlas.store.receipts import Receipt, Stored, rows_of, unfold
 from atlas.store.seals import Seal, found, seal_of, unsealed
 from atlas.store.store import Store
 
-Kind = Literal["missing", "torn", "foreign", "unfinished"]
+Kind = Literal["missing", "torn", "foreign", "unfinished", "hole"]
+UNDAMAGED = ("unfinished", "hole")
 OWN = (layout.ROOT, layout.INDEX, layout.CLASSES, layout.PIPELINE)
 OWN_FOLDERS = ("plans/", layout.CALIBRATIONS, layout.LOGS)
 """Objects that carry a hash of their own."""
@@ -70,7 +72,12 @@ class Verified:
     @property
     def damage(self) -> list[Finding]:
         """What the next build can make again, once it is forgotten."""
-        return [each for each in self.findings if each.kind != "unfinished" and each not in self.strange]
+        return [each for each in self.findings if each.kind not in UNDAMAGED and each not in self.strange]
+
+    @property
+    def holes(self) -> list[Finding]:
+        """Units that could not be made."""
+        return [each for each in self.findings if each.kind == "hole"]
 
 
 def verify(store: Store) -> Verified:
@@ -92,6 +99,7 @@ def verify(store: Store) -> Verified:
         shards += len(receipts)
         backoffs += sum(bool(receipt.record.get("backoff")) for receipt in receipts.values())
         findings += _damaged_receipts(store, plan)
+        findings += _holes(plan, receipts)
         columns = store.reduced(layout.columns_receipt(plan)) if layout.reduces(plan) else None
         # What shards wrote for the reduce alone is dropped once that was done.
         dropped = store.dropped(plan) if columns else set()
@@ -178,6 +186,14 @@ def _held_against(
             )
         elif hashlib.sha256(data).hexdigest() != stored.sha256:
             yield Finding("torn", stored.key, "its hash is not the one in its receipt", shard, receipt)
+
+
+def _holes(plan: Plan, receipts: dict[int, Receipt]) -> Iterator[Finding]:
+    """Units that shards are done without."""
+    for receipt in receipts.values():
+        for unit, reason in receipt.holes.items():
+            key = f"receipts/{plan.shard(receipt.shard).key}"
+            yield Finding("hole", key, hole(plan, unit, reason))
 
 
 def _damaged_receipts(store: Store, plan: Plan) -> Iterator[Finding]:
@@ -307,5 +323,7 @@ def _unclaimed(plans: list[Plan], keys: list[str], known: set[str]) -> Iterator[
         elif receipt := next((derived[folder] for folder in derived if key.startswith(folder)), None):
             kind: Kind = "foreign" if receipt in keys else "unfinished"
             yield Finding(kind, key, "it is derived, and no receipt names it", receipt=receipt)
+        elif key.startswith(BUNDLES):
+            yield Finding("unfinished", key, "a shard or columns not yet in place; the next build goes on with it")
         elif not key.startswith((layout.TABLES, layout.TABLE_RECEIPTS)):
             yield Finding("foreign", key, "no plan accounts for it")

@@ -36,6 +36,7 @@ from atlas.units import SampleStatus, Status
 from tests.builds import atlas_plans, build_in, contents, copied
 from tests.faults import Fault, FaultyBackend
 from tests.networks import Planted
+from tests.stores import write_whole
 
 pytestmark = pytest.mark.builder
 
@@ -343,7 +344,7 @@ def test_a_map_can_be_turned_to_face_another_layers(model: Model, images: Listed
     (other,) = (plan for plan in store.plans_of("layout") if plan.part == ("all",))
     columns = {name: store.read(f"{GROUP}/{name}") for name in ("xy", "status", "fitted", "quality")}
     columns["xy"] = np.ascontiguousarray((1 - columns["xy"])[:, ::-1])
-    store.write_whole(other, "reduce", columns)
+    write_whole(store, other, "reduce", columns)
 
     def facing(layer: str) -> np.ndarray[Any, Any]:
         layout = ProjectionRecipe(n_neighbors=15, align_to=layer)

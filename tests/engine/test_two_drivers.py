@@ -80,6 +80,14 @@ class Watched(MemoryBackend):
         self.on("put", key)
         super().put(key, value)
 
+    def put_new(self, key: str, value: bytes) -> bool:
+        self.on("put", key)
+        return super().put_new(key, value)
+
+    def put_if(self, key: str, value: bytes, there: bytes | None) -> bool:
+        self.on("put", key)
+        return super().put_if(key, value, there)
+
 
 def plan_of(store: Store, stage: str) -> Plan:
     (plan,) = store.plans_of(stage)

@@ -234,7 +234,7 @@ def test_a_worker_killed_for_memory_is_named_as_such(monkeypatch: pytest.MonkeyP
         known = None if kills is None else Vitals(False, False, 0, 0, kills)
         answer = {} if known is None else {at: known}
         monkeypatch.setattr(on_ray, "_asked", lambda _: answer)
-        return on_ray._why(error, at)
+        return on_ray._why(error, at)[1]
 
     by_ray = OutOfMemoryError("Task was killed due to the node running low on memory")  # type: ignore[no-untyped-call]
     assert "killed for want of memory on host-7" in why(3, WorkerCrashedError())
@@ -252,7 +252,7 @@ def test_what_machines_lose_is_not_counted_against_a_task_but_has_an_end() -> No
         assert (event.attempt, one.attempt) == (1, 1)
     (event,) = on_ray._hand_again(one, again, "host-7 vanished")
     assert not isinstance(event, Retried)
-    attempts = [next(iter(on_ray._try_again(one, again, "it crashed"))) for _ in range(on_ray.ATTEMPTS)]
+    attempts = [next(iter(on_ray._try_again(one, again, "crash", "it crashed"))) for _ in range(on_ray.ATTEMPTS)]
     assert [getattr(event, "attempt", None) for event in attempts] == [1, 2, 3, 4, None]
 
 

@@ -17,7 +17,7 @@ from atlas.recipe import Collection
 from atlas.store import MemoryBackend, Receipt, Store, repair, verify
 from atlas.store.layout import group_key, metadata
 from tests.charted import chart_into
-from tests.stores import make_store, store_of
+from tests.stores import make_store, store_of, write_whole
 
 pytestmark = pytest.mark.builder
 
@@ -150,9 +150,9 @@ def test_what_is_too_large_is_written_in_pieces_of_whole_objects(store: Store) -
     plan = plan_of(store, "cells", "all", "5")
     whole = {name: store.read(f"{ATLAS}/5/{name}") for name in plan.written_by("reduce")}
     strength = whole.pop("strength")
-    one = store.write_whole(plan, "reduce", whole | {"strength": strength})
-    pieces = store.write_whole(plan, "reduce", whole, {"strength": iter([strength[:3], strength[3:4], strength[4:]])})
+    one = write_whole(store, plan, "reduce", whole | {"strength": strength})
+    pieces = write_whole(store, plan, "reduce", whole, {"strength": iter([strength[:3], strength[3:4], strength[4:]])})
     assert one == pieces
     for wrong in ([strength[:9]], [strength, strength[:1]], [strength[:, :24]], [strength.astype(np.float64)]):
         with pytest.raises(AtlasError, match="whole"):
-            store.write_whole(plan, "reduce", whole, {"strength": wrong})
+            write_whole(store, plan, "reduce", whole, {"strength": wrong})

@@ -20,7 +20,7 @@ from atlas.server import app_of
 from atlas.store import Store
 from tests.collected import collect_into
 from tests.hosts import Elsewhere, Packing, atlas_host, static_host
-from tests.stores import broken, image_object, make_store
+from tests.stores import broken, image_object, make_store, write_whole
 from tests.viewer.conftest import tree
 from tests.viewer.test_viewer import loaded
 
@@ -306,7 +306,7 @@ def test_a_unit_without_any_finite_value_has_no_histogram(page: Page, built: Pat
     columns["nan"][7] = 1000
     for name in ("mean", "std", "least", "largest", "quantile", "active_positions", "active_images"):
         columns[name][7] = float("nan")
-    made.write_whole(plan, "reduce", columns)
+    write_whole(made, plan, "reduce", columns)
     with shown(store, built) as address:
         go(page, address, "#/features.3:7")
         region = page.get_by_role("region", name="Activations")

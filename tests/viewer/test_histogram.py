@@ -16,7 +16,7 @@ from atlas.dataset.summary import BINS, FIELDS, bins, nothing, statistics
 from atlas.server import app_of
 from tests.collected import collect_into
 from tests.hosts import atlas_host
-from tests.stores import make_store
+from tests.stores import make_store, write_whole
 
 pytestmark = [pytest.mark.browser, pytest.mark.builder]
 
@@ -70,7 +70,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("mean", "std", "least", "largest", "active_positions", "histogram"):
         columns[name] = getattr(found, name)
     columns["quantile"] = found.quantiles
-    made.write_whole(plan, "reduce", columns)
+    write_whole(made, plan, "reduce", columns)
     return place
 
 

@@ -20,7 +20,7 @@ from atlas.server import app_of
 from atlas.store import Store
 from atlas.units import Unit
 from tests.hosts import Rangeless, Shared, atlas_host, static_host
-from tests.stores import make_shard, make_store
+from tests.stores import make_shard, make_store, write_whole
 from tests.viewer.conftest import answers_of, tree
 from tests.viewer.test_viewer import loaded
 
@@ -114,7 +114,7 @@ def test_a_rewritten_layer_is_noticed_and_read_anew(page: Page, built: Path, tmp
         columns = {
             name: np.zeros((640, 2), "uint8" if name == "status" else "float32") for name in ("mean", "peak", "status")
         }
-        Store.open(place).write_whole(plan, "reduce", columns | {"thumb": noise})
+        write_whole(Store.open(place), plan, "reduce", columns | {"thumb": noise})
         page.locator('[data-position="0"]').focus()
         page.keyboard.press("End")
         page.mouse.wheel(0, -2500)
@@ -166,7 +166,7 @@ def test_what_has_no_picture_is_not_sorted_by_the_number_of_its_grey(page: Page,
     columns = {"mean": "objective", "peak": "objective_peak"}
     numbers = {name: np.nan_to_num(getattr(layer, column), nan=1000) for name, column in columns.items()}
     thumbs = np.stack([layer.thumbs(variant) for variant in layer.variants], axis=1)
-    store.write_whole(store.plans()[0], "reduce", numbers | {"status": layer.status, "thumb": thumbs})
+    write_whole(store, store.plans()[0], "reduce", numbers | {"status": layer.status, "thumb": thumbs})
     with served(place, built) as address:
         page.goto(f"{address}#/features.3?sort=peak")
         expect(page.locator('[data-position="0"]')).to_have_attribute("data-unit", "15")

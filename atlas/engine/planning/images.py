@@ -16,6 +16,7 @@ from atlas.recipe import Collection, Numerics
 from atlas.stages import EXAMPLES, IMAGES, STATISTICS
 from atlas.stages.dataset import TEXT
 from atlas.store import Data, Receipt, Store
+from atlas.store.bundles import stored
 from atlas.store.layout import LIST
 from atlas.store.text import texts, written
 from atlas.units import Layer
@@ -98,8 +99,15 @@ class ListedImages:
             names = (listed.names[start : start + SAMPLES] for start in range(0, len(listed), SAMPLES))
             paths = (written(some, TEXT) for some in names)  # of a million names half a gigabyte
             data: Data = {"sha256": listed.sha256, "same_as": listed.same_as}
-            stored = store.write_whole(plan, "driver", data, streamed={"path": paths})
-            store.put_reduced(LIST, Receipt(plan.id, 0, (0, plan.total), tuple(stored)))
+            objects = store.whole_objects(plan, "driver", data, streamed={"path": paths})
+            receipt = Receipt(plan.id, 0, (0, plan.total), stored(objects))
+            store.commit_reduced(LIST, objects, receipt, lambda: _owned(store, plan))
+
+
+def _owned(store: Store, plan: Plan) -> bool:
+    """Whether `plan` is still the store's."""
+    saved = store.planned(plan.names)
+    return saved is not None and saved.id == plan.id
 
 
 def _some(names: list[str]) -> str:

@@ -9,7 +9,7 @@ pictures as stored, so that anyone can compute them again.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,7 +35,7 @@ def make(piece: Piece) -> Making:
 
     plan, shard = piece.plan, piece.shard
     prepared = piece.worker.prepared(plan.on, plan.numerics)
-    units = range(shard.start, shard.stop)
+    units = [shard.start + row for row in piece.rows]
     found = yield from rendered(piece, prepared, units, spectra.read(piece.store, plan))
     stored = as_stored(found.pictures, plan.rendering.jpeg_quality)
     mean, peak = score_pictures(prepared, stored, units, plan.rendering, piece.numerics)
@@ -47,12 +47,16 @@ def make(piece: Piece) -> Making:
 
 
 def rendered(
-    piece: Piece, prepared: Prepared, units: range, spectrum: Spectrum | None = None, aims: Directions | None = None
+    piece: Piece,
+    prepared: Prepared,
+    units: Sequence[int],
+    spectrum: Spectrum | None = None,
+    aims: Directions | None = None,
 ) -> Generator[Event, None, Rendered]:
     """The pictures of the `units` of a shard; see `Piece.narrowed`."""
     from atlas.rendering import Rendered, render_batches
 
-    plan, made = piece.plan, Rendered.nothing(len(piece.shard), piece.plan.rendering)
+    plan, made = piece.plan, Rendered.nothing(len(piece.rows), piece.plan.rendering)
 
     def attempt() -> Generator[Event, None, Rendered]:
         for cell, found in render_batches(prepared, units, plan.rendering, piece.numerics, spectrum, aims):

@@ -64,6 +64,8 @@ class LocalBackend(Backend):
         return True
 
     def put_if(self, key: str, value: bytes, there: bytes | None) -> bool:
+        if there is None:
+            return self.put_new(key, value)
         with self._locked():
             if self.get(key) != there:
                 return False

@@ -1,0 +1,55 @@
+"""Taking out what builds that died left behind, while others run.
+
+    Store -> how much went
+
+Nothing is judged by its age but what the place itself holds (`Backend.sweep`): bundles are listed first, then plans and
+receipts are read. A bundle that no plan of the store asks for then, or whose work is done, nobody will put in place.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from atlas.errors import StoreError
+from atlas.store import layout
+from atlas.store.bundles import BUNDLES, folder_of
+from atlas.store.missing import lost
+from atlas.store.store import Store
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What was taken out."""
+
+    partial: int
+    """Files that writers were at when they died; of a place that has such."""
+    bundles: int
+    """Shards, and what follows them, that were put in place by others, or are asked for no more."""
+
+
+def collect(store: Store) -> Collected:
+    """Take out what nobody needs any more. Raises `StoreError` where a plan cannot be read or is gone: nothing goes.
+
+    What it does is safe while builds of the store run.
+    """
+    bundles = set(store.backend.list(BUNDLES))
+    plans = store.plans()
+    for key in lost(store):
+        raise StoreError(f"{store}: plans/{key} is gone, so that nobody knows what is left over. Run its build first.")
+    dropped = sum(map(store.drop_bundles, plans))
+    theirs = {folder_of(plan.receipts) for plan in plans} | {folder_of(layout.columns_receipt(plan)) for plan in plans}
+    for key in sorted(bundles & set(store.backend.list(BUNDLES))):
+        if not key.startswith(tuple(theirs)) and _over(store, key):
+            store.backend.delete(key)
+            dropped += 1
+    return Collected(store.backend.sweep(), dropped)
+
+
+def _over(store: Store, key: str) -> bool:
+    """Whether a bundle that is of no plan is over: of the list of images, the relations and the tables, done ones."""
+    folder, _, plan = key.rpartition("/")
+    name = folder.removeprefix(BUNDLES)
+    if not f"receipts/{name}.json".startswith((layout.LIST, layout.RELATIONS, layout.TABLE_RECEIPTS)):
+        return True
+    done = store.reduced(f"receipts/{name}.json")
+    return done is not None and done.plan[:16] == plan
