@@ -7,6 +7,7 @@
 >>> atlas.serve("mine.atlas")                         # doctest: +SKIP
 
     build, plan          a network (and images) -> a store; what that makes and costs
+    submit               the same as a job on a Ray cluster
     open, verify, serve  a store -> a Catalogue to read, whether it is whole, a page in the browser
     copy, publish        a store -> the same elsewhere; with its page, for a static host
     load_model, render   a network to look into; pictures of some of its units, without a store
@@ -29,7 +30,8 @@ from atlas.version import VERSION
 
 if TYPE_CHECKING:
     from atlas.copying import copy, publish
-    from atlas.engine.api import build, plan
+    from atlas.engine.api import build, plan, submit
+    from atlas.engine.jobs import Submission
     from atlas.engine.planning.build_plan import BuildPlan
     from atlas.models import Model, Preprocessing, load_model
     from atlas.rendering import render
@@ -47,6 +49,7 @@ __all__ = [
     "Pipeline",
     "Preprocessing",
     "Recipe",
+    "Submission",
     "Unit",
     "Verification",
     "build",
@@ -57,6 +60,7 @@ __all__ = [
     "publish",
     "render",
     "serve",
+    "submit",
     "verify",
 ]
 
@@ -64,6 +68,7 @@ _LATER = {
     "BuildPlan": "atlas.engine.planning.build_plan",
     "Model": "atlas.models",
     "Preprocessing": "atlas.models",
+    "Submission": "atlas.engine.jobs",
     "Verification": "atlas.verification",
     "build": "atlas.engine.api",
     "copy": "atlas.copying",
@@ -72,6 +77,7 @@ _LATER = {
     "publish": "atlas.copying",
     "render": "atlas.rendering",
     "serve": "atlas.server",
+    "submit": "atlas.engine.api",
     "verify": "atlas.verification",
 }
 

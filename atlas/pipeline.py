@@ -58,7 +58,7 @@ class Option:
     """Other names on the command line."""
     several: bool = False
     """The command line takes it more than once."""
-    least: int | None = None
+    least: float | None = None
     """The least that a number may be."""
     needs: tuple[str, str] | None = None
     """An option without which it would say nothing, and the question to ask then: that of its group unless said."""
@@ -313,6 +313,16 @@ class Pipeline:
     local: Annotated[
         bool, Option(COMPUTING, "Run without Ray: one task after the other in this process.", local=True)
     ] = False
+    max_hours: Annotated[
+        float | None,
+        Option(
+            COMPUTING,
+            "Hours after which the build hands out no more work and ends. What is left is said; the same command goes "
+            "on.",
+            least=0,
+            local=True,
+        ),
+    ] = None
     partial: Annotated[
         bool, Option(COMPUTING, "Write the results of a layer even if some of its shards failed.", local=True)
     ] = False
@@ -416,8 +426,8 @@ def wrong(name: str, value: Any, kind: Any) -> str:
     if kind is not Any and not _fits(value, kind):
         return f"it is {_called(kind)}."
     least = option(name).least
-    if least is not None and value is not None and value < least:
-        return f"it is at least {least}."
+    if least is not None and value is not None and not value >= least:  # NaN is neither
+        return f"it is at least {least:g}."
     if isinstance(value, str | Path | Sequence) and not isinstance(value, Path) and not split(value):
         return "it is empty. Say it, or leave it out."
     return ""

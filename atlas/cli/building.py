@@ -47,11 +47,10 @@ def build(said: dict[str, Any]) -> None:
     A pipeline file holds options; those on the command line override them. Given a store, its last build is resumed.
     """
     with o.needing_build():
-        from atlas.engine.catalogue import carry_out
-        from atlas.engine.planning.prepared import prepared
+        from atlas.engine.catalogue import make
         from atlas.engine.planning.recorded import resolved
-    ready = prepared(resolved(said))
-    finish(carry_out(ready), ready.place)
+    ready, report = make(resolved(said))
+    finish(report, ready.place)
 
 
 def pipelines(
@@ -130,7 +129,7 @@ def finish(report: Report, place: Path | str) -> None:
         raise BuildFailed(
             f"{len(report.failed)} shards failed; the rest is kept in {place}. Run the same command to try them again."
         )
-    for line in left_behind(place):
+    for line in left_behind(place) if report.left is None else ():
         say(line)
     say(f"To look:   {program()} serve {shlex.quote(str(place))}")
     say(f"In Python: import atlas; cat = atlas.open({json.dumps(str(place), ensure_ascii=False)}); cat.layers")

@@ -43,6 +43,8 @@ class Report:
     failed: list[str] = field(default_factory=list)
     """A line for each shard or layer that failed."""
     retried: int = 0
+    left: int | None = None
+    """Shards that were not handed out since time was up; None where it was not."""
     seconds: float = 0.0
 
 

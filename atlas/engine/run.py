@@ -7,6 +7,8 @@ It holds no state that the store does not: kill it, start it again, and it goes 
 
 from __future__ import annotations
 
+import math
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
@@ -55,13 +57,15 @@ def build(
     images: ListedImages | None = None,
     spectrum: Spectrum | None = None,
     partial: bool = False,
+    hours: float | None = None,
     watch: Callable[[Event], None] | None = None,
 ) -> Report:
     """Carry out `plans` in `store`, telling `watch` of every event.
 
     `images` are those that the plans collect, `spectrum` the one that their recipe names. With `partial` what follows a
-    layer's last shard is written although some of its shards failed. Raises `StoreError` where the store can no longer
-    be written; everything with a receipt is kept.
+    layer's last shard is written although some of its shards failed. After `hours` nothing more is handed out, and what
+    is under way is waited for. Raises `StoreError` where the store can no longer be written; everything with a receipt
+    is kept.
     """
     logits = _logits(store, model, plans)
     store.backend.sweep()
@@ -73,7 +77,8 @@ def build(
     if images is not None:
         images.write(store, plans)
     write_index(store)
-    driver = _Driver(store, plans, partial=partial, workers=executor.workers)
+    until = math.inf if hours is None else time.monotonic() + 3600 * hours
+    driver = _Driver(store, plans, partial=partial, workers=executor.workers, until=until)
     record = Record(store, planned=driver.planned, left=driver.pictures_left)
     job = Job(store.backend, model.source, model.weights_hash)
     supplies = Supplies(lambda: model.state, lambda: None if images is None else images.source, lambda: model.own)
@@ -84,6 +89,7 @@ def build(
                 if watch:
                     watch(event)
     finally:
+        record.report.left = driver.left
         with suppress(StoreError):  # a full disk has been complained of already
             record.write()
             index = write_index(store)
@@ -118,8 +124,10 @@ class _Driver:
     A stage that rests on another begins when that is whole. What is not whole in the end was not to be had.
     """
 
-    def __init__(self, store: Store, plans: Sequence[Plan], *, partial: bool, workers: int) -> None:
-        self._store, self._partial, self._workers = store, partial, workers
+    def __init__(
+        self, store: Store, plans: Sequence[Plan], *, partial: bool, workers: int, until: float = math.inf
+    ) -> None:
+        self._store, self._partial, self._workers, self._until = store, partial, workers, until
         self._calibration = calibration.known(store, plans[0].numerics) if plans else None
         self._plans = {plan.names: plan for plan in plans}
         self._left = {key: set(store.todo(plan)) for key, plan in self._plans.items()}
@@ -129,8 +137,16 @@ class _Driver:
         """What cannot be finished in this run."""
         self._reducing: set[Key] = set()
         self._finished = False
+        self._over = False
+        """Whether time was up while there was more to do."""
         self.queue: deque[Task] = deque()
         self._begin()
+        self._heed_time()
+
+    @property
+    def left(self) -> int | None:
+        """Shards that are left because time was up; None where all was handed out."""
+        return sum(map(len, self._left.values())) if self._over else None
 
     @property
     def planned(self) -> int:
@@ -163,7 +179,14 @@ class _Driver:
                 self._reducing.discard(task.plans[0].names)
                 self._holes.add(task.plans[0].names)
         self._finish()
+        self._heed_time()
         return news
+
+    def _heed_time(self) -> None:
+        """Hand out nothing more once time is up."""
+        if self.queue and time.monotonic() >= self._until:
+            self._over = True
+            self.queue.clear()
 
     @property
     def _rendering(self) -> list[Plan]:
