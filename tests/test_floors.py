@@ -44,7 +44,7 @@ FLOORS = [
     "atlas.engine",
     "atlas.verification",
     "atlas.copying",
-    "atlas.pipelines",
+    "atlas.shipped",
     "atlas.cli",
 ]
 """From the top: a module imports from its own line and those above it."""

@@ -16,6 +16,7 @@ from atlas.cli.reading import left_of
 from atlas.errors import BuildFailed
 from atlas.pipeline import Pipeline
 from atlas.plans import Plan, called
+from atlas.shipped import CLUSTERS, PIPELINES, Shelf
 from atlas.stages import FEATURES, ICONS, STATISTICS
 from atlas.store import Store
 from atlas.store.layout import group_key
@@ -62,15 +63,32 @@ def pipelines(
     ] = Path(),
 ) -> None:
     """List the pipeline files that come with atlas, or copy one to edit and build."""
-    from atlas import pipelines as ready
-
     if name is None:
-        table(["file", "what it is"], [(one, ready.about(one)) for one in ready.names()])
-        say(f"Copy one: {program()} pipelines NAME")
+        _list(PIPELINES, "pipelines")
         return
-    made = ready.copy(name, into)
+    made = PIPELINES.copy(name, into)
     begin = "python" if made.suffix == ".py" else f"{program()} plan"
     say(f"{made} is yours to change. To see what it does: {begin} {shlex.quote(str(made))}")
+
+
+def clusters(
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="The file to copy. Default: list them all.")
+    ] = None,
+    into: Annotated[
+        Path, typer.Option("--into", metavar="FOLDER", parser=o.place, help="Folder to copy it to.")
+    ] = Path(),
+) -> None:
+    """List the files that start a cluster (ray up, Kubernetes, an image), or copy one to edit."""
+    if name is None:
+        _list(CLUSTERS, "clusters")
+        return
+    say(f"{CLUSTERS.copy(name, into)} is yours to change: its first lines say what with, and how it is used.")
+
+
+def _list(shelf: Shelf, command: str) -> None:
+    table(["file", "what it is"], [(one, shelf.about(one)) for one in shelf.names()])
+    say(f"Copy one: {program()} {command} NAME")
 
 
 def demo(
@@ -200,4 +218,4 @@ def _unplaced(store: Store, plan: Plan) -> str:
     return f" Of its activations {told}: they have no place." if told else ""
 
 
-COMMANDS = (build, demo, pipelines)
+COMMANDS = (build, demo, pipelines, clusters)

@@ -23,7 +23,7 @@ from atlas.engine.submitting import ENTRYPOINT, Parcel, whole
 from atlas.errors import AtlasError, JobFailed
 from atlas.terminal import say
 from atlas.version import VERSION
-from atlas.words import command, parameter
+from atlas.words import brief, command, parameter
 
 ALIVE = ("PENDING", "RUNNING")
 BEAT = 2.0
@@ -34,6 +34,8 @@ PATIENCE = 120.0
 """Seconds without an answer after which a job is no longer followed."""
 CHATTY = ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk", "ray._private.runtime_env.packaging")
 """What tells of each package that it packs and sends."""
+COMMAND = "Job entrypoint command failed"
+"""How Ray begins where the job's own command failed: the end of its log follows."""
 UNBUFFERED = {"PYTHONUNBUFFERED": "1"}
 """All that the environment of a job is told: credentials are the cluster's own."""
 
@@ -147,7 +149,7 @@ class Jobs:
                     told(line)
                 lines = len(every)
                 if over:
-                    return str(info.status.value), _line(info.message or "it says nothing")
+                    return str(info.status.value), _ended(info.message or "it says nothing")
             time.sleep(max(BEAT, len(log) / RATE))
 
 
@@ -224,6 +226,12 @@ def _why(error: Exception) -> str:
     if isinstance(error, ConnectionError | OSError):
         return "no Ray cluster takes jobs there. Does its dashboard run, and does the address lead to it?"
     return _line(error)
+
+
+def _ended(message: str) -> str:
+    """How a job ended, in one line: in the last words of its log, or, where Ray itself ended it, Ray's first."""
+    words = _line(message).removeprefix("error: ") if message.startswith(COMMAND) else message.strip().splitlines()[0]
+    return brief(words, 300).rstrip(".")
 
 
 def _line(error: object) -> str:
