@@ -99,7 +99,8 @@ class Pipeline:
         str | Path | None,
         Option(
             MODEL,
-            "Checkpoint to load: safetensors, or a file that torch.save wrote. If it holds several sets of weights, "
+            "Checkpoint to load: safetensors, or a file that torch.save wrote, here or in an object store "
+            "(s3://, gs://, az://). If it holds several sets of weights, "
             "KEY selects one, as in run.pt#state_dict_ema. A checkpoint has no labels of its own (see `labels`), and "
             "gets the preprocessing that is usual for the architecture (see `preprocessing`).",
             metavar="FILE[#KEY]",
@@ -110,8 +111,8 @@ class Pipeline:
         str | Path | Sequence[str] | None,
         Option(
             MODEL,
-            "Class names in the order of the outputs: a text file with one name per line, a JSON file, or a named "
-            "list such as imagenet.",
+            "Class names in the order of the outputs: a text file with one name per line, a JSON file (here or in an "
+            "object store), or a named list such as imagenet.",
             metavar="FILE|NAME",
             local=True,
         ),

@@ -25,6 +25,8 @@ PIPELINE = "A network (squeezenet, torchvision:NAME[@WEIGHTS], timm:NAME, packag
 PIPELINE += "untrained weights), a pipeline file (NAME.yaml), or a store to go on with."
 SAID = re.compile(r"`(?P<name>[a-z_]+)(=(?P<value>([^`]|``)*))?`")
 """How a message of the library names a parameter; see `atlas.words.parameter`."""
+ADDRESSED = ("store", "weights", "labels")
+"""Options that take an address in an object store where a path is meant."""
 SUBMITTING = {"address": "--address"}
 """What `atlas submit` calls the parameter of `atlas.submit` that no pipeline has."""
 SERVING = {"host": "--host", "port": "--port", "allow_hosts": "--allow-host"}
@@ -90,7 +92,7 @@ def _parameter(name: str) -> inspect.Parameter:
     elif taken in (int, float):
         settings["min"] = known.least
     else:
-        here = store_place if name == "store" else place
+        here = store_place if name in ADDRESSED else place
         settings["parser"] = here if taken is Path else str if known.several and not known.local else filled
         settings["metavar"] = known.metavar or "TEXT"
     kind = Annotated[taken | None, typer.Option(*declared, **settings)]
@@ -145,10 +147,10 @@ def _as_option(found: re.Match[str]) -> str:
 ModelSpec = Annotated[str, typer.Argument(metavar="MODEL", help=helped("model"))]
 Layers = Annotated[list[str] | None, typer.Option("--layers", help=LAYERS)]
 Weights = Annotated[
-    Path | None,
-    typer.Option("--weights", metavar="FILE[#KEY]", parser=place, help=helped("weights")),
+    str | None,
+    typer.Option("--weights", metavar="FILE[#KEY]", parser=store_place, help=helped("weights")),
 ]
-Labels = Annotated[Path | None, typer.Option("--labels", metavar="FILE|NAME", parser=place, help=helped("labels"))]
+Labels = Annotated[str | None, typer.Option("--labels", metavar="FILE|NAME", parser=store_place, help=helped("labels"))]
 Preprocess = Annotated[
     str | None, typer.Option("--preprocessing", metavar="TEXT", parser=filled, help=helped("preprocessing"))
 ]

@@ -43,9 +43,7 @@ def make(pipeline: Pipeline) -> tuple[PreparedBuild, Report]:
         report = carry_out(ready)
     if report.left is not None:
         spent = parameter("max_hours", f"{pipeline.max_hours:g}")
-        remark(
-            f"{spent}: time was up. {report.left:,} shards are left, and what follows them: the same command goes on."
-        )
+        remark(f"{spent}: time was up. {report.left:,} shards are left: the same command goes on.")
     return ready, report
 
 

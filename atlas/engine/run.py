@@ -63,9 +63,9 @@ def build(
     """Carry out `plans` in `store`, telling `watch` of every event.
 
     `images` are those that the plans collect, `spectrum` the one that their recipe names. With `partial` what follows a
-    layer's last shard is written although some of its shards failed. After `hours` nothing more is handed out, and what
-    is under way is waited for. Raises `StoreError` where the store can no longer be written; everything with a receipt
-    is kept.
+    layer's last shard is written although some of its shards failed. After `hours` no more shards are handed out, and
+    what is under way is waited for. Raises `StoreError` where the store can no longer be written; everything with a
+    receipt is kept.
     """
     logits = _logits(store, model, plans)
     store.backend.sweep()
@@ -138,7 +138,7 @@ class _Driver:
         self._reducing: set[Key] = set()
         self._finished = False
         self._over = False
-        """Whether time was up while there was more to do."""
+        """Whether time was up while there were shards to hand out."""
         self.queue: deque[Task] = deque()
         self._begin()
         self._heed_time()
@@ -183,10 +183,12 @@ class _Driver:
         return news
 
     def _heed_time(self) -> None:
-        """Hand out nothing more once time is up."""
-        if self.queue and time.monotonic() >= self._until:
+        """Hand out no more shards once time is up; what follows those that are done is little, and is done."""
+        if time.monotonic() >= self._until and any(task.kind == "shards" for task in self.queue):
             self._over = True
+            rest = [task for task in self.queue if task.kind != "shards"]
             self.queue.clear()
+            self.queue.extend(rest)
 
     @property
     def _rendering(self) -> list[Plan]:

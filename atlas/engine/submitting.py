@@ -25,7 +25,7 @@ from atlas.engine.numerics import Hardware, here
 from atlas.engine.planning.prepared import opened, prepared
 from atlas.engine.planning.recorded import kept
 from atlas.errors import AtlasError, StoreError, WeightsError
-from atlas.pipeline import COMPUTING, Pipeline, option
+from atlas.pipeline import Pipeline, option
 from atlas.pipeline_file import written
 from atlas.places import in_object_store, local, of_store
 from atlas.store import Store
@@ -41,6 +41,8 @@ FILE = "atlas-job.yaml"
 ENTRYPOINT = f"python -m atlas build {FILE}"
 MOST = 100_000_000
 """Bytes that travel with a job at most: the cluster's head keeps them in memory."""
+PLACES = ("weights", "labels", "preprocessing", "images", "spectrum")
+"""Options that name files, or may."""
 LIBRARIES = ("torchvision", "timm")
 """Families of models that are no modules of the user's."""
 NOT_SENT = ("__pycache__", "node_modules")
@@ -60,7 +62,7 @@ class Parcel:
     @property
     def name(self) -> str:
         """What all attempts at it are called: a hash of where its results go and of what is to be made."""
-        names = [name for name in self.pipeline.said() if name != "store" and not _carries_out(name)]
+        names = [name for name in self.pipeline.said() if name in PLACES or not option(name).local]
         said = {name: kept(self.pipeline, name) for name in names}
         whole = json.dumps([self.place, self.pipeline.model, said], sort_keys=True, default=str)
         return f"atlas-{hashlib.sha256(whole.encode()).hexdigest()[:12]}"
@@ -100,7 +102,7 @@ def parcel(pipeline: Pipeline) -> Parcel:
     written(pipeline, FILE)  # raises for a network in memory
     files = list(_modules(_family(pipeline.model)))
     changes: dict[str, Any] = {"store": place}
-    for name in ("weights", "labels", "preprocessing", "images", "spectrum"):
+    for name in PLACES:
         value = getattr(pipeline, name)
         if isinstance(value, str | Path) or (value and option(name).several):
             told = [_settled(one) for one in (pipeline.places(name) if option(name).several else [str(value)])]
@@ -161,11 +163,6 @@ def _hardware(pipeline: Pipeline) -> Hardware:
     if begun:
         return Hardware(begun[0].numerics.device == "cuda", begun[0].numerics.torch)
     return replace(here(), cuda=pipeline.device != "cpu")
-
-
-def _carries_out(name: str) -> bool:
-    """Whether an option says who does the work, not what is made."""
-    return option(name).panel == COMPUTING and option(name).local
 
 
 def _store(pipeline: Pipeline) -> str:

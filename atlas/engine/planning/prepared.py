@@ -18,7 +18,7 @@ from atlas.engine.planning import images as collecting
 from atlas.engine.progress import Progress
 from atlas.errors import AtlasError, NotAStore
 from atlas.pipeline import CROPS, Pipeline
-from atlas.places import local, of_store
+from atlas.places import of_store
 from atlas.plans import Plan
 from atlas.recipe import Collection, Numerics, ProjectionRecipe, Recipe
 from atlas.stages import FEATURES, ICONS
@@ -129,8 +129,8 @@ def load(
     else:
         loaded = load_model(
             model,
-            weights=None if weights is None else local(weights),
-            labels=local(labels) if isinstance(labels, str | Path) else labels,
+            weights=None if weights is None else of_store(weights),
+            labels=of_store(labels) if isinstance(labels, str | Path) else labels,
             preprocessing=preprocessing,
             logits=logits,
             layout=_layouts(layout),
