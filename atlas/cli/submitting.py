@@ -12,7 +12,7 @@ from atlas.cli import options as o
 from atlas.errors import AtlasError
 from atlas.pipeline import Pipeline
 from atlas.terminal import program, remark, say, table
-from atlas.words import command
+from atlas.words import brief, command
 
 if TYPE_CHECKING:
     from atlas.engine.jobs import Submission
@@ -52,12 +52,12 @@ def submit(
     with o.needing_build():
         from atlas.engine.jobs import Jobs
         from atlas.engine.planning.recorded import resolved
-        from atlas.engine.submitting import parcel, whole
+        from atlas.engine.submitting import parcel
     asked = resolved(said)
     sent = parcel(asked)
     jobs = Jobs(address)
     found = jobs.found(sent)
-    if found.status == "SUCCEEDED" and whole(sent.place):
+    if found.done(sent):
         say(f"{sent.name}-{found.attempt} succeeded, and {sent.place} is whole: there is nothing to do.")
         return
     if not found.alive:
@@ -116,7 +116,7 @@ def _agreed(sent: Parcel, address: str) -> bool:
 
 def _introduce(made: Submission, sent: Parcel) -> None:
     if made.began:
-        travels = f" With it travels: {', '.join(sent.files)}." if sent.files else ""
+        travels = f" With it travels: {brief(', '.join(sent.files), 200)}." if sent.files else ""
         say(f"Submitted {made.id}, which builds {made.place}.{travels}")
     else:
         say(f"{made.id} builds {made.place} already: attached to it.")

@@ -90,6 +90,10 @@ class Found:
     def alive(self) -> bool:
         return self.status in ALIVE
 
+    def done(self, sent: Parcel) -> bool:
+        """Whether nothing is left to do, as far as can be seen from here."""
+        return self.status == "SUCCEEDED" and whole(sent.place)
+
 
 class Jobs:
     """The jobs of one cluster. Raises `AtlasError` where nobody takes jobs at `address`."""
@@ -157,7 +161,7 @@ def submitted(sent: Parcel, address: str) -> Submission | None:
     """Submit a parcel, or attach to the job that builds it; None where its job succeeded and its store is whole."""
     jobs = Jobs(address)
     found = jobs.found(sent)
-    return None if found.status == "SUCCEEDED" and whole(sent.place) else jobs.submit(sent, found)
+    return None if found.done(sent) else jobs.submit(sent, found)
 
 
 def _begun(client: Any, name: str, folder: str, sent: Parcel) -> bool:

@@ -351,6 +351,9 @@ def hardware(device: str, told: Callable[[str], None]) -> Hardware:
         wanted = _wanted(device, nodes)
         found = _answer(_hardware.options(**WANTED[wanted]).remote(), wanted, nodes, told)
     if wanted == "CPU":
+        if device == "auto":
+            ask = parameter("device", "cuda")
+            told(f"The cluster has no GPU now: this is planned for the CPU. To ask for GPUs: {ask}")
         return replace(found, cuda=False)
     if device == "auto" and not found.cuda:
         told(f"The cluster has GPUs, but torch sees none of them {found.where}: this is planned for the CPU.")

@@ -12,7 +12,7 @@ import ast
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -31,7 +31,7 @@ from atlas.places import in_object_store, local, of_store
 from atlas.store import Store
 from atlas.store.layout import TABLE_RECEIPTS
 from atlas.store.missing import lost
-from atlas.words import brief, parameter
+from atlas.words import parameter
 
 if TYPE_CHECKING:
     from atlas.engine.planning.build_plan import BuildPlan
@@ -99,15 +99,14 @@ def parcel(pipeline: Pipeline) -> Parcel:
     for name in ("ray", "local"):
         if value := getattr(pipeline, name):
             raise AtlasError(f"{parameter(name, value)} with {parameter('address')}: the job finds its cluster itself.")
+    pipeline = replace(pipeline, store=place, preprocessing=_said(pipeline.preprocessing))
     written(pipeline, FILE)  # raises for a network in memory
     files = list(_modules(_family(pipeline.model)))
-    changes: dict[str, Any] = {"store": place}
+    changes: dict[str, Any] = {}
     for name in PLACES:
-        value = getattr(pipeline, name)
-        if isinstance(value, str | Path) or (value and option(name).several):
-            told = [_settled(one) for one in (pipeline.places(name) if option(name).several else [str(value)])]
-            changes[name] = [text for text, _ in told] if option(name).several else told[0][0]
-            files += [file for _, some in told for file in some]
+        texts, some = _settled(pipeline, name)
+        changes |= {name: texts} if texts else {}
+        files += some
     return Parcel(replace(pipeline, **changes), place, tuple(dict.fromkeys(files)))
 
 
@@ -137,10 +136,11 @@ def planned(pipeline: Pipeline) -> BuildPlan | str:
         return f"{error.name} is not installed on this machine"
     except StoreError as error:
         return str(error)
-    except WeightsError as error:
-        if pipeline.weights:
-            raise
-        return str(error)
+    except AtlasError as error:
+        fetched = isinstance(error, WeightsError) and not pipeline.weights
+        if fetched or isinstance(error.__cause__, ModuleNotFoundError | FileNotFoundError):
+            return str(error)
+        raise
 
 
 def _elsewhere(pipeline: Pipeline) -> list[str]:
@@ -178,8 +178,26 @@ def _store(pipeline: Pipeline) -> str:
 _SEEN = "every machine of the cluster sees: s3://BUCKET/NAME, or the whole path of a shared folder"
 
 
-def _settled(text: str) -> tuple[str, list[str]]:
-    """How the job names a place or what else an option says, and what travels so that it finds it."""
+def _said(preprocessing: Any) -> Any:
+    """Preprocessing as a file can say it."""
+    if preprocessing is None or isinstance(preprocessing, str | Path | Mapping):
+        return preprocessing
+    if hasattr(preprocessing, "text"):
+        return preprocessing.text()
+    raise AtlasError(f"{parameter('preprocessing')} of a job is said in words, as 'size=224 mean=0,0,0 std=1,1,1'.")
+
+
+def _settled(pipeline: Pipeline, name: str) -> tuple[Any, list[str]]:
+    """What the job's pipeline says by an option that names files, and what travels so that it finds them."""
+    value = getattr(pipeline, name)
+    if value and option(name).several:
+        told = [_place(_searched(one) or one, one) for one in pipeline.places(name)]
+        return [text for text, _ in told], [file for _, files in told for file in files]
+    return _place(str(value).rpartition("#")[0], str(value)) if isinstance(value, str | Path) else (None, [])
+
+
+def _place(file: str, text: str) -> tuple[str, list[str]]:
+    """How the job names what `text` names here, and what travels: `text` itself, or the `file` in which it looks."""
     if in_object_store(text):
         return text, []
     if FACTORY.fullmatch(text) and not _there(text):
@@ -189,20 +207,21 @@ def _settled(text: str) -> tuple[str, list[str]]:
         return str(path), []
     if ".." in path.parts:
         return str(path.absolute()), []
-    file = next((one for one in (str(path), _searched(path), text.rpartition("#")[0]) if _there(one)), "")
-    return (str(path), [file]) if file else (text, [])
+    there = next((one for one in (str(path), file) if _there(one)), "")
+    return (str(path), [there]) if there else (text, [])
 
 
-def _searched(pattern: Path) -> str:
+def _searched(text: str) -> str:
     """The folder in which a pattern looks, as `photos` of `photos/{00..31}.tar`; empty of what is no pattern.
 
     Raises `AtlasError` where it is the current one: not all of that is meant to travel.
     """
-    plain = list(takewhile(lambda part: not set(part) & set("*?[{"), pattern.parts))
-    if plain == list(pattern.parts) or "=" in str(pattern):
+    parts = Path(text).parts
+    plain = list(takewhile(lambda part: not set(part) & set("*?[{"), parts))
+    if len(plain) == len(parts) or _there(text):
         return ""
     if not plain:
-        raise AtlasError(f"{pattern}: what travels with a job lies in a folder of its own. Name that.")
+        raise AtlasError(f"{text}: what travels with a job lies in a folder of its own. Name that.")
     return str(Path(*plain))
 
 
@@ -261,8 +280,3 @@ def _below(path: Path) -> Iterator[Path]:
                 yield from _below(one)
     elif path.is_file():
         yield path
-
-
-def sent(files: Iterable[str]) -> str:
-    """What travels, in a few words."""
-    return brief(", ".join(files), 200)

@@ -18,6 +18,7 @@ from atlas.pipeline import Pipeline
 from atlas.pipeline_file import read
 from atlas.store import LocalBackend, Store
 from tests.builds import build_in, tiny_plans
+from tests.networks import SMALL
 
 pytestmark = pytest.mark.builder
 
@@ -104,8 +105,19 @@ def test_a_folder_beside_the_current_one_is_named_by_its_whole_path(here: Path) 
 
 
 @pytest.mark.parametrize(
+    "said",
+    ['{"size": [8, 8], "mean": [0, 0, 0]}', {"size": [8, 8]}, SMALL],
+)
+def test_preprocessing_is_said_in_any_form(here: Path, said: Any) -> None:
+    files, told = packed(preprocessing=said)
+    assert files == set()
+    assert told["preprocessing"] == (said if isinstance(said, str | dict) else said.text())
+
+
+@pytest.mark.parametrize(
     ("said", "told"),
     [
+        ({"preprocessing": len}, "is said in words"),
         ({"store": None}, "`store` is not said"),
         ({"store": "mine.atlas"}, "`store=mine.atlas` would lie in the job's own folder"),
         ({"ray": "auto"}, "`ray=auto` with `address`"),
@@ -171,6 +183,16 @@ def test_without_torch_the_job_plans(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setitem(sys.modules, "torch", None)
     assert planned(Pipeline("tests.networks:tiny", PLACE)) == "torch is not installed on this machine"
+
+
+def test_what_the_users_module_lacks_here_the_cluster_may_have(here: Path) -> None:
+    (here / "lacking.py").write_text("import of_the_cluster")
+    (here / "reading.py").write_text("def net():\n    open('/nowhere/weights')")
+    assert "of_the_cluster" in str(planned(Pipeline("lacking:net", PLACE)))
+    assert "/nowhere/weights" in str(planned(Pipeline("reading:net", PLACE)))
+    (here / "wrong.py").write_text("def net():\n    return 3")
+    with pytest.raises(AtlasError, match=r"wrong:net returned an int"):
+        planned(Pipeline("wrong:net", PLACE))
 
 
 def test_weights_that_cannot_be_fetched_here_are_fetched_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
