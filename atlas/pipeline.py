@@ -284,7 +284,12 @@ class Pipeline:
             "Whitening exponent for the directions of cells, from 0 (off, the default) to 1.",
         ),
     ] = None
-    device: Annotated[str, Option(COMPUTING, "Device: auto, cpu or cuda.")] = "auto"
+    device: Annotated[
+        str,
+        Option(
+            COMPUTING, "Device: auto, cpu or cuda. With auto a GPU is used if the machine, or the cluster, has one."
+        ),
+    ] = "auto"
     batch: Annotated[
         int | None,
         Option(COMPUTING, "Pictures optimized side by side. Default: the calibrated width, if there is one.", least=2),

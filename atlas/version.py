@@ -1,3 +1,3 @@
-"""The version of the package: here alone. Stores say which one wrote them."""
+"""The version of the package: here alone. Stores say which one wrote them; a test holds the files of `clusters/` to it."""
 
 VERSION = "0.1.0"
