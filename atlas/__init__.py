@@ -7,6 +7,7 @@
 >>> atlas.serve("mine.atlas")                         # doctest: +SKIP
 
     build, plan          a network (and images) -> a store; what that makes and costs
+    submit               the same as a job on a Ray cluster
     open, verify, serve  a store -> a Catalogue to read, whether it is whole, a page in the browser
     copy, publish        a store -> the same elsewhere; with its page, for a static host
     load_model, render   a network to look into; pictures of some of its units, without a store
@@ -29,7 +30,8 @@ from atlas.version import VERSION
 
 if TYPE_CHECKING:
     from atlas.copying import copy, publish
-    from atlas.engine.api import build, plan, retry
+    from atlas.engine.api import build, plan, retry, submit
+    from atlas.engine.jobs import Submission
     from atlas.engine.planning.build_plan import BuildPlan
     from atlas.models import Model, Preprocessing, load_model
     from atlas.rendering import render
@@ -47,6 +49,7 @@ __all__ = [
     "Pipeline",
     "Preprocessing",
     "Recipe",
+    "Submission",
     "Unit",
     "Verification",
     "build",
@@ -58,6 +61,7 @@ __all__ = [
     "render",
     "retry",
     "serve",
+    "submit",
     "verify",
 ]
 
@@ -65,6 +69,7 @@ _LATER = {
     "BuildPlan": "atlas.engine.planning.build_plan",
     "Model": "atlas.models",
     "Preprocessing": "atlas.models",
+    "Submission": "atlas.engine.jobs",
     "Verification": "atlas.verification",
     "build": "atlas.engine.api",
     "copy": "atlas.copying",
@@ -74,6 +79,7 @@ _LATER = {
     "render": "atlas.rendering",
     "retry": "atlas.engine.api",
     "serve": "atlas.server",
+    "submit": "atlas.engine.api",
     "verify": "atlas.verification",
 }
 

@@ -14,6 +14,7 @@
     ├── ImagesError                the images that were given: none there, none usable, no data set
     ├── ClusterLost                the Ray cluster that a build ran on is gone; what is finished is kept
     ├── QueryError                 a question to the tables that cannot be answered
+    ├── JobFailed                  a submitted build ended before it was done; what is finished is kept
     └── BuildFailed                some shards failed; the rest is kept
 
 The command line prints an `AtlasError` as one line; anything else is a bug and keeps its traceback.
@@ -92,6 +93,10 @@ class ImagesError(AtlasError):
 
 class ClusterLost(AtlasError):
     """The Ray cluster that a build ran on is gone; what was finished is kept."""
+
+
+class JobFailed(AtlasError):
+    """A build that was submitted to a cluster failed or was stopped; what was finished is kept."""
 
 
 class QueryError(AtlasError):

@@ -58,7 +58,7 @@ class Option:
     """Other names on the command line."""
     several: bool = False
     """The command line takes it more than once."""
-    least: int | None = None
+    least: float | None = None
     """The least that a number may be."""
     needs: tuple[str, str] | None = None
     """An option without which it would say nothing, and the question to ask then: that of its group unless said."""
@@ -99,7 +99,8 @@ class Pipeline:
         str | Path | None,
         Option(
             MODEL,
-            "Checkpoint to load: safetensors, or a file that torch.save wrote. If it holds several sets of weights, "
+            "Checkpoint to load: safetensors, or a file that torch.save wrote, here or in an object store "
+            "(s3://, gs://, az://). If it holds several sets of weights, "
             "KEY selects one, as in run.pt#state_dict_ema. A checkpoint has no labels of its own (see `labels`), and "
             "gets the preprocessing that is usual for the architecture (see `preprocessing`).",
             metavar="FILE[#KEY]",
@@ -110,8 +111,8 @@ class Pipeline:
         str | Path | Sequence[str] | None,
         Option(
             MODEL,
-            "Class names in the order of the outputs: a text file with one name per line, a JSON file, or a named "
-            "list such as imagenet.",
+            "Class names in the order of the outputs: a text file with one name per line, a JSON file (here or in an "
+            "object store), or a named list such as imagenet.",
             metavar="FILE|NAME",
             local=True,
         ),
@@ -283,7 +284,12 @@ class Pipeline:
             "Whitening exponent for the directions of cells, from 0 (off, the default) to 1.",
         ),
     ] = None
-    device: Annotated[str, Option(COMPUTING, "Device: auto, cpu or cuda.")] = "auto"
+    device: Annotated[
+        str,
+        Option(
+            COMPUTING, "Device: auto, cpu or cuda. With auto a GPU is used if the machine, or the cluster, has one."
+        ),
+    ] = "auto"
     batch: Annotated[
         int | None,
         Option(COMPUTING, "Pictures optimized side by side. Default: the calibrated width, if there is one.", least=2),
@@ -313,6 +319,16 @@ class Pipeline:
     local: Annotated[
         bool, Option(COMPUTING, "Run without Ray: one task after the other in this process.", local=True)
     ] = False
+    max_hours: Annotated[
+        float | None,
+        Option(
+            COMPUTING,
+            "Hours after which the build hands out no more work and ends. What is left is said; the same command goes "
+            "on.",
+            least=0,
+            local=True,
+        ),
+    ] = None
     partial: Annotated[
         bool, Option(COMPUTING, "Write the results of a layer even if some of its shards failed.", local=True)
     ] = False
@@ -416,8 +432,8 @@ def wrong(name: str, value: Any, kind: Any) -> str:
     if kind is not Any and not _fits(value, kind):
         return f"it is {_called(kind)}."
     least = option(name).least
-    if least is not None and value is not None and value < least:
-        return f"it is at least {least}."
+    if least is not None and value is not None and not value >= least:  # NaN is neither
+        return f"it is at least {least:g}."
     if isinstance(value, str | Path | Sequence) and not isinstance(value, Path) and not split(value):
         return "it is empty. Say it, or leave it out."
     return ""

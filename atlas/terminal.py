@@ -75,6 +75,11 @@ def say(text: str) -> None:
     out.print(line(text))
 
 
+def anew() -> None:
+    """Let what follows begin at the top of the terminal; where there is none, set it off by an empty line."""
+    out.clear() if out.is_terminal else out.print()
+
+
 @contextmanager
 def counting(what: str) -> Iterator[Callable[[int, int], None]]:
     """A bar on standard error where somebody watches; what is given hears how many of how many are done."""

@@ -44,7 +44,7 @@ FLOORS = [
     "atlas.engine",
     "atlas.verification",
     "atlas.copying",
-    "atlas.pipelines",
+    "atlas.shipped",
     "atlas.cli",
 ]
 """From the top: a module imports from its own line and those above it."""
@@ -62,7 +62,7 @@ HOMES = {
     "datasets": ("atlas.dataset.datasets_on_disk",),
     "numba": ("atlas.dataset.kernels",),
     "umap": ("atlas.projection.project",),
-    "ray": ("atlas.engine.on_ray", "atlas.engine.clusters"),
+    "ray": ("atlas.engine.on_ray", "atlas.engine.clusters", "atlas.engine.jobs"),
     "typer": ("atlas.cli",),
     "rich": ("atlas.terminal", "atlas.engine.progress"),
     "starlette": ("atlas.server",),

@@ -156,6 +156,8 @@ def test_options_keys_and_parameters_have_the_same_names() -> None:
         parameters = inspect.signature(function).parameters
         assert list(parameters) == names
         assert all(f"{name}: " in (function.__doc__ or "") for name in names)
+    assert list(inspect.signature(atlas.submit).parameters) == [*names, "address"]
+    assert all(f"{name}: " in (atlas.submit.__doc__ or "") for name in [*names, "address"])
     shown = inspect.signature(options.takes_pipeline(_nothing)).parameters
     assert list(shown) == names
     for name in names[1:]:

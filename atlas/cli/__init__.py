@@ -12,18 +12,18 @@ import inspect
 import logging
 import os
 import re
-import shlex
 import sys
 from typing import Annotated
 
 import typer
 
 from atlas import __version__
-from atlas.cli import building, copying, looking, querying, reading, removing
+from atlas.cli import building, copying, looking, querying, reading, removing, submitting
 from atlas.cli.options import as_options
+from atlas.cli.submitting import again
 from atlas.errors import AtlasError
 from atlas.store.layout import VERSION
-from atlas.terminal import complain, forgiving, program, remark, say, worded
+from atlas.terminal import complain, forgiving, remark, say, worded
 
 app = typer.Typer(
     name="atlas",
@@ -33,7 +33,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for module in (looking, building, reading, querying, copying, removing):
+for module in (looking, building, submitting, reading, querying, copying, removing):
     for each in module.COMMANDS:
         app.command()(each)
 
@@ -96,7 +96,7 @@ def main() -> None:
         show()
         code = getattr(error, "exit_code", 2)
     if code == INTERRUPTED:
-        complain(f"Stopped. What is finished is kept; to go on: {command()}")
+        complain(f"Stopped. What is finished is kept; to go on: {again()}")
     sys.exit(code)
 
 
@@ -117,8 +117,3 @@ def arguments() -> list[str]:
     """What the user typed. SQL may begin with a comment, which is no option: those have no spaces in their names."""
     typed = sys.argv[1:]
     return [f" {one}" if typed[0] == "query" and COMMENT.match(one) else one for one in typed]
-
-
-def command() -> str:
-    """The command line that started this process, to be run again."""
-    return f"{program()} {shlex.join(sys.argv[1:])}"

@@ -16,6 +16,7 @@ from atlas.cli.reading import left_of
 from atlas.errors import BuildFailed
 from atlas.pipeline import Pipeline
 from atlas.plans import Plan, called
+from atlas.shipped import CLUSTERS, PIPELINES, Shelf
 from atlas.stages import FEATURES, ICONS, STATISTICS
 from atlas.store import Store
 from atlas.store.layout import group_key
@@ -47,11 +48,10 @@ def build(said: dict[str, Any]) -> None:
     A pipeline file holds options; those on the command line override them. Given a store, its last build is resumed.
     """
     with o.needing_build():
-        from atlas.engine.catalogue import carry_out
-        from atlas.engine.planning.prepared import prepared
+        from atlas.engine.catalogue import make
         from atlas.engine.planning.recorded import resolved
-    ready = prepared(resolved(said))
-    finish(carry_out(ready), ready.place)
+    ready, report = make(resolved(said))
+    finish(report, ready.place)
 
 
 @o.takes_pipeline
@@ -61,11 +61,10 @@ def retry(said: dict[str, Any]) -> None:
     The argument is the store; with the other options as for build. What a build would go on with is done too.
     """
     with o.needing_build():
-        from atlas.engine.catalogue import carry_out
-        from atlas.engine.planning.prepared import prepared
+        from atlas.engine.catalogue import make
         from atlas.engine.planning.recorded import resolved
-    ready = prepared(resolved(said))
-    finish(carry_out(ready, retry=True), ready.place)
+    ready, report = make(resolved(said), retry=True)
+    finish(report, ready.place)
 
 
 def pipelines(
@@ -77,15 +76,32 @@ def pipelines(
     ] = Path(),
 ) -> None:
     """List the pipeline files that come with atlas, or copy one to edit and build."""
-    from atlas import pipelines as ready
-
     if name is None:
-        table(["file", "what it is"], [(one, ready.about(one)) for one in ready.names()])
-        say(f"Copy one: {program()} pipelines NAME")
+        _list(PIPELINES, "pipelines")
         return
-    made = ready.copy(name, into)
+    made = PIPELINES.copy(name, into)
     begin = "python" if made.suffix == ".py" else f"{program()} plan"
     say(f"{made} is yours to change. To see what it does: {begin} {shlex.quote(str(made))}")
+
+
+def clusters(
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="The file to copy. Default: list them all.")
+    ] = None,
+    into: Annotated[
+        Path, typer.Option("--into", metavar="FOLDER", parser=o.place, help="Folder to copy it to.")
+    ] = Path(),
+) -> None:
+    """List the files that start a cluster (ray up, Kubernetes, an image), or copy one to edit."""
+    if name is None:
+        _list(CLUSTERS, "clusters")
+        return
+    say(f"{CLUSTERS.copy(name, into)} is yours to change: its first lines say what with, and how it is used.")
+
+
+def _list(shelf: Shelf, command: str) -> None:
+    table(["file", "what it is"], [(one, shelf.about(one)) for one in shelf.names()])
+    say(f"Copy one: {program()} {command} NAME")
 
 
 def demo(
@@ -142,7 +158,7 @@ def finish(report: Report, place: Path | str) -> None:
         complain(line)
     if report.failed:
         raise BuildFailed(report.verdict(place))
-    for line in left_behind(place):
+    for line in left_behind(place) if report.left is None else ():
         say(line)
     say(f"To look:   {program()} serve {shlex.quote(str(place))}")
     say(f"In Python: import atlas; cat = atlas.open({json.dumps(str(place), ensure_ascii=False)}); cat.layers")
@@ -213,4 +229,4 @@ def _unplaced(store: Store, plan: Plan) -> str:
     return f" Of its activations {told}: they have no place." if told else ""
 
 
-COMMANDS = (build, retry, demo, pipelines)
+COMMANDS = (build, retry, demo, pipelines, clusters)

@@ -25,8 +25,13 @@ PIPELINE = "A network (squeezenet, torchvision:NAME[@WEIGHTS], timm:NAME, packag
 PIPELINE += "untrained weights), a pipeline file (NAME.yaml), or a store to go on with."
 SAID = re.compile(r"`(?P<name>[a-z_]+)(=(?P<value>([^`]|``)*))?`")
 """How a message of the library names a parameter; see `atlas.words.parameter`."""
+ADDRESSED = ("store", "weights", "labels")
+"""Options that take an address in an object store where a path is meant."""
+SUBMITTING = {"address": "--address"}
+"""What `atlas submit` calls the parameter of `atlas.submit` that no pipeline has."""
 SERVING = {"host": "--host", "port": "--port", "allow_hosts": "--allow-host"}
 """What `atlas serve` calls the parameters of `atlas.serve`."""
+OTHERS = SERVING | SUBMITTING
 
 
 def place(text: str | Path) -> Path:
@@ -84,10 +89,10 @@ def _parameter(name: str) -> inspect.Parameter:
     settings: dict[str, Any] = {"help": helped(name), "metavar": known.metavar, "rich_help_panel": known.panel}
     if taken is bool:
         declared = [f"{spelled(name)}/--no-{spelled(name)[2:]}"]
-    elif taken is int:
+    elif taken in (int, float):
         settings["min"] = known.least
-    elif taken is not float:
-        here = store_place if name == "store" else place
+    else:
+        here = store_place if name in ADDRESSED else place
         settings["parser"] = here if taken is Path else str if known.several and not known.local else filled
         settings["metavar"] = known.metavar or "TEXT"
     kind = Annotated[taken | None, typer.Option(*declared, **settings)]
@@ -128,11 +133,11 @@ def as_options(text: str) -> str:
 
 def _as_option(found: re.Match[str]) -> str:
     name, value = found["name"], found["value"]
-    if name not in kinds() and name not in SERVING:
+    if name not in kinds() and name not in OTHERS:
         return found[0]
     if kinds().get(name) is bool and value:
         return spelled(name) if value == "yes" else f"--no-{spelled(name)[2:]}"
-    typed = SERVING.get(name) or (name.upper() if name == "model" else spelled(name))
+    typed = OTHERS.get(name) or (name.upper() if name == "model" else spelled(name))
     return typed if value is None else f"{typed} {shlex.quote(value.replace('``', '`'))}"
 
 
@@ -142,10 +147,10 @@ def _as_option(found: re.Match[str]) -> str:
 ModelSpec = Annotated[str, typer.Argument(metavar="MODEL", help=helped("model"))]
 Layers = Annotated[list[str] | None, typer.Option("--layers", help=LAYERS)]
 Weights = Annotated[
-    Path | None,
-    typer.Option("--weights", metavar="FILE[#KEY]", parser=place, help=helped("weights")),
+    str | None,
+    typer.Option("--weights", metavar="FILE[#KEY]", parser=store_place, help=helped("weights")),
 ]
-Labels = Annotated[Path | None, typer.Option("--labels", metavar="FILE|NAME", parser=place, help=helped("labels"))]
+Labels = Annotated[str | None, typer.Option("--labels", metavar="FILE|NAME", parser=store_place, help=helped("labels"))]
 Preprocess = Annotated[
     str | None, typer.Option("--preprocessing", metavar="TEXT", parser=filled, help=helped("preprocessing"))
 ]

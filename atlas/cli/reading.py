@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
@@ -17,10 +19,12 @@ from atlas.store import Store
 from atlas.store.layout import LOGS, columns_receipt
 from atlas.store.missing import gone, lost
 from atlas.store.seals import fits
-from atlas.terminal import complain, say, table
+from atlas.terminal import anew, complain, say, table
 from atlas.units import ImageStatus, status_name, summary
 from atlas.words import command, duration
 
+WATCHING = 10.0
+"""Seconds between two looks at a store that is watched."""
 LOG = {"seconds": (int, float), "events": [dict]}
 """What is taken for granted of a log; one that is damaged tells nothing."""
 Place = Annotated[
@@ -29,11 +33,33 @@ Place = Annotated[
 ]
 
 
-def status(store: Place) -> None:
+def status(
+    store: Place,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show it again every few seconds, until everything asked for is done.")
+    ] = False,
+) -> None:
     """Show the progress of a store: what each layer was asked for, what is done, what failed.
 
-    The exit code is 1 if shards failed, or units could not be made.
+    Works wherever the store can be read, also while a cluster builds it. The exit code is 1 if shards failed, or units
+    could not be made.
     """
+    while watch and _unfinished(store):
+        with suppress(BuildFailed):  # what failed may be made yet
+            _status(store)
+        time.sleep(WATCHING)
+        anew()
+    _status(store)
+
+
+def _unfinished(place: str) -> bool:
+    """Whether a store lacks anything that it was asked for, or was asked for nothing yet."""
+    store = Store.open(place)
+    plans = store.plans()
+    return not plans or any(store.left(plan) or not store.columns_done(plan) for plan in plans)
+
+
+def _status(store: str) -> None:
     opened = Store.open(store)
     plans = opened.plans()
     missing = lost(opened)

@@ -1,8 +1,9 @@
-"""The library's front door to building: what `atlas build` and `atlas plan` do, from Python.
+"""The library's front door to building: what `atlas build`, `atlas plan` and `atlas submit` do, from Python.
 
 build(model, store, images=..., layers=...) -> Catalogue
 retry(store)                                -> Catalogue, with its holes filled
 plan(model, store, images=..., layers=...)  -> BuildPlan, printable and priced
+submit(model, store, ..., address=...)      -> Submission, on a cluster
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from atlas.catalogue import Catalogue
-from atlas.engine.catalogue import carry_out
+from atlas.engine.catalogue import make
 from atlas.engine.planning.build_plan import BuildPlan
 from atlas.engine.planning.prepared import PreparedBuild, prepared
 from atlas.engine.planning.recorded import resolved
@@ -22,8 +23,16 @@ from atlas.errors import BuildFailed
 from atlas.pipeline import Pipeline, option
 from atlas.store import Store
 
+if TYPE_CHECKING:
+    from atlas.engine.jobs import Submission
+
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+def _told(signature: inspect.Signature) -> str:
+    """The options of a pipeline, as a docstring has them."""
+    return "\n".join(f"        {name}: {option(name).help}" for name in signature.parameters)
 
 
 def _takes(options: Callable[P, Pipeline]) -> Callable[[Callable[[Pipeline], T]], Callable[P, T]]:
@@ -36,8 +45,7 @@ def _takes(options: Callable[P, Pipeline]) -> Callable[[Callable[[Pipeline], T]]
         def call(*args: P.args, **kwargs: P.kwargs) -> T:
             return function(resolved(signature.bind(*args, **kwargs).arguments))
 
-        told = "\n".join(f"        {name}: {option(name).help}" for name in signature.parameters)
-        call.__doc__ = f"{function.__doc__}\n    Args:\n{told}\n"
+        call.__doc__ = f"{function.__doc__}\n    Args:\n{_told(signature)}\n"
         call.__signature__ = signature.replace(return_annotation=inspect.signature(function).return_annotation)  # type: ignore[attr-defined]
         return call
 
@@ -53,9 +61,7 @@ def build(pipeline: Pipeline) -> Catalogue:
     Progress is shown on standard error. Raises `AtlasError` for arguments that cannot be, before anything is written,
     and `BuildFailed` where shards failed; what is finished is kept, and the same call tries the others again.
     """
-    ready = prepared(pipeline)
-    report = carry_out(ready)
-    return _opened(ready, report)
+    return _opened(*make(pipeline))
 
 
 @_takes(Pipeline)
@@ -64,14 +70,36 @@ def retry(pipeline: Pipeline) -> Catalogue:
 
     All that `build` would do is done too, and its arguments are taken. Raises `BuildFailed` where a unit fails again.
     """
-    ready = prepared(pipeline)
-    return _opened(ready, carry_out(ready, retry=True))
+    return _opened(*make(pipeline, retry=True))
 
 
 def _opened(ready: PreparedBuild, report: Report) -> Catalogue:
     if report.failed:
         raise BuildFailed(f"{report.verdict(ready.place)} The first: {report.failed[0]}")
     return Catalogue(Store.open(ready.place))
+
+
+def submit(*pipeline: Any, address: str, **options: Any) -> Submission | None:
+    """Build a store as `build` does, as a job on the Ray cluster that takes jobs at `address` (http://HOST:8265).
+
+    What lies in the current folder travels with the job: a model of yours (`package.module:factory`), labels, small
+    files. The same call attaches to the job while it is alive, and submits the next attempt where it failed. Gives the
+    `Submission`, which can be followed, asked for its `status` and stopped; None where an earlier job succeeded and the
+    store is whole. Raises `AtlasError` where nobody takes jobs at `address`, and for what no job can do: a network in
+    memory, a store in a relative folder.
+    """
+    from atlas.engine.jobs import submitted
+    from atlas.engine.submitting import parcel
+
+    return submitted(parcel(resolved(TAKEN.bind(*pipeline, **options).arguments)), address)
+
+
+TAKEN = inspect.signature(Pipeline)
+_ADDRESS = inspect.Parameter("address", inspect.Parameter.KEYWORD_ONLY, annotation="str")
+submit.__signature__ = TAKEN.replace(  # type: ignore[attr-defined]
+    parameters=[*TAKEN.parameters.values(), _ADDRESS], return_annotation="Submission | None"
+)
+submit.__doc__ = f"{submit.__doc__}\n    Args:\n{_told(TAKEN)}\n        address: Where the cluster takes jobs.\n"
 
 
 @_takes(Pipeline)

@@ -1,24 +1,29 @@
-"""The whole job: from what was prepared to a store that can be opened.
+"""The whole job: from a pipeline to a store that can be opened.
 
-(PreparedBuild: model, images, plans, place) -> store -> Report
+Pipeline -> PreparedBuild: model, images, plans, place -> store -> Report
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from atlas.engine.executors import InProcess
 from atlas.engine.memory import shortage
-from atlas.engine.planning.prepared import PreparedBuild
+from atlas.engine.numerics import Hardware, here
+from atlas.engine.planning.prepared import PreparedBuild, prepared
 from atlas.engine.planning.recorded import record
 from atlas.engine.progress import Progress
 from atlas.engine.record import Report
 from atlas.engine.run import build, describe
 from atlas.errors import AtlasError, PlanMismatch
+from atlas.pipeline import Pipeline
 from atlas.store import Backend, Store
 from atlas.store.removal import make_way
+from atlas.terminal import remark
 from atlas.words import parameter
 
 if TYPE_CHECKING:
@@ -26,6 +31,42 @@ if TYPE_CHECKING:
 
 TOLERANCE = 1e-3
 """By how much of the largest of its outputs a network may answer otherwise on another machine."""
+
+
+def make(pipeline: Pipeline, *, retry: bool = False) -> tuple[PreparedBuild, Report]:
+    """Prepare what a pipeline asks for, and do it. A cluster that it names is joined first: its workers compute.
+
+    With `retry`, shards that have holes are made again. Raises as `prepared` and `carry_out`.
+    """
+    with computing(pipeline) as hardware:
+        ready = prepared(pipeline, hardware=hardware)
+        report = carry_out(ready, retry=retry)
+    if report.left is not None:
+        spent = parameter("max_hours", f"{pipeline.max_hours:g}")
+        remark(f"{spent}: time was up. {report.left:,} shards are left: the same command goes on.")
+    return ready, report
+
+
+@contextmanager
+def computing(pipeline: Pipeline) -> Iterator[Hardware]:
+    """What the shards of a pipeline are computed on: this machine, or the cluster that it joins for the block."""
+    if not _elsewhere(pipeline):
+        yield here()
+        return
+    from atlas.engine.clusters import connect
+    from atlas.engine.on_ray import hardware
+
+    with connect(pipeline.ray, told=remark):
+        yield hardware(pipeline.device, remark)
+
+
+def _elsewhere(pipeline: Pipeline) -> bool:
+    """Whether the shards of a pipeline are computed by a cluster that is there already."""
+    if pipeline.local:
+        return False
+    from atlas.engine.clusters import joins
+
+    return joins(pipeline.ray)
 
 
 def carry_out(ready: PreparedBuild, note: str | None = None, *, retry: bool = False) -> Report:
@@ -48,7 +89,7 @@ def carry_out(ready: PreparedBuild, note: str | None = None, *, retry: bool = Fa
     for plan in plans if retry else ():
         store.reopen(plan)
     with Progress() as progress:
-        if (asked.ray is None or asked.local) and (short := shortage(0 if asked.local else asked.workers)):
+        if not _elsewhere(asked) and (short := shortage(0 if asked.local else asked.workers)):
             progress.say(short)
         carry = partial(
             build,
@@ -58,6 +99,7 @@ def carry_out(ready: PreparedBuild, note: str | None = None, *, retry: bool = Fa
             images=images,
             spectrum=ready.spectrum,
             partial=asked.partial,
+            hours=asked.max_hours,
             watch=progress.watch(store, plans),
         )
         if asked.local:

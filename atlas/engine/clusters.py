@@ -54,6 +54,10 @@ LEAVE = 5.0
 BEAT = 3.0
 """Seconds between two questions to the head."""
 GO_ON = "What is finished is kept: the same command goes on, once Ray runs again."
+TOKEN = (
+    "the cluster asks for another token than this machine has. Give it the one that `ray get-auth-token` "
+    "prints on the cluster's head: RAY_AUTH_TOKEN=TOKEN, or the file ~/.ray/auth_token"
+)
 Told = Callable[[str], None]
 
 
@@ -84,6 +88,11 @@ def connect(
             raise
         finally:
             _leave() if gone else ray.shutdown()
+
+
+def joins(address: str | None) -> bool:
+    """Whether `connect` with this address joins a cluster that is there, instead of starting one of its own."""
+    return ray.is_initialized() or _meant(address, lambda _: None)[0] != "local"
 
 
 def _leave() -> None:
@@ -121,7 +130,7 @@ def _own(workers: int | None, folder: str | None) -> Iterator[None]:
     """
     with (
         _folder(folder) as place,
-        _environment(RAY_AUTH_TOKEN=secrets.token_hex(32), **dict.fromkeys(OTHERS)),
+        environment(RAY_AUTH_TOKEN=secrets.token_hex(32), **dict.fromkeys(OTHERS)),
     ):
         _started({"num_cpus": workers, "include_dashboard": False, "_temp_dir": place, "object_store_memory": STORE})
         yield
@@ -169,7 +178,7 @@ def _made(parents: list[str | None]) -> str:
 
 
 @contextmanager
-def _environment(**values: str | None) -> Iterator[None]:
+def environment(**values: str | None) -> Iterator[None]:
     """Variables set, or with None unset, for the length of a block; what Ray sets of its token is undone too."""
     names = [*values, "RAY_AUTH_MODE"]
     before = {name: os.environ.get(name) for name in names}
@@ -200,7 +209,7 @@ def _joined(address: str, said: str) -> Iterator[None]:
     found = address
     if not _submitted():
         found, values["RAY_AUTH_MODE"] = _tried(address, said)
-    with _environment(**values):
+    with environment(**values):
         try:
             ray.init(found, **QUIET)
         except Exception as error:
@@ -208,7 +217,8 @@ def _joined(address: str, said: str) -> Iterator[None]:
         yield
 
 
-def _has_token() -> bool:
+def has_token() -> bool:
+    """Whether this machine has a token to show to a cluster."""
     named = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys()
     return bool(named) or (Path.home() / ".ray" / "auth_token").is_file()
 
@@ -221,7 +231,7 @@ def _tried(address: str, said: str) -> tuple[str, str]:
     """
     _answers(address, said)
     meant = os.environ.get("RAY_AUTH_MODE", "").lower()
-    shown = meant or ("token" if _has_token() else "disabled")
+    shown = meant or ("token" if has_token() else "disabled")
     for mode in dict.fromkeys(("disabled", shown)):
         found, why = _asked(address, said, mode)
         if found and meant not in ("", mode):
@@ -230,7 +240,7 @@ def _tried(address: str, said: str) -> tuple[str, str]:
             )
         if found:
             return found, mode
-        if not _asks_for_a_token(why):
+        if not asks_for_a_token(why):
             break
     raise AtlasError(f"{said}: {_reason(why)}")
 
@@ -278,11 +288,8 @@ def _unreachable(address: str) -> OSError | None:
 
 def _reason(text: str) -> str:
     """Why a cluster could not be joined, from pages of Ray's."""
-    if _asks_for_a_token(text):
-        return (
-            "the cluster asks for another token than this machine has. Give it the one that `ray get-auth-token` "
-            "prints on the cluster's head: RAY_AUTH_TOKEN=TOKEN, or the file ~/.ray/auth_token"
-        )
+    if asks_for_a_token(text):
+        return TOKEN
     if "Could not find any running Ray instance" in text:
         return f"no Ray cluster runs on this machine. {START}"
     if "ersion mismatch" in text:
@@ -291,7 +298,8 @@ def _reason(text: str) -> str:
     return _last_line(text)
 
 
-def _asks_for_a_token(text: str) -> bool:
+def asks_for_a_token(text: str) -> bool:
+    """Whether a cluster that said `text` wants a token, or another one."""
     return "InvalidAuthToken" in text or "AuthenticationError" in text
 
 
@@ -320,7 +328,8 @@ class Machines:
         self.over = Event()
         context = ray.get_runtime_context()
         self._own, self._head = context.get_node_id(), context.gcs_address
-        self._alive = self._known = _alive()
+        self._alive = _alive()
+        self._known = frozenset(self._alive)
         self._heard = time.monotonic()
         Thread(target=self._ask, daemon=True).start()
 
@@ -331,11 +340,15 @@ class Machines:
             raise ClusterLost(f"The Ray cluster's head, {self._head}, has not answered for {silent:.0f} s. {GO_ON}")
         if self._own not in self._alive:
             raise ClusterLost(f"Ray has ended on this machine, or the cluster's head does not reach it. {GO_ON}")
-        return self._alive
+        return frozenset(self._alive)
+
+    def has(self, resource: str) -> float:
+        """How much of a resource they have together: it grows where a cluster does."""
+        return sum(machine.get(resource, 0.0) for machine in self._alive.values())
 
     def lost(self) -> bool:
         """Whether one has vanished since this was asked last."""
-        before, self._known = self._known, self._alive
+        before, self._known = self._known, frozenset(self._alive)
         return bool(before - self._known)
 
     def _ask(self) -> None:
@@ -345,6 +358,7 @@ class Machines:
                 self._heard = time.monotonic()
 
 
-def _alive() -> frozenset[str]:
+def _alive() -> dict[str, dict[str, float]]:
+    """The resources of every machine, by its id."""
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    return frozenset(node["NodeID"] for node in nodes if node["Alive"])
+    return {node["NodeID"]: node["Resources"] for node in nodes if node["Alive"]}

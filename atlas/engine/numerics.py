@@ -1,11 +1,11 @@
-"""The numerics of a plan made on this machine.
+"""The numerics of a plan: what it says of them, and what there is to compute on.
 
-(device, batch, dtype) -> Numerics
+(device, batch, dtype), Hardware -> Numerics
 """
 
 from __future__ import annotations
 
-import torch
+from dataclasses import dataclass
 
 from atlas.errors import AtlasError
 from atlas.recipe import Numerics
@@ -21,15 +21,44 @@ WIDTHS_OF_SAMPLING = {"cpu": 8, "cuda": 64}
 """Crops shown, and positions attributed, side by side: a forward-mode derivative takes as much memory again."""
 
 
-def numerics_for(device: str = "auto", batch: int | None = None, dtype: str = "float32") -> Numerics:
-    """Numerics for `device` (auto, cpu or cuda). Raises `AtlasError` where it, or the dtype, is not there."""
+@dataclass(frozen=True)
+class Hardware:
+    """What shards are computed on."""
+
+    cuda: bool
+    """Whether torch sees a CUDA device there."""
+    torch: str
+    """torch's version there, to the minor: it moves bits."""
+    where: str = "here"
+    """As a message says it."""
+
+
+def here() -> Hardware:
+    """What this process computes on."""
+    import torch
+
+    return Hardware(torch.cuda.is_available(), ".".join(torch.__version__.split(".")[:2]))
+
+
+def checked(device: str) -> str:
+    """A `device` that there is: auto, cpu or cuda. Raises `AtlasError` for another."""
     if device not in {"auto", *WIDTH}:
         raise AtlasError(f"{parameter('device', device)}: there are auto, cpu and cuda.")
-    if device == "cuda" and not torch.cuda.is_available():
+    return device
+
+
+def numerics_for(
+    device: str = "auto", batch: int | None = None, dtype: str = "float32", hardware: Hardware | None = None
+) -> Numerics:
+    """Numerics for `device` (auto, cpu or cuda) on `hardware`, this process's unless said.
+
+    Raises `AtlasError` where the device, or the dtype, is not there.
+    """
+    device, on = checked(device), hardware or here()
+    if device == "cuda" and not on.cuda:
         raise AtlasError(
-            f"{parameter('device', device)}: torch sees no CUDA device here. Leave {parameter('device')} out to use "
-            "the CPU."
+            f"{parameter('device', device)}: torch sees no CUDA device {on.where}. Leave {parameter('device')} out to "
+            "use the CPU."
         )
-    kind = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    version = ".".join(torch.__version__.split(".")[:2])
-    return Numerics(batch=batch or WIDTH[kind], device=kind, torch=version, dtype=dtype)
+    kind = device if device != "auto" else "cuda" if on.cuda else "cpu"
+    return Numerics(batch=batch or WIDTH[kind], device=kind, torch=on.torch, dtype=dtype)

@@ -1,7 +1,8 @@
 """The Ray executor.
 
-Plain tasks that stream their events. The driver keeps at most twice as many tasks under way as there are slots, and
-hands a task out again when its worker or machine dies; an error of our own is no reason to try again.
+Plain tasks that stream their events. The driver keeps at most twice as many tasks under way as there are slots, which
+are counted as a cluster grows. It hands a task out again when its worker or machine dies; an error of our own is no
+reason to try again.
 
 A stream alone is not trusted: of a machine that vanished without closing its connections it says nothing for minutes.
 So now and then the tasks under way are compared with the machines that Ray knows, and what is silent is looked after.
@@ -13,9 +14,9 @@ import os
 import socket
 import time
 from collections import deque
-from collections.abc import Collection, Generator, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -34,6 +35,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from atlas.engine import vitals
 from atlas.engine.clusters import Machines, machines
 from atlas.engine.events import Event, Kind, Retried, ShardFailed, Silent, Task, TaskFailed, Tried
+from atlas.engine.numerics import Hardware, checked, here
 from atlas.engine.vitals import Vitals
 from atlas.engine.work import perform
 from atlas.engine.worker import Job, Supplies
@@ -54,8 +56,14 @@ PATIENCE = 5.0
 """Seconds between looks at a silent cluster; `ray.wait` without a time limit can miss its wake-up."""
 SILENCE = 60.0
 """Seconds without a word after which a task is looked after, and again each time as many have passed."""
+COMING = 1800.0
+"""Seconds in which a cluster that scales from zero must have brought its first worker."""
+WANTED: dict[str, dict[str, Any]] = {"GPU": {"num_cpus": 0, "num_gpus": 1}, "CPU": {"num_cpus": 1}}
+"""What the question what workers have asks for."""
 STUCK = 600.0
 """Seconds in which a silent worker has neither computed nor read after which it is killed."""
+AHEAD = 4
+"""Tasks under way at least, however few slots there are: an autoscaler adds machines for those that wait."""
 ANSWER = 5.0
 """Seconds in which a machine says how a process of it is. All wait for it: one that is gone must not cost much."""
 
@@ -97,10 +105,9 @@ class OnRay:
     """Tasks on a Ray cluster that this process is connected to. See `atlas.engine.clusters`."""
 
     def __init__(self, numerics: Numerics, workers: int | None = None) -> None:
-        self._numerics = numerics
-        self.workers = workers or slots(numerics)
-        # Twice the slots keeps every worker busy; a number that was asked for is kept to.
-        self._window = workers or 2 * self.workers
+        self._numerics, self._asked = numerics, workers
+        with machines() as nodes:
+            self.workers = workers or slots(nodes, numerics) or AHEAD  # a cluster that has none is one that grows
         self._vanished = 0
         """Machines that Ray lost in this run."""
 
@@ -111,7 +118,7 @@ class OnRay:
         looked = time.monotonic()
         with machines() as nodes, _cancelled(running):
             while queue or again or running:
-                while (queue or again) and len(running) < self._window:
+                while (queue or again) and len(running) < self._window(nodes):
                     one = again.popleft() if again else _UnderWay(queue.popleft())
                     running[self._submit(job, one, put)] = one
                 ready, _ = ray.wait(list(running), num_returns=1, timeout=PATIENCE, fetch_local=False)
@@ -121,6 +128,13 @@ class OnRay:
                     yield from self._withdraw(running, again, nodes)
                     yield from _look_after(running.values())
                     looked = time.monotonic()
+
+    def _window(self, nodes: Machines) -> int:
+        """How many tasks are kept under way: twice the slots of now keeps every worker busy.
+
+        A number that was asked for is kept to.
+        """
+        return self._asked or max(2 * slots(nodes, self._numerics), AHEAD)
 
     def _submit(self, job: Job, one: _UnderWay, supplies: list[Any]) -> Any:
         one.at, one.seen = None, None
@@ -325,11 +339,70 @@ def _gave_up(task: Task, reason: str, kind: Kind) -> Iterator[Event]:
         yield Tried(shard, task.rows, reason, kind) if task.rows else ShardFailed(shard, reason, kind=kind)
 
 
-def slots(numerics: Numerics) -> int:
-    """How many tasks the connected cluster runs side by side."""
-    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+def slots(nodes: Machines, numerics: Numerics) -> int:
+    """How many tasks the machines of now run side by side; none where a cluster has no workers yet."""
     name, each = ("GPU", 1) if numerics.device == "cuda" else ("CPU", numerics.threads)
-    return max(1, int(resources.get(name, 1) // each))
+    return int(nodes.has(name) // each)
+
+
+# -- what the workers have ---------------------------------------------------------------------------------------------
+
+
+def hardware(device: str, told: Callable[[str], None]) -> Hardware:
+    """What the workers of the connected cluster compute on, as one of them says that has what shards are given.
+
+    Where a cluster scales from zero the question brings the first worker, which takes minutes; `told` hears why. Raises
+    `AtlasError` where none comes, where it cannot build, and where nobody says what there will be.
+    """
+    with machines() as nodes:
+        wanted = _wanted(device, nodes)
+        found = _answer(_hardware.options(**WANTED[wanted]).remote(), wanted, nodes, told)
+    if wanted == "CPU":
+        if device == "auto":
+            ask = parameter("device", "cuda")
+            told(f"The cluster has no GPU now: this is planned for the CPU. To ask for GPUs: {ask}")
+        return replace(found, cuda=False)
+    if device == "auto" and not found.cuda:
+        told(f"The cluster has GPUs, but torch sees none of them {found.where}: this is planned for the CPU.")
+    return found
+
+
+def _wanted(device: str, nodes: Machines) -> str:
+    """The resource that shards will ask for on `device`; with `auto`, of what there is."""
+    if checked(device) != "auto":
+        return "GPU" if device == "cuda" else "CPU"
+    if not (nodes.has("GPU") or nodes.has("CPU")):
+        raise AtlasError(
+            "The cluster has no workers yet, so it is open what they will compute on. Say it: "
+            f"{parameter('device', 'cuda')} or {parameter('device', 'cpu')}"
+        )
+    return "GPU" if nodes.has("GPU") else "CPU"
+
+
+def _answer(asked: Any, wanted: str, nodes: Machines, told: Callable[[str], None]) -> Hardware:
+    """What a worker answered, waited for as long as one may come."""
+    began = said = time.monotonic()
+    while not ray.wait([asked], timeout=PATIENCE)[0]:
+        nodes.alive()
+        now = time.monotonic()
+        if now - began > COMING and not nodes.has(wanted):
+            ray.cancel(asked, force=True)
+            raise AtlasError(f"The cluster has had no {wanted} for {now - began:.0f} s. Does it scale to any?")
+        if now - said > SILENCE:
+            said = now
+            told(f"Waiting for a free {wanted} of the cluster; it has {nodes.has(wanted):g} now.")
+    try:
+        return ray.get(asked)  # type: ignore[no-any-return]
+    except RayError as error:
+        raise AtlasError(
+            f"A worker of the cluster cannot build: {_last_line(error)}. Every machine needs atlas-builder[build], of "
+            "one version."
+        ) from None
+
+
+@ray.remote(max_retries=3)
+def _hardware() -> Hardware:
+    return replace(here(), where=f"on {socket.gethostname()}")
 
 
 def _first_line(error: BaseException) -> str:

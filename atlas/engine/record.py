@@ -46,6 +46,8 @@ class Report:
     holes: int = 0
     """How many of these are single units that could not be made."""
     retried: int = 0
+    left: int | None = None
+    """Shards that were not handed out since time was up; None where it was not."""
     seconds: float = 0.0
 
     def verdict(self, place: object) -> str:

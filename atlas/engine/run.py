@@ -7,6 +7,8 @@ It holds no state that the store does not: kill it, start it again, and it goes 
 
 from __future__ import annotations
 
+import math
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
@@ -56,13 +58,15 @@ def build(
     images: ListedImages | None = None,
     spectrum: Spectrum | None = None,
     partial: bool = False,
+    hours: float | None = None,
     watch: Callable[[Event], None] | None = None,
 ) -> Report:
     """Carry out `plans` in `store`, telling `watch` of every event.
 
     `images` are those that the plans collect, `spectrum` the one that their recipe names. With `partial` what follows a
-    layer's last shard is written although some of its shards failed. Raises `StoreError` where the store can no longer
-    be written; everything with a receipt is kept.
+    layer's last shard is written although some of its shards failed. After `hours` no more shards are handed out, and
+    what is under way is waited for. Raises `StoreError` where the store can no longer be written; everything with a
+    receipt is kept.
     """
     logits = _logits(store, model, plans)
     store.backend.sweep()
@@ -74,7 +78,8 @@ def build(
     if images is not None:
         images.write(store, plans)
     write_index(store)
-    driver = _Driver(store, plans, partial=partial, workers=executor.workers)
+    until = math.inf if hours is None else time.monotonic() + 3600 * hours
+    driver = _Driver(store, plans, partial=partial, workers=executor.workers, until=until)
     record = Record(store, planned=driver.planned, left=driver.pictures_left)
     job = Job(store.backend, model.source, model.weights_hash)
     supplies = Supplies(lambda: model.state, lambda: None if images is None else images.source, lambda: model.own)
@@ -87,6 +92,7 @@ def build(
                         watch(told)
                 driver.check()
     finally:
+        record.report.left = driver.left
         with suppress(StoreError):  # a full disk has been complained of already
             for plan in driver.plans:
                 record.leaves(plan, store.holes(plan))
@@ -123,8 +129,10 @@ class _Driver:
     A stage that rests on another begins when that is whole. What is not whole in the end was not to be had.
     """
 
-    def __init__(self, store: Store, plans: Sequence[Plan], *, partial: bool, workers: int) -> None:
-        self._store, self._partial, self._workers = store, partial, workers
+    def __init__(
+        self, store: Store, plans: Sequence[Plan], *, partial: bool, workers: int, until: float = math.inf
+    ) -> None:
+        self._store, self._partial, self._workers, self._until = store, partial, workers, until
         self._calibration = calibration.known(store, plans[0].numerics) if plans else None
         self._plans = {plan.names: plan for plan in plans}
         self._left = {key: set(store.todo(plan)) for key, plan in self._plans.items()}
@@ -142,8 +150,16 @@ class _Driver:
         """Whether anything was made in this run, or failed otherwise than the first."""
         self._reducing: set[Key] = set()
         self._finished = False
+        self._over = False
+        """Whether time was up while there were shards to hand out."""
         self.queue: deque[Task] = deque()
         self._begin()
+        self._heed_time()
+
+    @property
+    def left(self) -> int | None:
+        """Shards that are left because time was up; None where all was handed out."""
+        return sum(map(len, self._left.values())) if self._over else None
 
     @property
     def planned(self) -> int:
@@ -179,6 +195,7 @@ class _Driver:
                 self._follow(event)
                 yield event
         self._finish()
+        self._heed_time()
 
     def check(self) -> None:
         """Raise `BuildFailed` where the first shards of a run all failed alike: so will the others."""
@@ -243,6 +260,14 @@ class _Driver:
         else:
             self._done(event.shard, failed=True)
             yield ShardFailed(event.shard, search.reason)
+
+    def _heed_time(self) -> None:
+        """Hand out no more shards once time is up; what follows those that are done is little, and is done."""
+        if time.monotonic() >= self._until and any(task.kind == "shards" for task in self.queue):
+            self._over = True
+            rest = [task for task in self.queue if task.kind != "shards"]
+            self.queue.clear()
+            self.queue.extend(rest)
 
     @property
     def _rendering(self) -> list[Plan]:

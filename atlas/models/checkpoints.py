@@ -22,6 +22,7 @@ from atlas.errors import WeightsError
 from atlas.models.state_dicts import COUNTER, OLD_DENSE, find, unnamed
 from atlas.models.weights_files import one_line, read_file
 from atlas.places import local
+from atlas.store.fetching import at_hand
 from atlas.words import parameter
 
 log = logging.getLogger(__name__)
@@ -54,7 +55,7 @@ def read_checkpoint(file: Path | str, network: nn.Module | None = None) -> Mappi
 
 def _split(file: Path | str) -> tuple[Path, str | None]:
     """`FILE#KEY` -> FILE, KEY; a file that is there by its whole name is taken as it is."""
-    whole = local(file, WeightsError)
+    whole = local(at_hand(file, WeightsError), WeightsError)
     name, mark, key = str(whole).rpartition("#")
     return (Path(name), key) if mark and not whole.exists() else (whole, None)
 

@@ -20,6 +20,7 @@ from atlas.errors import ModelError
 from atlas.factories import kind_of, named_kind
 from atlas.models.lines import literal, names_alone, once
 from atlas.places import local
+from atlas.store.fetching import at_hand
 from atlas.words import parameter
 
 LARGEST = 2**24
@@ -67,7 +68,7 @@ def read_labels(said: Path | str) -> tuple[str, ...]:
     ending, or as the whole of a text, where it may be Python as well. Numbers that lines carry must be in order.
     Raises `ModelError` for what cannot be read, with the line, and for a name that is missing.
     """
-    file = local(said, ModelError)
+    file = local(at_hand(said, ModelError), ModelError)
     if str(file) not in LISTS:
         return _of_file(file)
     if file.is_file():

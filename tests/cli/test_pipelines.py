@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 import atlas
-from atlas import pipelines
 from atlas.pipeline_file import read
+from atlas.shipped import PIPELINES
 from atlas.store import Store
 from tests.builds import contents
 from tests.cli.conftest import Ran
@@ -105,12 +105,12 @@ def test_a_store_is_gone_on_with(run: Command, tmp_path: Path, images: Path) -> 
 def test_they_are_listed_and_copied(run: Command, tmp_path: Path) -> None:
     listed = run("pipelines")
     assert listed.code == 0
-    for name in pipelines.names():
+    for name in PIPELINES.names():
         assert name in listed.out
-        assert len(pipelines.about(name)) > 20, name
+        assert len(PIPELINES.about(name)) > 20, name
     ran = run("pipelines", "resnet50", "--into", tmp_path)
     assert ran.code == 0
-    assert (tmp_path / "resnet50.yaml").read_bytes() == (pipelines.folder() / "resnet50.yaml").read_bytes()
+    assert (tmp_path / "resnet50.yaml").read_bytes() == (PIPELINES.folder() / "resnet50.yaml").read_bytes()
     one_line(run("pipelines", "resnet50.yaml", "--into", tmp_path), "is there already")
     one_line(run("pipelines", "resnet5", "--into", tmp_path), "Did you mean")
     one_line(run("pipelines", "resnet50", "--into", tmp_path / "none"), "cannot be written")
@@ -130,9 +130,9 @@ def smaller(said: dict[str, Any]) -> dict[str, Any]:
     return made | ({"atlas_settings": {"size": 32, "steps": 2, "eval_draws": 1}} if "atlas" in said else {})
 
 
-@pytest.mark.parametrize("name", [name for name in pipelines.names() if name.endswith(".yaml")])
+@pytest.mark.parametrize("name", [name for name in PIPELINES.names() if name.endswith(".yaml")])
 def test_each_can_be_built_small(tmp_path: Path, images: Path, name: str) -> None:
-    said = smaller(read(pipelines.folder() / name)) | {"store": str(tmp_path / "made")}
+    said = smaller(read(PIPELINES.folder() / name)) | {"store": str(tmp_path / "made")}
     if "images" in said:
         said |= {"images": str(images), "crops": 2}
     atlas.build(**said)
@@ -140,7 +140,7 @@ def test_each_can_be_built_small(tmp_path: Path, images: Path, name: str) -> Non
 
 
 def test_the_one_in_python_builds_a_network_in_memory(tmp_path: Path, images: Path) -> None:
-    file = pipelines.copy("own_network", tmp_path)
+    file = PIPELINES.copy("own_network", tmp_path)
     code = (
         f"import own_network; own_network.main('made.atlas', {str(images)!r}, crops=1, device='cpu', workers=1, "
         "settings={'size': 32, 'steps': 2, 'eval_draws': 1, 'relu_redirect_steps': 0})"

@@ -1,29 +1,36 @@
-"""Clusters: the file that starts one, and a build that joins one."""
+"""A build that joins a cluster, and what its plan and its tasks go by there."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from threading import Thread
+from typing import Any
 
 import pytest
-import yaml
-from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.cluster_utils import Cluster
 
 import atlas
+from atlas.engine import clusters, on_ray
+from atlas.engine.catalogue import computing
+from atlas.engine.clusters import connect
+from atlas.engine.numerics import WIDTH, Hardware, here, numerics_for
+from atlas.engine.on_ray import OnRay
+from atlas.engine.planning.prepared import prepared
+from atlas.errors import AtlasError
+from atlas.models import load_model
+from atlas.pipeline import Pipeline
+from atlas.store import LocalBackend
+from tests.builds import build_in, tiny_plans
 
 pytestmark = pytest.mark.builder
 
 HERE = Path(__file__).parents[2]
-
-
-def test_ray_accepts_cluster_yaml() -> None:
-    config = yaml.safe_load((HERE / "cluster.yaml").read_text())
-    validate_config(prepare_config(config))
-    with pytest.raises(Exception, match="unknown_key"):
-        validate_config(prepare_config(config | {"unknown_key": 1}))
 
 
 def test_the_script_joins_a_running_cluster_of_two_machines(tmp_path: Path, ray_folder: Path) -> None:
@@ -47,3 +54,109 @@ def test_the_script_joins_a_running_cluster_of_two_machines(tmp_path: Path, ray_
         cluster.shutdown()  # type: ignore[no-untyped-call]
     catalogue = atlas.open(tmp_path / "tiny.atlas")
     assert [layer.done for layer in catalogue] == [40, 70]
+
+
+# -- what a plan goes by -----------------------------------------------------------------------------------------------
+
+SMALL: dict[str, Any] = {"object_store_memory": 80 * 2**20}
+CUDA = """
+import sys
+
+if any("default_worker" in word for word in sys.orig_argv):
+    import torch
+
+    torch.cuda.is_available = lambda: True
+"""
+"""Lets torch see a device in Ray's workers: there is none here."""
+
+
+@pytest.fixture
+def headed(ray_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    """A cluster whose head computes nothing, and to which a test adds machines."""
+    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "0")
+    cluster = Cluster()
+    try:
+        cluster.add_node(num_cpus=0, include_dashboard=False, **SMALL)
+        yield cluster
+    finally:
+        cluster.shutdown()  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.slow
+def test_what_the_workers_have_decides_not_the_head(
+    headed: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    with connect(headed.address):
+        with pytest.raises(AtlasError, match=r"no workers yet.*`device=cuda` or `device=cpu`"):
+            on_ray.hardware("auto", told.append)
+        with pytest.raises(AtlasError, match="there are auto, cpu and cuda"):
+            on_ray.hardware("tpu", told.append)
+        headed.add_node(num_cpus=1, **SMALL)
+        headed.wait_for_nodes()
+        assert on_ray.hardware("auto", told.append).cuda is False
+        assert "The cluster has no GPU now: this is planned for the CPU." in told.pop()
+        headed.add_node(num_cpus=1, num_gpus=1, resources={"blind": 1}, **SMALL)
+        headed.wait_for_nodes()
+        found = on_ray.hardware("auto", told.append)
+        assert found.cuda is False
+        assert found.torch == here().torch
+        assert "The cluster has GPUs, but torch sees none of them on " in told.pop()
+        with pytest.raises(AtlasError, match="`device=cuda`: torch sees no CUDA device on "):
+            numerics_for("cuda", hardware=on_ray.hardware("cuda", told.append))
+
+
+@pytest.mark.slow
+def test_a_pipeline_is_planned_for_the_gpus_of_a_cluster_by_a_head_without(headed: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(CUDA)
+    headed.add_node(num_cpus=1, num_gpus=1, env_vars={"PYTHONPATH": f"{tmp_path}{os.pathsep}{HERE}"}, **SMALL)
+    headed.wait_for_nodes()
+    asked = Pipeline("tests.networks:tiny", tmp_path / "s", layers="head", ray=headed.address)
+    assert not here().cuda
+    with computing(asked) as hardware:
+        ready = prepared(asked, hardware=hardware)
+    assert {(plan.numerics.device, plan.numerics.batch) for plan in ready.plans} == {("cuda", WIDTH["cuda"])}
+    with computing(replace(asked, device="cpu")) as hardware:
+        assert hardware.cuda is False
+
+
+@pytest.mark.slow
+def test_a_cluster_that_scales_from_zero_is_asked_waited_for_and_counted_as_it_grows(
+    headed: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(on_ray, "PATIENCE", 1.0)
+    monkeypatch.setattr(on_ray, "SILENCE", 2.0)
+    model, told = load_model("tests.networks:tiny"), list[str]()
+    plans = tiny_plans(model)
+    with connect(headed.address):
+        found: list[Hardware] = []
+        asking = Thread(target=lambda: found.append(on_ray.hardware("cpu", told.append)))
+        asking.start()
+        while not told:
+            assert asking.is_alive()
+            time.sleep(0.1)
+        headed.add_node(num_cpus=1, **SMALL)
+        asking.join(120)
+        assert [one.cuda for one in found] == [False]
+        assert told[0] == "Waiting for a free CPU of the cluster; it has 0 now."
+        executor = OnRay(plans[0].numerics)
+        with clusters.machines() as nodes:
+            assert executor._window(nodes) == on_ray.AHEAD
+            for _ in range(3):
+                headed.add_node(num_cpus=1, **SMALL)
+            headed.wait_for_nodes()
+            while nodes.has("CPU") < 4:
+                time.sleep(0.1)
+            assert executor._window(nodes) == 8
+            assert OnRay(plans[0].numerics, 3)._window(nodes) == 3
+        store, report = build_in(LocalBackend(tmp_path / "s"), model, plans, executor)
+    assert report.failed == []
+    assert all(not store.todo(plan) for plan in plans)
+
+
+@pytest.mark.slow
+def test_a_cluster_that_brings_no_worker_is_given_up(headed: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(on_ray, "PATIENCE", 0.5)
+    monkeypatch.setattr(on_ray, "COMING", 3.0)
+    with connect(headed.address), pytest.raises(AtlasError, match="has had no GPU for 3 s"):
+        on_ray.hardware("cuda", lambda _: None)

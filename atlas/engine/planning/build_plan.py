@@ -26,6 +26,9 @@ from atlas.store.removal import replaced
 from atlas.terminal import text_table
 from atlas.words import count, duration
 
+GPU = 3e12
+"""Floating point operations a second that a GPU on which nothing was measured is taken for: a T4, at a third of what it
+has."""
 COLUMNS = ("layer", "units>", "pictures>", "shards>", "left>", "FLOPs>", "MB>")
 TIMED = "seconds a picture>"
 
@@ -84,6 +87,30 @@ class BuildPlan:
         known = [one * plan.pictures for plan, one in each.items() if one is not None]
         return sum(known) if known and len(known) == len(each) else None
 
+    @property
+    def hours(self) -> float:
+        """Hours of one GPU, or of one core, that what is left takes; without the pictures of atlases."""
+        speed = SPEED if self.plans and self.plans[0].numerics.device == "cpu" else GPU
+        shares = {plan: self.left[plan] / max(1, len(plan.shards)) for plan in self.rendering}
+        each = {plan: self.calibration.seconds(plan) if self.calibration else None for plan in self.rendering}
+        known = {plan: seconds * plan.pictures for plan, seconds in each.items() if seconds is not None}
+        rendering = sum(share * known.get(plan, plan.flops / speed) for plan, share in shares.items())
+        return (rendering + sum(self._collecting()) / speed) / 3600
+
+    @property
+    def measured(self) -> bool:
+        """Whether `hours` rests on measurements alone."""
+        return self.seconds is not None and not any(self._collecting())
+
+    def _collecting(self) -> tuple[int, int]:
+        """Operations of showing the images to the network, and of measuring what was seen of the examples."""
+        shown = next((plan for plan in self.plans if plan.stage == IMAGES.name), None)
+        if shown is None:
+            return 0, 0
+        whole = max((layer.flops for layer in self.model.layers), default=0)
+        back = sum(examples(plan)[1] for plan in self.plans if plan.stage == EXAMPLES.name)
+        return showing(shown.collection, whole), back
+
     def table(self) -> tuple[list[str], list[tuple[object, ...]]]:
         """The names of the columns, and a row a layer that gets pictures."""
         timed = self.seconds is not None
@@ -103,39 +130,39 @@ class BuildPlan:
         seconds = self.calibration.seconds(plan) if timed and self.calibration else None
         return row if seconds is None else (*row, f"{seconds:,.3g}")
 
-    def lines(self) -> Iterator[str]:
-        """What it makes and costs, in sentences."""
+    def lines(self, *, here: bool = True) -> Iterator[str]:
+        """What it makes and costs, in sentences; `here` with how long it takes on this machine."""
         if rendered := self.rendering:
             recipe = rendered[0].rendering
             yield (
                 f"{self.pictures:,} pictures of {recipe.size} px in {recipe.steps} steps: {count(self.flops)}FLOP, "
-                f"about {max(self.bytes / 1e6, 0.1):,.1f} MB{self._time(self.flops, self.seconds)}."
+                f"about {max(self.bytes / 1e6, 0.1):,.1f} MB{self._time(self.flops, self.seconds) if here else ''}."
             )
-        yield from self._of_images()
+        yield from self._of_images(here)
         for plan in self.plans:
             if plan.kind.priced is not None:
                 yield f"{plan.called}: {plan.kind.priced(plan)}."
 
-    def _of_images(self) -> Iterator[str]:
+    def _of_images(self, here: bool) -> Iterator[str]:
         """What showing images to the network would cost, what of the units asked for, and what is kept of them."""
         shown = next((plan for plan in self.plans if plan.stage == IMAGES.name), None)
         if shown is None:
             return
         measured = [plan for plan in self.plans if plan.stage == EXAMPLES.name]
-        whole = max((layer.flops for layer in self.model.layers), default=0)
-        flops, found, others = showing(shown.collection, whole), shown.collection.count, self.others
+        (flops, back), found, others = self._collecting(), shown.collection.count, self.others
         units = sum(len(shard) for plan in measured for shard in plan.shards)
         channels = sum(plan.on.channels for plan in measured)
-        wanted, back = (sum(each) for each in zip(*map(examples, measured), strict=True))
+        wanted = sum(examples(plan)[0] for plan in measured)
         shards = -(-found // SAMPLES)
         size = channels * (shards * FIELDS + 2 * min(found, REFERENCE)) * 4 + wanted * 3_500 + found * 5_000
         none = f" ({others:,} of the files {'is no image' if others == 1 else 'are no images'})" if others else ""
+        once, each = (self._time(one, None) if here else "" for one in (flops, back))
         yield (
             f"{found:,} images{none}, {shown.collection.crops} crops of each: {count(flops)}FLOP once for all layers"
-            f"{self._time(flops, None)}."
+            f"{once}."
         )
         yield (
-            f"{wanted:,} examples of {units:,} units at most: {count(back)}FLOP{self._time(back, None)}. "
+            f"{wanted:,} examples of {units:,} units at most: {count(back)}FLOP{each}. "
             f"About {size / 1e6:,.0f} MB at most. A worker takes up to {LARGEST_IMAGE / 1e9:.1f} GB beside the network "
             "while it decodes the largest image that is read."
         )

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from atlas.engine import spectra
 from atlas.engine.calibration import width_in
-from atlas.engine.numerics import WIDTHS_OF_COLLECTING, WIDTHS_OF_SAMPLING, numerics_for
+from atlas.engine.numerics import WIDTHS_OF_COLLECTING, WIDTHS_OF_SAMPLING, Hardware, numerics_for
 from atlas.engine.planning import atlases, features
 from atlas.engine.planning import images as collecting
 from atlas.engine.progress import Progress
 from atlas.errors import AtlasError, NotAStore
 from atlas.pipeline import CROPS, Pipeline
-from atlas.places import local, of_store
+from atlas.places import of_store
 from atlas.plans import Plan
 from atlas.recipe import Collection, Numerics, ProjectionRecipe, Recipe
 from atlas.stages import FEATURES, ICONS
@@ -63,8 +63,10 @@ def opened(place: Path | str | None) -> Store | None:
         return None
 
 
-def prepared(pipeline: Pipeline, *, counted: bool = False) -> PreparedBuild:
-    """What `pipeline` asks for. Images are read and hashed, or with `counted` only counted, for a plan alone.
+def prepared(pipeline: Pipeline, *, counted: bool = False, hardware: Hardware | None = None) -> PreparedBuild:
+    """What `pipeline` asks for, computed on `hardware` (this process's unless said).
+
+    Images are read and hashed, or with `counted` only counted, for a plan alone.
 
     Raises `AtlasError` for what cannot be; nothing was written then.
     """
@@ -75,10 +77,10 @@ def prepared(pipeline: Pipeline, *, counted: bool = False) -> PreparedBuild:
     spectrum = _measured(pipeline)
     images, collection, others = _images(pipeline, model, counted=counted)
     wanted = _wanted(pipeline, model)
-    plans = _features(pipeline, model, wanted, spectrum, store) if pipeline.pictures else []
+    plans = _features(pipeline, model, wanted, spectrum, store, hardware) if pipeline.pictures else []
     if collection is not None:
-        plans += _collecting(pipeline, model, wanted, collection)
-        plans += _charting(pipeline, model, collection, store)
+        plans += _collecting(pipeline, model, wanted, collection, hardware)
+        plans += _charting(pipeline, model, collection, store, hardware)
     return PreparedBuild(pipeline, model, place, plans, images, others, spectrum)
 
 
@@ -127,8 +129,8 @@ def load(
     else:
         loaded = load_model(
             model,
-            weights=None if weights is None else local(weights),
-            labels=local(labels) if isinstance(labels, str | Path) else labels,
+            weights=None if weights is None else of_store(weights),
+            labels=of_store(labels) if isinstance(labels, str | Path) else labels,
             preprocessing=preprocessing,
             logits=logits,
             layout=_layouts(layout),
@@ -176,12 +178,17 @@ def _wanted(pipeline: Pipeline, model: Model) -> Wanted:
 
 
 def _features(
-    pipeline: Pipeline, model: Model, wanted: Wanted, spectrum: Spectrum | None, store: Store | None
+    pipeline: Pipeline,
+    model: Model,
+    wanted: Wanted,
+    spectrum: Spectrum | None,
+    store: Store | None,
+    hardware: Hardware | None,
 ) -> list[Plan]:
     measured = [] if spectrum is None else [f"spectrum={spectrum.hash}"]
     recipe = Recipe.parse(pipeline.recipe, [*pipeline.knobs("settings"), *measured])
     layers, units = wanted
-    return features.plan(model.identity, layers, recipe, _numerics(pipeline, store, FEATURES.name), units)
+    return features.plan(model.identity, layers, recipe, _numerics(pipeline, store, FEATURES.name, hardware), units)
 
 
 def _measured(pipeline: Pipeline) -> Spectrum | None:
@@ -193,12 +200,12 @@ def _measured(pipeline: Pipeline) -> Spectrum | None:
         return spectra.measure(pipeline.places("spectrum"), told)
 
 
-def _numerics(pipeline: Pipeline, store: Store | None, stage: str) -> Numerics:
+def _numerics(pipeline: Pipeline, store: Store | None, stage: str, hardware: Hardware | None) -> Numerics:
     """How pictures are computed: as wide as in the store already, or as was calibrated for it, unless a width is said.
 
     Raises `AtlasError` for a device that is not there.
     """
-    numerics = numerics_for(pipeline.device, pipeline.batch, pipeline.dtype)
+    numerics = numerics_for(pipeline.device, pipeline.batch, pipeline.dtype, hardware)
     width = None if pipeline.batch or store is None else width_in(store, numerics, stage)
     return replace(numerics, batch=width or numerics.batch)
 
@@ -223,9 +230,11 @@ def _images(pipeline: Pipeline, model: Model, *, counted: bool) -> tuple[ListedI
     return images, images.collection(model, crops=crops, photographs=pipeline.photographs), 0
 
 
-def _collecting(pipeline: Pipeline, model: Model, wanted: Wanted, collection: Collection) -> list[Plan]:
+def _collecting(
+    pipeline: Pipeline, model: Model, wanted: Wanted, collection: Collection, hardware: Hardware | None
+) -> list[Plan]:
     layers, units = wanted
-    numerics = numerics_for(pipeline.device)
+    numerics = numerics_for(pipeline.device, hardware=hardware)
     width = WIDTHS_OF_COLLECTING[numerics.device]
     return collecting.plans(model.identity, layers, collection, replace(numerics, batch=width), units)
 
@@ -233,12 +242,14 @@ def _collecting(pipeline: Pipeline, model: Model, wanted: Wanted, collection: Co
 # -- activation atlases ------------------------------------------------------------------------------------------------
 
 
-def _charting(pipeline: Pipeline, model: Model, collection: Collection, store: Store | None) -> list[Plan]:
+def _charting(
+    pipeline: Pipeline, model: Model, collection: Collection, store: Store | None, hardware: Hardware | None
+) -> list[Plan]:
     if pipeline.atlas is None:
         return []
     names = pipeline.names("atlas")
     changes = [*pipeline.knobs("atlas_settings"), *(["variants=positive"] if pipeline.atlas_recipe != "cell" else [])]
-    numerics = _numerics(pipeline, store, ICONS.name)
+    numerics = _numerics(pipeline, store, ICONS.name, hardware)
     settings = pipeline.knobs("projection_settings")
     return atlases.plans(
         model.identity,

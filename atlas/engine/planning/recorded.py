@@ -88,7 +88,7 @@ def _require(store: Store, said: Mapping[str, Any]) -> None:
 def record(store: Store, pipeline: Pipeline, plans: Sequence[Plan]) -> None:
     """Note in a store what it is built by, presets spelled out; outside all ids, without places of this machine."""
     names = [name for name in pipeline.said() if not option(name).local and name not in ("model", "preprocessing")]
-    said = {name: _kept(pipeline, name) for name in names}
+    said = {name: kept(pipeline, name) for name in names}
     for stage, recipe, settings in ((FEATURES, "recipe", "settings"), (ICONS, "atlas_recipe", "atlas_settings")):
         made = next((plan.rendering for plan in plans if plan.stage == stage.name), None)
         if made is not None:
@@ -100,7 +100,7 @@ def record(store: Store, pipeline: Pipeline, plans: Sequence[Plan]) -> None:
     store.put_pipeline(said, without)
 
 
-def _kept(pipeline: Pipeline, name: str) -> Any:
+def kept(pipeline: Pipeline, name: str) -> Any:
     """What was said by an option, in one form however it was said."""
     if not option(name).several:
         return getattr(pipeline, name)

@@ -1,0 +1,136 @@
+"""The command that sends a build to a cluster: submit."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from atlas.cli import options as o
+from atlas.errors import AtlasError
+from atlas.pipeline import Pipeline
+from atlas.terminal import program, remark, say, table
+from atlas.words import brief, command
+
+if TYPE_CHECKING:
+    from atlas.engine.jobs import Submission
+    from atlas.engine.planning.build_plan import BuildPlan
+    from atlas.engine.submitting import Parcel
+
+
+@o.takes_pipeline
+def submit(
+    said: dict[str, Any],
+    address: Annotated[
+        str,
+        typer.Option(
+            o.SUBMITTING["address"],
+            metavar="URL",
+            parser=o.filled,
+            help="Where the cluster takes jobs: http://HOST:8265, the address of its dashboard.",
+        ),
+    ],
+    price: Annotated[
+        float | None,
+        typer.Option("--price", min=0, help="What an hour of one GPU (of one core, with --device cpu) costs."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow/--no-follow", help="Show the log of the job until it ends. Ctrl-C detaches.")
+    ] = True,
+) -> None:
+    """Run `atlas build` with the same options as a job on a Ray cluster. Needs ray[default] there and here.
+
+    Shows the plan and what it costs, asks, submits. Run the same command again to attach to the job; if it failed, to
+    submit the next attempt, which goes on where it stopped.
+
+    A model of your own (package.module:factory), labels and small files that lie in the current folder travel with the
+    job. The store, and what is large, lie where every machine of the cluster sees them.
+    """
+    with o.needing_build():
+        from atlas.engine.jobs import Jobs
+        from atlas.engine.planning.recorded import resolved
+        from atlas.engine.submitting import parcel
+    asked = resolved(said)
+    sent = parcel(asked)
+    jobs = Jobs(address)
+    found = jobs.found(sent)
+    if found.done(sent):
+        say(f"{sent.name}-{found.attempt} succeeded, and {sent.place} is whole: there is nothing to do.")
+        return
+    if not found.alive:
+        _show(asked, price)
+        sent.contents()  # too much of it is said before anything is asked
+        if not (yes or _agreed(sent, address)):
+            say("Nothing was submitted.")
+            return
+    made = jobs.submit(sent, found)
+    _introduce(made, sent)
+    if follow:
+        _follow(made)
+    else:
+        say(f"To follow it: {again()}")
+
+
+def again() -> str:
+    """The command line that was typed."""
+    return f"{program()} {shlex.join(sys.argv[1:])}"
+
+
+def _show(asked: Pipeline, price: float | None) -> None:
+    """The plan and what it costs, or why it is made by the job."""
+    from atlas.engine.submitting import planned
+
+    found = planned(asked)
+    if isinstance(found, str):
+        remark(f"Not planned here: {found.rstrip('.')}. The job plans it.")
+        return
+    columns, rows = found.table()
+    if rows:
+        table(columns, rows)
+    for line in found.lines(here=False):
+        say(line)
+    say(_cost(found, asked, price))
+
+
+def _cost(plan: BuildPlan, asked: Pipeline, price: float | None) -> str:
+    """What is left of a plan in hours and money."""
+    from atlas.engine.planning.build_plan import GPU
+
+    cpu = asked.device == "cpu"
+    unit, measuring = "core" if cpu else "GPU", command("atlas", "plan", "...", "--calibrate", "--store", "STORE")
+    taken = "a nominal core" if cpu else f"a GPU of {GPU / 1e12:g} TFLOP/s"
+    how = "as calibrated" if plan.measured else f"an estimate for {taken}; measure on the cluster: {measuring}"
+    money = "" if price is None else f", {plan.hours * price:,.2f} at {price:g} an hour"
+    left = "" if any(plan.left.values()) or not plan.rendering else ", of pictures all are there"
+    return f"About {plan.hours:,.3g} {unit}-hours{money} ({how}){left}."
+
+
+def _agreed(sent: Parcel, address: str) -> bool:
+    if not sys.stdin.isatty():
+        raise AtlasError(f"Submit a build of {sent.place} to {address}? Nobody is there to ask: --yes")
+    return typer.confirm(f"Submit it to {address}?")
+
+
+def _introduce(made: Submission, sent: Parcel) -> None:
+    if made.began:
+        travels = f" With it travels: {brief(', '.join(sent.files), 200)}." if sent.files else ""
+        say(f"Submitted {made.id}, which builds {made.place}.{travels}")
+    else:
+        say(f"{made.id} builds {made.place} already: attached to it.")
+
+
+def _follow(made: Submission) -> None:
+    """Show the log of a job until it ends, or until Ctrl-C."""
+    try:
+        made.follow()
+    except KeyboardInterrupt:
+        remark(f"Detached: {made.id} goes on. To follow it again: {again()}")
+        remark(f"To stop it: {made.stopping}")
+        raise typer.Exit from None
+    say(f"{made.id} succeeded.")
+
+
+COMMANDS = (submit,)
