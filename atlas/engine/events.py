@@ -124,4 +124,11 @@ class Silent:
     reason: str
 
 
-Event = Advanced | ShardDone | ShardFailed | LayerDone | Finished | TaskFailed | Retried | Silent
+@dataclass(frozen=True)
+class Remarked:
+    """What a worker has to say that stops nothing."""
+
+    text: str
+
+
+Event = Advanced | ShardDone | ShardFailed | LayerDone | Finished | TaskFailed | Retried | Silent | Remarked

@@ -22,7 +22,7 @@ from atlas.units import Layer
 from atlas.words import parameter
 
 if TYPE_CHECKING:
-    from atlas.dataset import ImageList, ImageSource
+    from atlas.dataset import Carry, Copies, ImageList, ImageSource
     from atlas.models import Model
 
 NAMED = 3
@@ -55,16 +55,26 @@ class ListedImages:
     listed: ImageList
 
     @classmethod
-    def open(cls, given: Sequence[str | Path], told: Callable[[int], None] = lambda _: None) -> ListedImages:
+    def open(
+        cls,
+        given: Sequence[str | Path],
+        told: Callable[[int], None] = lambda _: None,
+        *,
+        copies: Copies | None = None,
+        carry: Carry | None = None,
+    ) -> ListedImages:
         """The images that were `given`, read and hashed; `told` hears how many are done.
 
-        Raises `ImagesError` where there are none, or none that can be used.
+        What was hashed before, and is as it was, is not read again: that is noted beside the `copies` of images that
+        lie in object stores. `carry` has others do it where there is much. Raises `ImagesError` where there are no
+        images, or none that can be used.
         """
-        from atlas.dataset import list_images, open_images, require_one
+        from atlas.dataset import Hashes, list_images, open_images, prefetch, require_one
 
-        source = open_images(given)
-        listed = list_images(source, told=told)
-        require_one(source, listed)
+        hashes = Hashes(copies.folder if copies else "")
+        source = open_images(given, copies=copies, hashes=hashes, carry=carry or prefetch, told=told)
+        listed = list_images(source, told=told, hashes=hashes, carry=carry)
+        require_one(source, listed, hashes)
         return cls(source, listed)
 
     def collection(self, model: Model, *, crops: int, photographs: bool = True) -> Collection:

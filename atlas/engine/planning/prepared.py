@@ -16,6 +16,7 @@ from atlas.engine.numerics import WIDTHS_OF_COLLECTING, WIDTHS_OF_SAMPLING, nume
 from atlas.engine.planning import atlases, features
 from atlas.engine.planning import images as collecting
 from atlas.engine.progress import Progress
+from atlas.engine.spreading import spread
 from atlas.errors import AtlasError, NotAStore
 from atlas.pipeline import CROPS, Pipeline
 from atlas.places import local, of_store
@@ -28,6 +29,7 @@ from atlas.units import Layer, decode
 from atlas.words import brief, parameter
 
 if TYPE_CHECKING:
+    from atlas.dataset import Copies
     from atlas.engine.planning.images import ListedImages
     from atlas.models import Model
     from atlas.rendering import Spectrum
@@ -208,19 +210,32 @@ def _numerics(pipeline: Pipeline, store: Store | None, stage: str) -> Numerics:
 
 def _images(pipeline: Pipeline, model: Model, *, counted: bool) -> tuple[ListedImages | None, Collection | None, int]:
     """The images, what is shown of them, and how many files among them are none."""
+    from atlas.dataset import Hashes, open_images
     from atlas.dataset import counted as count
-    from atlas.dataset import open_images
 
     if not pipeline.images:
         return None, None, 0
     places, crops = pipeline.places("images"), pipeline.crops or CROPS
+    copies = _copies(pipeline)
     if counted:
-        found, others = count(open_images(places))
+        found, others = count(open_images(places, copies=copies, hashes=Hashes(copies.folder), hashing=False))
         collection = Collection(COUNTED, max(found, 1), model.classes, crops, photographs=pipeline.photographs)
         return None, collection, others
     with Progress() as progress:
-        images = collecting.ListedImages.open(places, progress.counting("listing", None, "images"))
+        told = progress.counting("listing", None, "images")
+        images = collecting.ListedImages.open(places, told, copies=copies, carry=spread(pipeline, progress.say))
+        if trouble := copies.trouble:
+            progress.say(trouble)
     return images, images.collection(model, crops=crops, photographs=pipeline.photographs), 0
+
+
+def _copies(pipeline: Pipeline) -> Copies:
+    """Where copies of images in object stores are kept."""
+    from atlas.dataset import Copies
+    from atlas.dataset.copies import GIGABYTES
+
+    folder = "" if pipeline.cache is None else str(local(pipeline.cache))
+    return Copies(folder, GIGABYTES if pipeline.cache_size is None else float(pipeline.cache_size))
 
 
 def _collecting(pipeline: Pipeline, model: Model, wanted: Wanted, collection: Collection) -> list[Plan]:

@@ -9,6 +9,8 @@ of them is kept here, so nothing of them is pickled, stored or told.
 from __future__ import annotations
 
 import os
+import re
+import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -45,6 +47,12 @@ KINDS = {
 }
 PATIENCE = timedelta(seconds=60)
 """How long a request is tried again that failed for reasons of the network or of the server."""
+TRIES = 3
+"""How often bytes are asked for whose answers break off."""
+PAUSE = 0.1
+"""Seconds before the first of them; each next pause is twice as long."""
+HOST = re.compile(r"https?://[^\s\"')]+")
+"""The address of a server in what an error says: it is no business of a log's."""
 WRITER = "writer"
 """The metadata of an object that was written on a condition: who wrote it."""
 WRITERS = 8
@@ -73,6 +81,16 @@ class Part:
     """Bytes of the whole object."""
     mark: str
     """What tells this state of the object from others: its ETag."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """An object, as a server lists it."""
+
+    key: str
+    size: int
+    mark: str
+    """What tells this state of the object from others: its ETag. Empty where the server gives none."""
 
 
 class ObjectBackend(Backend):
@@ -156,6 +174,64 @@ class ObjectBackend(Backend):
                 if wanted is None or (size := self._size(key)) is None:
                     raise
                 return Part(b"", 0, size, "")
+
+    def exactly(self, key: str, start: int, stop: int) -> Part | None:
+        """Bytes `start:stop` of an object: fewer only where the object itself ends before. None where there is none.
+
+        An answer that breaks off is asked for again; raises `StoreError` where all of them do.
+        """
+        pause = PAUSE
+        with self._explained(key):
+            for turn in range(TRIES):
+                if turn:
+                    time.sleep(pause)
+                    pause *= 2
+                part = self._answered(key, start, stop, last=turn == TRIES - 1)
+                if part is None or len(part.data) == min(stop, max(part.size, start)) - start:
+                    return part
+        raise StoreError(f"{self}: {key} cannot be read: {TRIES} answers in a row broke off. Run the same again later.")
+
+    def _answered(self, key: str, start: int, stop: int, *, last: bool) -> Part | None:
+        """What the server answers, whole or not. What breaks off on the way is empty, unless it was the `last` time."""
+        try:
+            found = obstore.get(self._store, key, options={"range": (start, stop)})
+        except FileNotFoundError:
+            return None
+        except BaseError:  # outside of the object, perhaps: its size tells
+            if (size := self._size(key)) is not None and size > start:
+                raise
+            return None if size is None else Part(b"", start, size, "")
+        try:
+            data = bytes(found.bytes())
+        except BaseError:
+            if last:
+                raise
+            data = b""
+        if found.range[0] != start:
+            data = b""  # of another place
+        return Part(data, start, found.meta["size"], found.meta["e_tag"] or "")
+
+    def at(self, key: str) -> Found | None:
+        """What the server says of one object; None where there is none."""
+        with self._explained(key):
+            try:
+                return _found(obstore.head(self._store, key))
+            except FileNotFoundError:
+                return None
+
+    def below(self, folder: str) -> Iterator[Found]:
+        """Every object in a folder and the folders in it, in no order; those that only stand for a folder left out."""
+        with self._explained(folder):
+            for several in obstore.list(self._store, folder or None, chunk_size=1000):
+                for one in several:
+                    # What stands for a folder has a slash at its end, which is not told here.
+                    if one["size"] or self.at(one["path"]) is not None:
+                        yield _found(one)
+
+    @property
+    def server(self) -> str:
+        """Whose objects these are, where one name may mean several."""
+        return _endpoint(self.address)
 
     def _size(self, key: str) -> int | None:
         try:
@@ -252,16 +328,25 @@ class ObjectBackend(Backend):
         return f" Credentials are taken from {CREDENTIALS[self._scheme]}." if asked else ""
 
 
+def _found(meta: Any) -> Found:
+    return Found(meta["path"], meta["size"], meta["e_tag"] or "")
+
+
 def _line(error: Exception) -> str:
     """What an error of the object store says, in one line."""
-    return " ".join(str(error).partition("\n\nDebug source")[0].split())
+    return HOST.sub("the server", " ".join(str(error).partition("\n\nDebug source")[0].split()))
+
+
+def _endpoint(address: str) -> str:
+    """The address of a server of one's own; empty for the cloud's."""
+    return os.environ.get("AWS_ENDPOINT_URL", "") if address.startswith("s3:") else ""
 
 
 @cache
 def _opened(address: str, _process: int) -> Any:
     """The connection to a store: one a process, as a child cannot use its parent's."""
     scheme, _, place = address.partition("://")
-    endpoint = os.environ.get("AWS_ENDPOINT_URL", "") if address.startswith("s3:") else ""
+    endpoint = _endpoint(address)
     return from_url(
         f"{scheme}://{quote(place)}",  # names are taken as they are, a `%20` too
         client_options={"allow_http": True} if endpoint.startswith("http:") else None,
