@@ -6,7 +6,7 @@ what the user names -> ImageSource -> ImageList -> uint8 [h,w,3] -> crops -> wha
 from atlas.dataset.copies import Copies
 from atlas.dataset.decoding import decode, read_picture
 from atlas.dataset.hashes import Hashes
-from atlas.dataset.images import counted, open_images
+from atlas.dataset.images import about, counted, open_images
 from atlas.dataset.listing import ImageList, Looked, list_images, look, look_at, require_one
 from atlas.dataset.prefetch import Carry, prefetch
 from atlas.dataset.source import Entry, ImageSource, Problem
@@ -20,6 +20,7 @@ __all__ = [
     "ImageSource",
     "Looked",
     "Problem",
+    "about",
     "counted",
     "decode",
     "list_images",

@@ -49,7 +49,7 @@ def find(address: str, said: str) -> tuple[bool, list[Found]]:
         single = bucket.at(key) if key and not address.endswith("/") else None
         below = [] if single else sorted(bucket.below(key), key=lambda one: one.key.encode())
     except StoreError as error:
-        raise ImagesError(str(error)) from error
+        raise ImagesError(str(error)) from None
     if single is None and not below:
         raise ImagesError(f"{said}: nothing lies there.")
     return single is not None, [single] if single else below
@@ -66,7 +66,7 @@ def matching(address: str) -> list[str]:
     try:
         starts = {"/".join(one.key.split("/")[:depth]) for one in bucket.below(folder)}
     except StoreError as error:
-        raise ImagesError(str(error)) from error
+        raise ImagesError(str(error)) from None
     return [f"{bucket.address}/{start}" for start in sorted(starts) if wanted.fullmatch(start)] or [address]
 
 
@@ -84,7 +84,7 @@ def _part(file: bytes, start: int, stop: int) -> Part | None:
     try:
         return bucket.exactly(key, start, stop)
     except StoreError as error:
-        raise ImagesError(str(error)) from error
+        raise ImagesError(str(error)) from None
 
 
 class RangeFile:

@@ -12,10 +12,10 @@ import hashlib
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,10 @@ GRAIN = 0.05
 """Seconds within which a file system may give two changes one time."""
 COARSE = 2.0
 """Of one that knows whole seconds alone."""
+SAMPLE = 2**21
+"""Bytes of a tar in an object store that are looked into to tell how many images there are."""
+SAMPLED = 32
+"""Tars of which so much is looked into, evenly out of all."""
 PACKED_SHARD = Problem(ImageStatus.UNREADABLE, "a compressed tar: unpack it to a .tar")
 GONE = Problem(ImageStatus.UNREADABLE, "no longer there")
 USUAL = Copies()
@@ -55,6 +59,8 @@ class Files:
     entries: Sequence[Entry]
     copies: Copies = USUAL
     """Of those in object stores."""
+    more: int = 0
+    """How many images there are beside the entries, about: in tars of which only some were looked into."""
 
     def read(self, entry: Entry) -> Raw:
         """What is behind `entry`. Raises `ImagesError` where an object store cannot be reached."""
@@ -125,34 +131,42 @@ def find_files(
     *,
     copies: Copies | None = None,
     hashes: Hashes | None = None,
-    hashing: bool = True,
-    carry: Carry = prefetch,
+    counting: bool = False,
+    carry: Carry | None = None,
     told: Callable[[int], None] = lambda _: None,
 ) -> Files:
     """All files of what was `given` by the parameter `said`, those within tars too.
 
-    With `hashes`, tars that it does not know are read and, where `hashing`, hashed on the way, each once, by whoever
-    `carry` has do it; `told` hears how many images of them are done. Raises `ImagesError` where something is not there.
+    With `hashes`, tars that it does not know are hashed on the way, each read once, by whoever `carry` has do it;
+    `told` hears how many images of them are done. Where they are only for `counting`, nothing is hashed, and of those
+    in object stores it is only estimated how many images they hold. Raises `ImagesError` where something is not there.
     """
     copies = copies or USUAL
     found = _found(given, said)
-    tars = [entry for name, entry in found if not entry.problem and _in_tar(name)]
-    known = {entry.file: index for entry, index in zip(tars, _known(tars, hashes), strict=True) if index}
-    hashing = hashing and hashes is not None
-    left = [(entry, copies, hashing) for entry in {tar.file: tar for tar in tars if tar.file not in known}.values()]
+    tars = {entry.file: entry for name, entry in found if not entry.problem and _in_tar(name)}
+    known = _known(tars.values(), hashes)
+    unknown = [tar for tar in tars.values() if tar.file not in known]
+    many = AHEAD if any(in_bucket(tar.file) for tar in unknown) else None
+    carry = carry or partial(prefetch, workers=many)
+    guessed = [tar for tar in unknown if counting and in_bucket(tar.file) and tar.size > SAMPLE]
+    hashing = hashes is not None and not counting
+    lost = {tar.file for tar in guessed}
+    left = [(tar, copies, hashing) for tar in unknown if tar.file not in lost]
     if hashing and not all(tar.mark or _local_mark(tar.file) for tar, *_ in left):
         time.sleep(GRAIN)  # it has a mark then
     done = 0
     for (entry, _, _), index in zip(left, carry(indexed, left), strict=True):
         known[entry.file] = index
-        if hashes is not None and hashing:
+        if hashes is not None and not counting:
             hashes.add(marks_of(index.marks), index.sha256)
             hashes.put_members(index.mark, index.members)
         told(done := done + len(index.members))
-    below = [one for name, entry in found for one in _members_of(name, entry, known.get(entry.file))]
+    below = [one for name, tar in found if tar.file not in lost for one in _members_of(name, tar, known.get(tar.file))]
     below.sort(key=lambda one: (one[0], one[1].start))
     names = told_apart(printable(name) for name, _ in below)
-    return Files([replace(entry, name=name) for name, (_, entry) in zip(names, below, strict=True)], copies)
+    return Files(
+        [replace(entry, name=name) for name, (_, entry) in zip(names, below, strict=True)], copies, _estimated(guessed)
+    )
 
 
 def member_mark(mark: bytes, start: int, size: int) -> bytes:
@@ -183,12 +197,27 @@ def _in_tar(name: bytes) -> bool:
     return name.lower().endswith(SUFFIXES)
 
 
-def _known(tars: Sequence[Entry], hashes: Hashes | None) -> Iterator[Indexed | None]:
-    """What is known of each tar."""
-    for tar in tars:
-        mark = tar.mark or _local_mark(tar.file) if hashes else b""
+def _known(tars: Iterable[Entry], hashes: Hashes | None) -> dict[bytes, Indexed]:
+    """What is known of tars, by their files."""
+    known = {}
+    for tar in tars if hashes else ():
+        mark = tar.mark or _local_mark(tar.file)
         listed = hashes.members(mark) if hashes else None
-        yield None if listed is None else Indexed(mark, listed, [], np.zeros((0, 32), np.uint8))
+        if listed is not None:
+            known[tar.file] = Indexed(mark, listed, [], np.zeros((0, 32), np.uint8))
+    return known
+
+
+def _estimated(tars: Sequence[Entry]) -> int:
+    """How many images there are in tars, by the beginnings of some."""
+    some = tars[:: -(-len(tars) // SAMPLED)] if tars else []
+    met = sum(prefetch(_met, some, workers=AHEAD))
+    return max(len(tars), round(met * sum(tar.size for tar in tars) / (SAMPLE * len(some)))) if some else 0
+
+
+def _met(tar: Entry) -> int:
+    """How many images there are in a tar's beginning."""
+    return sum(lost is None for *_, lost in members(RangeFile(tar.file, SAMPLE, SAMPLE)))
 
 
 def indexed(given: tuple[Entry, Copies, bool]) -> Indexed:

@@ -18,7 +18,7 @@ from atlas.dataset.decoding import is_image
 from atlas.dataset.files import Files, called, find_files
 from atlas.dataset.from_dataset import Dataset
 from atlas.dataset.hashes import Hashes
-from atlas.dataset.prefetch import Carry, prefetch
+from atlas.dataset.prefetch import Carry
 from atlas.dataset.source import Entry, ImageSource
 from atlas.errors import ImagesError
 from atlas.places import in_object_store, of_store
@@ -34,15 +34,16 @@ def open_images(
     *,
     copies: Copies | None = None,
     hashes: Hashes | None = None,
-    hashing: bool = True,
-    carry: Carry = prefetch,
+    counting: bool = False,
+    carry: Carry | None = None,
     told: Callable[[int], None] = lambda _: None,
 ) -> ImageSource:
     """The images that were `given`: folders, image files and tar shards in any mixture, or one data set.
 
     Shards may be written `shard-{000..007}.tar` or with `*`; folders, files and shards may lie in object stores, of
     which `copies` are kept. With `hashes`, tars that it knows are not gone through again, and images in others are
-    hashed meanwhile, where `hashing`, by whoever `carry` has do it; `told` hears how many were.
+    hashed meanwhile by whoever `carry` has do it; `told` hears how many were. Where they are only for `counting`,
+    nothing is hashed, and how many images lie in tars in object stores is estimated.
 
     Raises `ImagesError` where something is not there, cannot be opened, or holds nothing, and calls it by `said`, the
     parameter that gave it, if there is one.
@@ -58,8 +59,8 @@ def open_images(
     if data_sets:
         source = _data_set(data_sets[0])
     else:
-        source = find_files(paths, said, copies=copies, hashes=hashes, hashing=hashing, carry=carry, told=told)
-    if not len(source.entries):
+        source = find_files(paths, said, copies=copies, hashes=hashes, counting=counting, carry=carry, told=told)
+    if not len(source.entries) and not about(source):
         raise ImagesError(f"No images: nothing lies in {', '.join(paths[:3]) or 'an empty list'}.")
     return source
 
@@ -75,7 +76,12 @@ def counted(source: ImageSource) -> tuple[int, int]:
     By the suffix where it is a known one, else by the first bytes.
     """
     others = sum(not _may_be(source, entry) for entry in source.entries) if isinstance(source, Files) else 0
-    return len(source.entries) - others, others
+    return len(source.entries) - others + about(source), others
+
+
+def about(source: ImageSource) -> int:
+    """How many of the images that are counted are only estimated."""
+    return source.more if isinstance(source, Files) else 0
 
 
 def _may_be(source: Files, entry: Entry) -> bool:

@@ -7,6 +7,7 @@ import os
 import pickle
 import tarfile
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -20,8 +21,10 @@ from atlas.dataset import (
     Hashes,
     ImageList,
     ImageSource,
+    about,
     buckets,
     counted,
+    files,
     list_images,
     look,
     open_images,
@@ -274,7 +277,13 @@ def test_a_fault_now_and_then_moves_nothing(
     put(place, files)
     put(tmp_path / "here", files)
     listing = fault not in ("cut", "short")  # a list of objects that is cut is no list at all
-    between.wrong = lambda _, path, number: fault if number % 3 == 0 and (listing or "list-type" not in path) else ""
+    times = Counter[str]()
+
+    def every_other(_: str, path: str, __: int) -> Fault:
+        times[path] += 1
+        return fault if times[path] % 2 and (listing or "list-type" not in path) else ""
+
+    between.wrong = every_other
     there = listed(place, gigabytes=0)
     assert same(there.images, list_images(open_images(tmp_path / "here")))
     for entry, sha256 in zip(there.source.entries, there.images.sha256, strict=True):
@@ -285,8 +294,8 @@ def test_a_fault_now_and_then_moves_nothing(
 def test_a_fault_that_stays_is_one_line_and_never_a_wrong_list(
     place: str, between: Proxy, listed: Callable[..., Listed], fault: Fault, impatient: None
 ) -> None:
-    for files in ({"one.png": encoded(pixels(1))}, {"s.tar": tar_of(pictures(3))}):
-        put(place, files)
+    for there in ({"one.png": encoded(pixels(1))}, {"s.tar": tar_of(pictures(3))}):
+        put(place, there)
         between.wrong = lambda method, path, _: fault if method == "GET" and "list-type" not in path else ""
         with pytest.raises(ImagesError) as error:
             listed(place, gigabytes=0)
@@ -313,3 +322,20 @@ def test_folders_of_consoles_are_no_images(place: str, server: Server) -> None:
         client.put_object(Bucket=bucket, Key=f"{folder}/{key}", Body=b"")
     put(place, {"sub/1.png": encoded(pixels(1))})
     assert [entry.name for entry in open_images(place).entries] == ["sub/1.png"]
+
+
+def test_a_plan_estimates_what_lies_in_large_tars(
+    place: str, between: Proxy, listed: Callable[..., Listed], monkeypatch: pytest.MonkeyPatch, cache: Path
+) -> None:
+    shards = {f"{shard}.tar": tar_of({f"{n}.png": encoded(pixels(n)) for n in range(100)}) for shard in range(3)}
+    put(place, shards | {"one.png": encoded(pixels(1))})
+    size = sum(map(len, shards.values()))
+    monkeypatch.setattr(files, "SAMPLE", size // 20)
+    between.forget()
+    guessed = open_images(place, hashes=Hashes(cache), counting=True)
+    assert counted(guessed)[0] == pytest.approx(301, rel=0.1)
+    assert about(guessed) == counted(guessed)[0] - 1
+    assert sum(read for _, read in between.read) <= size // 5
+    listed(place)
+    known = open_images(place, hashes=Hashes(cache), counting=True)
+    assert (counted(known), about(known)) == ((301, 0), 0)

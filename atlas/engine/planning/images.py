@@ -69,10 +69,10 @@ class ListedImages:
         lie in object stores. `carry` has others do it where there is much. Raises `ImagesError` where there are no
         images, or none that can be used.
         """
-        from atlas.dataset import Hashes, list_images, open_images, prefetch, require_one
+        from atlas.dataset import Hashes, list_images, open_images, require_one
 
         hashes = Hashes(copies.folder if copies else "")
-        source = open_images(given, copies=copies, hashes=hashes, carry=carry or prefetch, told=told)
+        source = open_images(given, copies=copies, hashes=hashes, carry=carry, told=told)
         listed = list_images(source, told=told, hashes=hashes, carry=carry)
         require_one(source, listed, hashes)
         return cls(source, listed)

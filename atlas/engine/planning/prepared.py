@@ -54,6 +54,8 @@ class PreparedBuild:
     """Listed and hashed; None where none were given, or they were only counted."""
     others: int
     """Files among the images that are none, where they were only counted."""
+    estimated: int
+    """How many of the images are only estimated, where they were counted."""
     spectrum: Spectrum | None
 
 
@@ -75,13 +77,13 @@ def prepared(pipeline: Pipeline, *, counted: bool = False) -> PreparedBuild:
     said = {name: getattr(pipeline, name) for name in ("weights", "labels", "preprocessing", "logits")}
     model = load(pipeline.model, **said, layout=pipeline.knobs("layout"))
     spectrum = _measured(pipeline)
-    images, collection, others = _images(pipeline, model, counted=counted)
+    images, collection, (others, estimated) = _images(pipeline, model, counted=counted)
     wanted = _wanted(pipeline, model)
     plans = _features(pipeline, model, wanted, spectrum, store) if pipeline.pictures else []
     if collection is not None:
         plans += _collecting(pipeline, model, wanted, collection)
         plans += _charting(pipeline, model, collection, store)
-    return PreparedBuild(pipeline, model, place, plans, images, others, spectrum)
+    return PreparedBuild(pipeline, model, place, plans, images, others, estimated, spectrum)
 
 
 def place_of(pipeline: Pipeline) -> Path | str:
@@ -208,25 +210,28 @@ def _numerics(pipeline: Pipeline, store: Store | None, stage: str) -> Numerics:
 # -- images ------------------------------------------------------------------------------------------------------------
 
 
-def _images(pipeline: Pipeline, model: Model, *, counted: bool) -> tuple[ListedImages | None, Collection | None, int]:
-    """The images, what is shown of them, and how many files among them are none."""
-    from atlas.dataset import Hashes, open_images
+def _images(
+    pipeline: Pipeline, model: Model, *, counted: bool
+) -> tuple[ListedImages | None, Collection | None, tuple[int, int]]:
+    """The images, what is shown of them, how many files among them are none, and how many are only estimated."""
+    from atlas.dataset import Hashes, about, open_images
     from atlas.dataset import counted as count
 
     if not pipeline.images:
-        return None, None, 0
+        return None, None, (0, 0)
     places, crops = pipeline.places("images"), pipeline.crops or CROPS
     copies = _copies(pipeline)
     if counted:
-        found, others = count(open_images(places, copies=copies, hashes=Hashes(copies.folder), hashing=False))
+        source = open_images(places, copies=copies, hashes=Hashes(copies.folder), counting=True)
+        found, others = count(source)
         collection = Collection(COUNTED, max(found, 1), model.classes, crops, photographs=pipeline.photographs)
-        return None, collection, others
+        return None, collection, (others, about(source))
     with Progress() as progress:
         told = progress.counting("listing", None, "images")
         images = collecting.ListedImages.open(places, told, copies=copies, carry=spread(pipeline, progress.say))
         if trouble := copies.trouble:
             progress.say(trouble)
-    return images, images.collection(model, crops=crops, photographs=pipeline.photographs), 0
+    return images, images.collection(model, crops=crops, photographs=pipeline.photographs), (0, 0)
 
 
 def _copies(pipeline: Pipeline) -> Copies:

@@ -53,6 +53,8 @@ PAUSE = 0.1
 """Seconds before the first of them; each next pause is twice as long."""
 HOST = re.compile(r"https?://[^\s\"')]+")
 """The address of a server in what an error says: it is no business of a log's."""
+OUTSIDE = re.compile(r"\b416\b|range", re.IGNORECASE)
+"""What is said of bytes that an object does not have."""
 WRITER = "writer"
 """The metadata of an object that was written on a condition: who wrote it."""
 WRITERS = 8
@@ -111,7 +113,7 @@ class ObjectBackend(Backend):
         try:
             return _opened(self.address, os.getpid())
         except (BaseError, ValueError) as error:
-            raise StoreError(f"{self}: {_line(error)}.{self._hint(error)}") from error
+            raise StoreError(f"{self}: {_line(error)}.{self._hint(error)}") from None
 
     def get(self, key: str) -> bytes | None:
         found = self._asked(key)
@@ -197,7 +199,10 @@ class ObjectBackend(Backend):
             found = obstore.get(self._store, key, options={"range": (start, stop)})
         except FileNotFoundError:
             return None
-        except BaseError:  # outside of the object, perhaps: its size tells
+        except BaseError as error:
+            if OUTSIDE.search(str(error)) is None:
+                raise
+            # Where the object ends before: its size tells.
             if (size := self._size(key)) is not None and size > start:
                 raise
             return None if size is None else Part(b"", start, size, "")
@@ -309,18 +314,21 @@ class ObjectBackend(Backend):
 
     @contextmanager
     def _explained(self, key: str, kind: type[StoreError] = StoreError) -> Iterator[None]:
-        """Tell of what a server answers in one line."""
+        """Tell of what a server answers in one line.
+
+        The error itself is left out of the traceback, which may be kept: it names addresses of machines.
+        """
         try:
             yield
         except ValueError as error:  # an empty name in it, or one that leads out
             raise kind(f"{key!r} is no key of a store: {error}") from None
-        except (UnauthenticatedError, PermissionDeniedError) as error:
+        except (UnauthenticatedError, PermissionDeniedError):
             means = CREDENTIALS[self._scheme]
-            raise kind(f"{self}: access is denied to {key or 'it'}. Credentials are taken from {means}.") from error
+            raise kind(f"{self}: access is denied to {key or 'it'}. Credentials are taken from {means}.") from None
         except (FileNotFoundError, BaseError) as error:
             if isinstance(error, FileNotFoundError) or any(name in str(error) for name in NO_BUCKET):
-                raise kind(f"{self} is not there: make the bucket first, or name another.") from error
-            raise kind(f"{self}: {key or 'it'} cannot be reached: {_line(error)}{self._hint(error)}") from error
+                raise kind(f"{self} is not there: make the bucket first, or name another.") from None
+            raise kind(f"{self}: {key or 'it'} cannot be reached: {_line(error)}{self._hint(error)}") from None
 
     def _hint(self, error: Exception) -> str:
         """Where credentials are looked for, where it is their lack that an error tells of."""
