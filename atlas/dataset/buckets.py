@@ -37,9 +37,9 @@ def parted(address: str) -> tuple[ObjectBackend, str]:
     return ObjectBackend(f"{scheme}://{bucket}"), key.strip("/")
 
 
-def mark_at(file: bytes, size: int, server: str, mark: str) -> bytes:
+def mark_at(file: bytes, size: int, mark: str) -> bytes:
     """What tells this state of an object from all others; empty where the server does not say."""
-    return mark_of(file, size, server, mark) if mark else b""
+    return mark_of(file, size, mark) if mark else b""
 
 
 def find(address: str, said: str) -> tuple[bool, list[Found]]:
@@ -76,7 +76,7 @@ def read_object(file: bytes, start: int, size: int) -> tuple[bytes, bytes] | Non
     Raises `ImagesError` where the server does not give them.
     """
     part = _part(file, start, start + size)
-    return None if part is None else (part.data, mark_at(file, part.size, parted(file.decode())[0].server, part.mark))
+    return None if part is None else (part.data, mark_at(file, part.size, part.mark))
 
 
 def _part(file: bytes, start: int, stop: int) -> Part | None:

@@ -328,5 +328,5 @@ def _objects(root: bytes, said: str) -> Iterator[Named]:
     below = len(folder) + 1 if folder else 0
     for one in found:
         file = f"{bucket.address}/{one.key}".encode()
-        mark = buckets.mark_at(file, one.size, bucket.server, one.mark)
+        mark = buckets.mark_at(file, one.size, one.mark)
         yield b"" if single else one.key[below:].encode(), Entry("", file, size=one.size, mark=mark)

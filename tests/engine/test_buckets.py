@@ -16,6 +16,7 @@ import pytest
 
 from atlas.dataset import Copies, Hashes, list_images, listing, open_images
 from atlas.dataset.copies import _trouble
+from atlas.engine.clusters import connect
 from atlas.engine.events import Event, Remarked
 from atlas.engine.executors import InProcess
 from atlas.engine.on_ray import each
@@ -161,8 +162,15 @@ def test_where_no_copies_can_be_kept_one_line_says_so_and_all_goes_on(place: str
 # -- listing -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def cluster(server: Server, ray_folder: Path) -> Iterator[None]:
+    """Two workers that reach the server."""
+    with server.reached(), connect("local", workers=2, folder=str(ray_folder)):
+        yield
+
+
 def test_workers_of_a_cluster_list_it(
-    place: str, folder: Path, tmp_path: Path, ray_cluster: None, monkeypatch: pytest.MonkeyPatch
+    place: str, folder: Path, tmp_path: Path, cluster: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(listing, "PART", 2)
     here = list_images(open_images(folder))
@@ -188,7 +196,7 @@ def die_once(given: tuple[Path, int]) -> int:
     return number * number
 
 
-def test_a_worker_that_dies_is_no_end(tmp_path: Path, ray_cluster: None) -> None:
+def test_a_worker_that_dies_is_no_end(tmp_path: Path, cluster: None) -> None:
     mark = tmp_path / "died"
     assert list(each(die_once, [(mark, number) for number in range(20)])) == [number**2 for number in range(20)]
     assert mark.exists()

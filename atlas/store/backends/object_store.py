@@ -233,11 +233,6 @@ class ObjectBackend(Backend):
                     if one["size"] or self.at(one["path"]) is not None:
                         yield _found(one)
 
-    @property
-    def server(self) -> str:
-        """Whose objects these are, where one name may mean several."""
-        return _endpoint(self.address)
-
     def _size(self, key: str) -> int | None:
         try:
             return int(obstore.head(self._store, key)["size"])
@@ -345,16 +340,11 @@ def _line(error: Exception) -> str:
     return HOST.sub("the server", " ".join(str(error).partition("\n\nDebug source")[0].split()))
 
 
-def _endpoint(address: str) -> str:
-    """The address of a server of one's own; empty for the cloud's."""
-    return os.environ.get("AWS_ENDPOINT_URL", "") if address.startswith("s3:") else ""
-
-
 @cache
 def _opened(address: str, _process: int) -> Any:
     """The connection to a store: one a process, as a child cannot use its parent's."""
     scheme, _, place = address.partition("://")
-    endpoint = _endpoint(address)
+    endpoint = os.environ.get("AWS_ENDPOINT_URL", "") if address.startswith("s3:") else ""
     return from_url(
         f"{scheme}://{quote(place)}",  # names are taken as they are, a `%20` too
         client_options={"allow_http": True} if endpoint.startswith("http:") else None,
