@@ -191,7 +191,8 @@ class Pipeline:
         Option(
             IMAGES,
             "Folder for what can be had again: hashes of images that were listed, and copies of those that lie in "
-            "object stores. Default: ATLAS_CACHE if it is set, else atlas in the user's cache.",
+            "object stores. At an address in an object store only the hashes are kept. Default: ATLAS_CACHE if it is "
+            "set, else atlas in the user's cache.",
             metavar="FOLDER",
             local=True,
         ),

@@ -87,7 +87,7 @@ def _parameter(name: str) -> inspect.Parameter:
     elif taken is int:
         settings["min"] = known.least
     elif taken is not float:
-        here = store_place if name == "store" else place
+        here = store_place if name in ("store", "cache") else place
         settings["parser"] = here if taken is Path else str if known.several and not known.local else filled
         settings["metavar"] = known.metavar or "TEXT"
     kind = Annotated[taken | None, typer.Option(*declared, **settings)]

@@ -173,8 +173,8 @@ def test_a_second_listing_of_a_folder_reads_no_file(
     opened: list[bytes] = []
     real = os.open
 
-    def noted(path: bytes, *more: int) -> int:
-        opened.append(path)
+    def noted(path: bytes | Path, *more: int) -> int:
+        opened.extend([path] if isinstance(path, bytes) else [])
         return real(path, *more)
 
     monkeypatch.setattr("atlas.dataset.guarded.os.open", noted)
@@ -339,3 +339,21 @@ def test_a_plan_estimates_what_lies_in_large_tars(
     listed(place)
     known = open_images(place, hashes=Hashes(cache), counting=True)
     assert (counted(known), about(known)) == ((301, 0), 0)
+
+
+def test_hashes_may_be_noted_in_the_object_store_too(place: str, between: Proxy, server: Server) -> None:
+    put(place, {f"{number}.png": encoded(pixels(number)) for number in range(5)})
+    cache = f"{server.bucket}/cache-{uuid.uuid4().hex[:8]}"
+    found = []
+    for _ in range(3):
+        source, hashes = open_images(place, copies=Copies(gigabytes=0)), Hashes(cache)
+        between.forget()
+        found.append(list_images(source, hashes=hashes).hash)
+        assert hashes.trouble == ""
+        read = {path for path, _ in between.read if "/cache-" not in path}
+        assert len(read) == (5 if len(found) == 1 else 0)
+    assert len(set(found)) == 1
+    away = Hashes("s3://atlas-nowhere-at-all/cache")
+    assert list_images(open_images(place), hashes=away).hash == found[0]
+    assert "is not there" in away.trouble
+    assert len(away.trouble.splitlines()) == 1

@@ -162,14 +162,14 @@ def test_hashes_are_found_by_their_marks_alone(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found[known], sha256[:4000])
     assert not found[~known].any()
     Hashes(tmp_path).tidy(marks)
-    assert len(list((tmp_path / "hashes").iterdir())) == 1
+    assert len(list((tmp_path / "hashes").glob("*.rows"))) == 1
     np.testing.assert_array_equal(Hashes(tmp_path).find(marks)[1], found)
 
 
 def test_a_damaged_file_of_hashes_is_left_out(tmp_path: Path) -> None:
     marks, sha256 = rows(10)
     Hashes(tmp_path).add(marks, sha256)
-    (path,) = (tmp_path / "hashes").iterdir()
+    (path,) = (tmp_path / "hashes").glob("*.rows")
     data = bytearray(path.read_bytes())
     for damaged in (data[:-7], data[:40] + b"?" + data[41:], b""):
         path.write_bytes(damaged)
@@ -179,6 +179,8 @@ def test_a_damaged_file_of_hashes_is_left_out(tmp_path: Path) -> None:
     nowhere.add(marks, sha256)
     nowhere.tidy(marks)
     assert not nowhere.find(marks)[0].any()
+    assert "cannot be noted" in nowhere.trouble
+    assert len(nowhere.trouble.splitlines()) == 1
 
 
 def test_of_too_many_rows_those_of_the_last_listing_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ from atlas.units import Layer
 from atlas.words import parameter
 
 if TYPE_CHECKING:
-    from atlas.dataset import Carry, Copies, ImageList, ImageSource
+    from atlas.dataset import Carry, Copies, Hashes, ImageList, ImageSource
     from atlas.models import Model
 
 NAMED = 3
@@ -61,17 +61,18 @@ class ListedImages:
         told: Callable[[int], None] = lambda _: None,
         *,
         copies: Copies | None = None,
+        hashes: Hashes | None = None,
         carry: Carry | None = None,
     ) -> ListedImages:
         """The images that were `given`, read and hashed; `told` hears how many are done.
 
-        What was hashed before, and is as it was, is not read again: that is noted beside the `copies` of images that
-        lie in object stores. `carry` has others do it where there is much. Raises `ImagesError` where there are no
+        What `hashes` knows, those of the usual cache unless given, is not read again; of images that lie in object
+        stores `copies` are kept. `carry` has others do it where there is much. Raises `ImagesError` where there are no
         images, or none that can be used.
         """
         from atlas.dataset import Hashes, list_images, open_images, require_one
 
-        hashes = Hashes(copies.folder if copies else "")
+        hashes = Hashes() if hashes is None else hashes
         source = open_images(given, copies=copies, hashes=hashes, carry=carry, told=told)
         listed = list_images(source, told=told, hashes=hashes, carry=carry)
         require_one(source, listed, hashes)

@@ -19,7 +19,7 @@ from atlas.engine.progress import Progress
 from atlas.engine.spreading import spread
 from atlas.errors import AtlasError, NotAStore
 from atlas.pipeline import CROPS, Pipeline
-from atlas.places import local, of_store
+from atlas.places import in_object_store, local, of_store
 from atlas.plans import Plan
 from atlas.recipe import Collection, Numerics, ProjectionRecipe, Recipe
 from atlas.stages import FEATURES, ICONS
@@ -29,7 +29,7 @@ from atlas.units import Layer, decode
 from atlas.words import brief, parameter
 
 if TYPE_CHECKING:
-    from atlas.dataset import Copies
+    from atlas.dataset import Copies, Hashes
     from atlas.engine.planning.images import ListedImages
     from atlas.models import Model
     from atlas.rendering import Spectrum
@@ -214,33 +214,35 @@ def _images(
     pipeline: Pipeline, model: Model, *, counted: bool
 ) -> tuple[ListedImages | None, Collection | None, tuple[int, int]]:
     """The images, what is shown of them, how many files among them are none, and how many are only estimated."""
-    from atlas.dataset import Hashes, about, open_images
+    from atlas.dataset import about, open_images
     from atlas.dataset import counted as count
 
     if not pipeline.images:
         return None, None, (0, 0)
     places, crops = pipeline.places("images"), pipeline.crops or CROPS
-    copies = _copies(pipeline)
+    copies, hashes = _cache(pipeline)
     if counted:
-        source = open_images(places, copies=copies, hashes=Hashes(copies.folder), counting=True)
+        source = open_images(places, copies=copies, hashes=hashes, counting=True)
         found, others = count(source)
         collection = Collection(COUNTED, max(found, 1), model.classes, crops, photographs=pipeline.photographs)
         return None, collection, (others, about(source))
     with Progress() as progress:
         told = progress.counting("listing", None, "images")
-        images = collecting.ListedImages.open(places, told, copies=copies, carry=spread(pipeline, progress.say))
-        if trouble := copies.trouble:
+        carry = spread(pipeline, progress.say)
+        images = collecting.ListedImages.open(places, told, copies=copies, hashes=hashes, carry=carry)
+        for trouble in filter(None, (copies.trouble, hashes.trouble)):
             progress.say(trouble)
     return images, images.collection(model, crops=crops, photographs=pipeline.photographs), (0, 0)
 
 
-def _copies(pipeline: Pipeline) -> Copies:
-    """Where copies of images in object stores are kept."""
-    from atlas.dataset import Copies
+def _cache(pipeline: Pipeline) -> tuple[Copies, Hashes]:
+    """Where copies of images in object stores are kept, on each machine, and hashes of all, for whoever lists them."""
+    from atlas.dataset import Copies, Hashes
     from atlas.dataset.copies import GIGABYTES
 
-    folder = "" if pipeline.cache is None else str(local(pipeline.cache))
-    return Copies(folder, GIGABYTES if pipeline.cache_size is None else float(pipeline.cache_size))
+    place = "" if pipeline.cache is None else str(of_store(pipeline.cache))
+    size = GIGABYTES if pipeline.cache_size is None else float(pipeline.cache_size)
+    return Copies("" if in_object_store(place) else place, size), Hashes(place)
 
 
 def _collecting(pipeline: Pipeline, model: Model, wanted: Wanted, collection: Collection) -> list[Plan]:
