@@ -179,11 +179,33 @@ class Pipeline:
         Places,
         Option(
             IMAGES,
-            "Images to run through the network: folders, files, webdataset tars, a saved Hugging Face dataset, or "
-            "package.module:factory. Repeatable, or separated by commas.",
+            "Images to run through the network: folders, files and webdataset tars, here or in an object store "
+            "('s3://BUCKET/{000..127}.tar'), a saved Hugging Face dataset, or package.module:factory. Repeatable, or "
+            "separated by commas.",
             metavar="IMAGES",
             local=True,
             several=True,
+        ),
+    ] = None
+    cache: Annotated[
+        str | Path | None,
+        Option(
+            IMAGES,
+            "Folder for what can be had again: hashes of images that were listed, and copies of those that lie in "
+            "object stores. At an address in an object store only the hashes are kept. Default: ATLAS_CACHE if it is "
+            "set, else atlas in the user's cache.",
+            metavar="FOLDER",
+            local=True,
+        ),
+    ] = None
+    cache_size: Annotated[
+        float | None,
+        Option(
+            IMAGES,
+            "Gigabytes that these copies may take; the least recently used go first. 0 keeps none. Default: 20.",
+            metavar="GB",
+            least=0,
+            local=True,
         ),
     ] = None
     crops: Annotated[

@@ -1,4 +1,4 @@
-"""Places that a person names: folders and files of this machine; of stores, also addresses in object stores.
+"""Places that a person names: folders and files of this machine; of stores and images, also addresses in object stores.
 
     text or path -> Path        s3://bucket/x, where a store is meant -> the same        else -> AtlasError
 
@@ -7,6 +7,7 @@ An address of elsewhere is refused wherever a file is taken: as a path it would 
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from urllib.parse import unquote
@@ -18,7 +19,7 @@ ADDRESS = re.compile(r"(?P<scheme>[A-Za-z][\w+.@:-]+):(?P<rest>/.*)", re.DOTALL)
 
 
 OBJECT_STORES = ("s3", "gs", "az")
-"""Schemes of the addresses at which a store may lie."""
+"""Schemes of the addresses at which stores and images may lie."""
 
 
 def in_object_store(place: str | Path) -> bool:
@@ -28,7 +29,7 @@ def in_object_store(place: str | Path) -> bool:
 
 
 def of_store(place: str | Path, refused: type[AtlasError] = AtlasError) -> Path | str:
-    """Where a store lies that `place` names: an address in an object store as it is, anything else as `local`.
+    """Where a store, or images, lie that `place` names: an address in an object store as it is, all else as `local`.
 
     >>> of_store("s3://bucket/resnet50.atlas")
     's3://bucket/resnet50.atlas'
@@ -56,9 +57,21 @@ def local(place: str | Path, refused: type[AtlasError] = AtlasError) -> Path:
     if address["scheme"].lower() == "file":
         return _of_file(text, address["rest"], refused)
     raise refused(
-        f"{text}: {address['scheme']}:// is not supported here: images and other files lie on this machine, or on what "
-        f"is mounted there; stores may lie at {', '.join(f'{one}://' for one in OBJECT_STORES)}. Name a local path."
+        f"{text}: {address['scheme']}:// is not supported here. Stores and images may lie at "
+        f"{', '.join(f'{one}://' for one in OBJECT_STORES)}, other files on this machine alone. Name a local path."
     )
+
+
+def cache_folder(given: str | Path = "") -> Path:
+    """The folder for what can be had again: that `given`, else ATLAS_CACHE, else atlas in the user's own cache.
+
+    Raises `RuntimeError` where there is no home to have one.
+    """
+    named = str(given) or os.environ.get("ATLAS_CACHE")
+    if named:
+        return Path(named).expanduser().absolute()
+    usual = os.environ.get("XDG_CACHE_HOME")
+    return (Path(usual) if usual else Path.home() / ".cache") / "atlas"
 
 
 def _of_file(text: str, rest: str, refused: type[AtlasError]) -> Path:

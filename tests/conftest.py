@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,9 @@ from tests.stores import make_store
 
 # Ray's own 15 would starve its workers beside the other process of tests. (Ray spells it so.)
 os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112
+# What a test notes of images is no other run's business.
+os.environ["ATLAS_CACHE"] = tempfile.mkdtemp(prefix="atlas-cache-")
+atexit.register(shutil.rmtree, os.environ["ATLAS_CACHE"], ignore_errors=True)
 BUILDING = {"models", "rendering", "projection", "attribution", "engine"}
 """Folders of tests that need torch, ray, numba or umap-learn to be so much as read."""
 

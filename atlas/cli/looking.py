@@ -69,7 +69,10 @@ def _say_left_out(model: Model) -> None:
 
 def check(
     model: o.ModelSpec,
-    images: Annotated[list[Path], typer.Argument(parser=o.place, help="Image files, or folders of them.")],
+    images: Annotated[
+        list[str],
+        typer.Argument(parser=o.store_place, help="Image files, or folders of them, here or in an object store."),
+    ],
     weights: o.Weights = None,
     labels: o.Labels = None,
     preprocessing: o.Preprocess = None,

@@ -25,7 +25,7 @@ PIPELINE = "A network (squeezenet, torchvision:NAME[@WEIGHTS], timm:NAME, packag
 PIPELINE += "untrained weights), a pipeline file (NAME.yaml), or a store to go on with."
 SAID = re.compile(r"`(?P<name>[a-z_]+)(=(?P<value>([^`]|``)*))?`")
 """How a message of the library names a parameter; see `atlas.words.parameter`."""
-ADDRESSED = ("store", "weights", "labels")
+ADDRESSED = ("store", "weights", "labels", "cache")
 """Options that take an address in an object store where a path is meant."""
 SUBMITTING = {"address": "--address"}
 """What `atlas submit` calls the parameter of `atlas.submit` that no pipeline has."""
@@ -91,7 +91,7 @@ def _parameter(name: str) -> inspect.Parameter:
         declared = [f"{spelled(name)}/--no-{spelled(name)[2:]}"]
     elif taken in (int, float):
         settings["min"] = known.least
-    else:
+    elif taken is not float:
         here = store_place if name in ADDRESSED else place
         settings["parser"] = here if taken is Path else str if known.several and not known.local else filled
         settings["metavar"] = known.metavar or "TEXT"

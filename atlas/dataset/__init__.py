@@ -3,22 +3,29 @@
 what the user names -> ImageSource -> ImageList -> uint8 [h,w,3] -> crops -> what a network answers
 """
 
+from atlas.dataset.copies import Copies
 from atlas.dataset.decoding import decode, read_picture
-from atlas.dataset.images import counted, open_images
-from atlas.dataset.listing import ImageList, Looked, list_images, look, require_one
-from atlas.dataset.prefetch import prefetch
+from atlas.dataset.hashes import Hashes
+from atlas.dataset.images import about, counted, open_images
+from atlas.dataset.listing import ImageList, Looked, list_images, look, look_at, require_one
+from atlas.dataset.prefetch import Carry, prefetch
 from atlas.dataset.source import Entry, ImageSource, Problem
 
 __all__ = [
+    "Carry",
+    "Copies",
     "Entry",
+    "Hashes",
     "ImageList",
     "ImageSource",
     "Looked",
     "Problem",
+    "about",
     "counted",
     "decode",
     "list_images",
     "look",
+    "look_at",
     "open_images",
     "prefetch",
     "read_picture",

@@ -1,6 +1,6 @@
 """Images in tar files: webdataset's shards.
 
-    tar -> (name, first byte, size, problem or None), in the tar's order
+    tar, wherever it lies -> (name, first byte, size, problem or None), in the tar's order
 
 A mask that stands beside a picture in its sample (`c.jpg`, `c.seg.png`) is a listed skip; without a picture beside it,
 it is the picture. Members are read where they lie, by their offset; nothing is unpacked. A tar that was cut short
@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import re
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from os import SEEK_END
-from typing import BinaryIO
+from typing import Protocol
 
-from atlas.dataset.guarded import open_file
-from atlas.dataset.source import Problem, printable, refusal
+from atlas.dataset.source import Problem, printable
+from atlas.errors import AtlasError
 from atlas.units import ImageStatus
 
 Member = tuple[bytes, int, int, Problem | None]
@@ -56,13 +56,24 @@ HEADERS = 2**20
 """Bytes that what is told of one member may take: names and numbers are held in memory, whatever size they claim."""
 
 
-def members(file: bytes) -> Iterator[Member]:
-    """The images in a tar, and at most one member of no name: why what comes after the others is lost."""
-    try:
-        with open_file(file) as data:
-            found = list(_members(data))
-    except OSError as error:
-        found = [(b"", 0, 0, refusal(error))]
+class Readable(Protocol):
+    """A tar that can be read anywhere."""
+
+    def read(self, size: int, /) -> bytes: ...
+    def seek(self, place: int, whence: int = 0, /) -> int: ...
+    def tell(self) -> int: ...
+
+
+def members(data: Readable, met: Callable[[int, int], object] = lambda _start, _size: None) -> Iterator[Member]:
+    """The images in a tar, and at most one member of no name: why what comes after the others is lost.
+
+    `met` hears of each image's first byte and size when the tar was read so far and no further: it may read it then.
+    """
+    found = []
+    for member in _members(data):
+        found.append(member)
+        if member[3] is None:
+            met(member[1], member[2])
     pictures = {_sample(name): name for name, _, _, lost in found if not (lost or _is_mask(name))}
     for name, start, size, lost in found:
         picture = pictures.get(_sample(name)) if _is_mask(name) else None
@@ -86,7 +97,7 @@ def _beside(picture: bytes) -> Problem:
     )
 
 
-def _members(data: BinaryIO) -> Iterator[Member]:
+def _members(data: Readable) -> Iterator[Member]:
     length, end, count, broken = data.seek(0, SEEK_END), 0, 0, ""
     data.seek(0)
     headers = _Headers(data)
@@ -103,6 +114,8 @@ def _members(data: BinaryIO) -> Iterator[Member]:
                 tar.members.clear()  # else all members of a shard stay in memory
     except _EndlessHeader:
         broken = f": a header of more than {HEADERS / 1e6:.0f} MB"
+    except AtlasError:  # it lies far away, and cannot be reached
+        raise
     except Exception:  # noqa: BLE001  # tarfile raises anything at all on damaged headers; `_lost` says what is missing
         pass
     if lost := _lost(data, end, length, count, broken):
@@ -116,7 +129,7 @@ class _EndlessHeader(Exception):
 class _Headers:
     """A tar as `tarfile` reads it: headers alone, of each member so many bytes at most."""
 
-    def __init__(self, data: BinaryIO) -> None:
+    def __init__(self, data: Readable) -> None:
         self._data = data
         self.left = HEADERS
 
@@ -148,7 +161,7 @@ def _listed(member: tarfile.TarInfo) -> Member | None:
     return name, member.offset_data, member.size, None
 
 
-def _lost(data: BinaryIO, end: int, length: int, count: int, broken: str) -> Problem | None:
+def _lost(data: Readable, end: int, length: int, count: int, broken: str) -> Problem | None:
     """Why the tar does not end as it should, after its last whole member: with a block of zeros."""
     whole = f"{count} images are whole"
     if broken:

@@ -38,12 +38,14 @@ class Entry:
     name: str
     """Printable, told apart from every other of the source, and free of absolute paths: what the store lists."""
     file: bytes = b""
-    """The file it lies in, as the system names it; empty for data sets."""
+    """The file it lies in, as the system names it, or its address in an object store; empty for data sets."""
     start: int = 0
     """First byte in a tar; the number of the item in a data set."""
     size: int = -1
-    """Bytes in a tar; -1 elsewhere."""
+    """Bytes in a tar or an object store; -1 elsewhere."""
     problem: Problem | None = None
+    mark: bytes = b""
+    """What tells its state from all others, where that was found with it; see `hashes`."""
 
 
 class ImageSource(Protocol):

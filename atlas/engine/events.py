@@ -161,4 +161,23 @@ class Silent:
     reason: str
 
 
-Event = Advanced | ShardDone | ShardFailed | Tried | Divided | LayerDone | Finished | TaskFailed | Retried | Silent
+@dataclass(frozen=True)
+class Remarked:
+    """What a worker has to say that stops nothing."""
+
+    text: str
+
+
+Event = (
+    Advanced
+    | ShardDone
+    | ShardFailed
+    | Tried
+    | Divided
+    | LayerDone
+    | Finished
+    | TaskFailed
+    | Retried
+    | Silent
+    | Remarked
+)

@@ -18,7 +18,8 @@ from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from itertools import islice
+from typing import Any, TypeVar
 
 import ray
 from ray.exceptions import (
@@ -44,6 +45,8 @@ from atlas.factories import guarded
 from atlas.recipe import Numerics
 from atlas.words import parameter
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 DIED = (WorkerCrashedError, NodeDiedError, ObjectLostError, OutOfMemoryError, TaskCancelledError)
 """Errors of the machinery, not of the work."""
 ATTEMPTS = 5
@@ -229,6 +232,45 @@ def _sent(supplies: Supplies) -> Any:
 def _images(source: Any) -> Any:
     """The images of a run, fetched once a process: of a million files the list alone takes a second."""
     return ray.get(source)
+
+
+# -- the same work on many things --------------------------------------------------------------------------------------
+
+
+def each(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """`function` of every item, in their order, on the cores of the connected cluster; of dead workers once more.
+
+    Raises the `AtlasError` of a task, and one that names any other error.
+    """
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    rest, window = iter(items), deque[Any]()
+    try:
+        while True:
+            free = max(1, 2 * int(resources.get("CPU", 1))) - len(window)
+            window.extend(_call.remote(function, item) for item in islice(rest, free))
+            if not window:
+                return
+            yield _result(window[0])
+            window.popleft()
+    finally:
+        for task in window:
+            ray.cancel(task, force=True)
+
+
+def _result(task: Any) -> Any:
+    try:
+        return ray.get(task)
+    except RayTaskError as error:
+        if isinstance(error.cause, AtlasError):
+            raise error.cause from None
+        raise AtlasError(f"A task of the cluster failed: {_last_line(error)}") from error
+    except RayError as error:
+        raise AtlasError(f"A task of the cluster failed {ATTEMPTS} times: {_first_line(error)}") from error
+
+
+@ray.remote(num_cpus=1, max_calls=0, max_retries=ATTEMPTS - 1, scheduling_strategy="SPREAD")
+def _call(function: Callable[[Any], Any], item: Any) -> Any:
+    return function(item)
 
 
 # -- what is silent, and what died -------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import numpy as np
 from PIL import Image
 
-from atlas.engine.events import Advanced, Event
+from atlas.engine.events import Advanced, Event, Remarked
 from atlas.engine.making import Made, Making, Piece
 from atlas.plans import Plan
 from atlas.stages import IMAGES
@@ -28,9 +28,12 @@ if TYPE_CHECKING:
     from atlas.dataset import ImageSource
     from atlas.dataset.collect import Collected, Shown
     from atlas.dataset.decoding import Pixels
+    from atlas.dataset.source import Raw
     from atlas.dataset.watch import Failure
     from atlas.models import Preprocessing
 
+ROOM = 2**27
+"""Bytes of files that are held, read and not yet decoded, of images that lie far away."""
 PAPER = 255
 """What surrounds a thumbnail that is no square."""
 
@@ -63,6 +66,8 @@ def make(piece: Piece, collect: Collect[C], keep: Keep[C]) -> Making:
             collected = collect(album, piece.width)
         piece.clock.split({"decode": album.waited, **collected.seconds})
         yield Advanced(plan.stage, plan.layer_name, len(album))
+        if trouble := album.trouble:
+            yield Remarked(trouble)
         return album, collected
 
     album, found = yield from piece.narrowed(attempt)
@@ -101,31 +106,57 @@ class ShardImages:
 
     def shown(self) -> Iterator[Shown]:
         """The images that can be shown, with their crops, in order."""
-        from atlas.dataset import prefetch
         from atlas.dataset.collect import Shown
 
         rows = slice(self.shard.start, self.shard.stop)
         sha256, same_as = self._store.read("images/sha256", rows), self._store.read("images/same_as", rows)
 
-        def look(row: int) -> tuple[Page, Tensor | None]:
-            return self._look(self.shard.start + row, sha256[row].tobytes(), int(same_as[row]))
-
         began = time.perf_counter()
-        for row, (page, crops) in enumerate(prefetch(look, range(len(self)), workers=self._threads)):
+        for row, (page, crops) in enumerate(self._looked(sha256, same_as)):
             self.waited += time.perf_counter() - began
             self.pages.append(page)
             if crops is not None:
                 yield Shown(self.shard.start + row, crops, sha256[row].tobytes())
             began = time.perf_counter()
 
-    def _look(self, number: int, sha256: bytes, same_as: int) -> tuple[Page, Tensor | None]:
+    @property
+    def trouble(self) -> str:
+        """What this machine cannot do for images that lie far away, in one line; empty where nothing is wrong."""
+        from atlas.dataset.files import Files
+
+        return self._source.copies.trouble if isinstance(self._source, Files) else ""
+
+    def _looked(self, sha256: np.ndarray[Any, Any], same_as: np.ndarray[Any, Any]) -> Iterator[tuple[Page, Any]]:
+        """Every image, decoded by threads; those that lie far away are read by others, ahead of them."""
+        from atlas.dataset import prefetch
+
+        ahead, entries = getattr(self._source, "ahead", 0), self._source.entries
+
+        def look(given: tuple[int, Raw | None]) -> tuple[Page, Tensor | None]:
+            row, raw = given
+            return self._look(self.shard.start + row, raw, sha256[row].tobytes(), int(same_as[row]))
+
+        def read(row: int) -> tuple[int, Raw | None]:
+            return row, None if same_as[row] >= 0 else self._source.read(entries[self.shard.start + row])
+
+        def size(row: int) -> int:
+            return 0 if same_as[row] >= 0 else entries[self.shard.start + row].size
+
+        rows, near = range(len(self)), ((row, None) for row in range(len(self)))
+        read_rows = prefetch(read, rows, workers=ahead, size=size, room=ROOM) if ahead else near
+        return prefetch(look, read_rows, workers=self._threads)
+
+    def _look(self, number: int, raw: Raw | None, sha256: bytes, same_as: int) -> tuple[Page, Tensor | None]:
         import torch
 
-        from atlas.dataset import look
+        from atlas.dataset import look, look_at
         from atlas.dataset.crops import crops
 
-        same = None if same_as < 0 else texts(self._store.read("images/path", slice(same_as, same_as + 1)))[0]
-        looked = look(self._source, self._source.entries[number], sha256, same_as=same)
+        if raw is None:
+            same = None if same_as < 0 else texts(self._store.read("images/path", slice(same_as, same_as + 1)))[0]
+            looked = look(self._source, self._source.entries[number], sha256, same_as=same)
+        else:
+            looked = look_at(raw, sha256)
         if looked.picture is None:
             return Page(looked.status, looked.reason, (0, 0), self._thumb(None)), None
         count, seed = self._collection.crops, self._collection.seed

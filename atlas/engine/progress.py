@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from atlas.engine.events import Advanced, Divided, Event, LayerDone, Retried, ShardFailed, Silent, TaskFailed
+from atlas.engine.events import Advanced, Divided, Event, LayerDone, Remarked, Retried, ShardFailed, Silent, TaskFailed
 from atlas.plans import STAGES, Plan, Stage
 from atlas.store import Store
 from atlas.terminal import console, line, rephrased
@@ -71,6 +71,7 @@ class _Watcher:
             if self._total.get(stage.work) and stage.work not in self._tasks:
                 self._bar_of(stage)
         self._said = time.monotonic()
+        self._remarked: set[str] = set()
         self._began: dict[str, tuple[float, int]] = {}
         """Of each kind of work when its first part was done, and how much that was: it may begin long after others."""
 
@@ -93,6 +94,10 @@ class _Watcher:
                 self._console.print(line((f"retry {attempt}", "yellow"), f" {task}: {rephrased(reason)}"))
             case Silent(task, reason):
                 self._console.print(line(("silent", "yellow"), f" {task}: {rephrased(reason)}"))
+
+            case Remarked(text) if text not in self._remarked:
+                self._remarked.add(text)  # every worker says the same
+                self._console.print(line(rephrased(text)))
 
     def _bar_of(self, stage: Stage) -> TaskID:
         if stage.work not in self._tasks:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 MOST = 4096
 """Images that a spectrum is measured on at most, evenly out of all that were given."""
+HELD = 2**28
+"""Bytes of files that are read ahead at most, where their size is known."""
 GIVEN = parameter("spectrum", "IMAGES")
 """How the images of a spectrum are given."""
 
@@ -33,15 +35,16 @@ def measure(given: Sequence[str | Path], told: Callable[[int], None] = lambda _:
 
     What is no image is left out. Raises `ImagesError` where there is none.
     """
-    from atlas.dataset import Problem, decode, open_images
+    from atlas.dataset import Problem, decode, open_images, prefetch
     from atlas.rendering import measured
 
     source = open_images(given, said="spectrum")
     entries = source.entries[:: -(-len(source.entries) // MOST)]
 
     def pictures() -> Iterator[Any]:
-        for done, entry in enumerate(entries, 1):
-            raw = source.read(entry)
+        workers = getattr(source, "ahead", 0) or None
+        ahead = prefetch(source.read, entries, workers=workers, size=lambda entry: entry.size, room=HELD)
+        for done, raw in enumerate(ahead, 1):
             picture = raw if isinstance(raw, Problem) else decode(raw)
             told(done)
             if not isinstance(picture, Problem):

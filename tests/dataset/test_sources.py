@@ -19,10 +19,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from atlas.dataset import ImageSource, Problem, list_images, open_images, require_one
+from atlas.dataset import Copies, Entry, ImageSource, Problem, list_images, open_images, require_one
+from atlas.dataset.files import indexed
 from atlas.dataset.folders import walk
 from atlas.dataset.from_dataset import _opened as factory
-from atlas.dataset.shards import members
 from atlas.errors import AtlasError, ImagesError
 from atlas.units import ImageStatus
 from tests.dataset.made import encoded, good, index, pixels, write_tar
@@ -348,7 +348,8 @@ def test_a_member_of_an_absurd_size_ends_its_tar(tmp_path: Path, size: int) -> N
 
 def test_a_tar_that_becomes_a_pipe_does_not_hang(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "s.tar")
-    walked = finished(lambda: list(members(os.fsencode(tmp_path / "s.tar"))))
+    tar = Entry("", os.fsencode(tmp_path / "s.tar"))
+    walked = finished(lambda: indexed((tar, Copies(), True)).members)
     assert walked == [(b"", 0, 0, Problem(ImageStatus.UNREADABLE, "a pipe, not a file"))]
 
 

@@ -45,6 +45,8 @@ class BuildPlan:
     """Shards of each that are not in the store yet."""
     others: int = 0
     """Files among the images that are none."""
+    estimated: int = 0
+    """How many of the images are only estimated, by the beginnings of tars that lie in an object store."""
     calibration: Calibration | None = field(default=None, repr=False)
     """What pictures cost on this machine, where that was measured."""
 
@@ -58,7 +60,7 @@ class BuildPlan:
             replaced(store, rendering)  # of images nothing can be said: they were counted, not read
             left |= {plan: len(store.todo(plan)) for plan in rendering}
         calibrated = known(store, plans[0].numerics) if store is not None and plans else None
-        return cls(ready.model, ready.place, plans, left, ready.others, calibrated)
+        return cls(ready.model, ready.place, plans, left, ready.others, ready.estimated, calibrated)
 
     @property
     def rendering(self) -> list[Plan]:
@@ -155,11 +157,12 @@ class BuildPlan:
         wanted = sum(examples(plan)[0] for plan in measured)
         shards = -(-found // SAMPLES)
         size = channels * (shards * FIELDS + 2 * min(found, REFERENCE)) * 4 + wanted * 3_500 + found * 5_000
+        about = "About " if self.estimated else ""
         none = f" ({others:,} of the files {'is no image' if others == 1 else 'are no images'})" if others else ""
         once, each = (self._time(one, None) if here else "" for one in (flops, back))
         yield (
-            f"{found:,} images{none}, {shown.collection.crops} crops of each: {count(flops)}FLOP once for all layers"
-            f"{once}."
+            f"{about}{found:,} images{none}, {shown.collection.crops} crops of each: {count(flops)}FLOP once for all "
+            f"layers{once}."
         )
         yield (
             f"{wanted:,} examples of {units:,} units at most: {count(back)}FLOP{each}. "

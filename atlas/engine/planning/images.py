@@ -23,7 +23,7 @@ from atlas.units import Layer
 from atlas.words import parameter
 
 if TYPE_CHECKING:
-    from atlas.dataset import ImageList, ImageSource
+    from atlas.dataset import Carry, Copies, Hashes, ImageList, ImageSource
     from atlas.models import Model
 
 NAMED = 3
@@ -56,16 +56,27 @@ class ListedImages:
     listed: ImageList
 
     @classmethod
-    def open(cls, given: Sequence[str | Path], told: Callable[[int], None] = lambda _: None) -> ListedImages:
+    def open(
+        cls,
+        given: Sequence[str | Path],
+        told: Callable[[int], None] = lambda _: None,
+        *,
+        copies: Copies | None = None,
+        hashes: Hashes | None = None,
+        carry: Carry | None = None,
+    ) -> ListedImages:
         """The images that were `given`, read and hashed; `told` hears how many are done.
 
-        Raises `ImagesError` where there are none, or none that can be used.
+        What `hashes` knows, those of the usual cache unless given, is not read again; of images that lie in object
+        stores `copies` are kept. `carry` has others do it where there is much. Raises `ImagesError` where there are no
+        images, or none that can be used.
         """
-        from atlas.dataset import list_images, open_images, require_one
+        from atlas.dataset import Hashes, list_images, open_images, require_one
 
-        source = open_images(given)
-        listed = list_images(source, told=told)
-        require_one(source, listed)
+        hashes = Hashes() if hashes is None else hashes
+        source = open_images(given, copies=copies, hashes=hashes, carry=carry, told=told)
+        listed = list_images(source, told=told, hashes=hashes, carry=carry)
+        require_one(source, listed, hashes)
         return cls(source, listed)
 
     def collection(self, model: Model, *, crops: int, photographs: bool = True) -> Collection:

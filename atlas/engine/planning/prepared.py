@@ -16,9 +16,10 @@ from atlas.engine.numerics import WIDTHS_OF_COLLECTING, WIDTHS_OF_SAMPLING, Hard
 from atlas.engine.planning import atlases, features
 from atlas.engine.planning import images as collecting
 from atlas.engine.progress import Progress
+from atlas.engine.spreading import spread
 from atlas.errors import AtlasError, NotAStore
 from atlas.pipeline import CROPS, Pipeline
-from atlas.places import of_store
+from atlas.places import in_object_store, of_store
 from atlas.plans import Plan
 from atlas.recipe import Collection, Numerics, ProjectionRecipe, Recipe
 from atlas.stages import FEATURES, ICONS
@@ -28,6 +29,7 @@ from atlas.units import Layer
 from atlas.words import brief, parameter
 
 if TYPE_CHECKING:
+    from atlas.dataset import Copies, Hashes
     from atlas.engine.planning.images import ListedImages
     from atlas.models import Model
     from atlas.rendering import Spectrum
@@ -52,6 +54,8 @@ class PreparedBuild:
     """Listed and hashed; None where none were given, or they were only counted."""
     others: int
     """Files among the images that are none, where they were only counted."""
+    estimated: int
+    """How many of the images are only estimated, where they were counted."""
     spectrum: Spectrum | None
 
 
@@ -75,13 +79,13 @@ def prepared(pipeline: Pipeline, *, counted: bool = False, hardware: Hardware | 
     said = {name: getattr(pipeline, name) for name in ("weights", "labels", "preprocessing", "logits")}
     model = load(pipeline.model, **said, layout=pipeline.knobs("layout"))
     spectrum = _measured(pipeline)
-    images, collection, others = _images(pipeline, model, counted=counted)
+    images, collection, (others, estimated) = _images(pipeline, model, counted=counted)
     wanted = _wanted(pipeline, model)
     plans = _features(pipeline, model, wanted, spectrum, store, hardware) if pipeline.pictures else []
     if collection is not None:
         plans += _collecting(pipeline, model, wanted, collection, hardware)
         plans += _charting(pipeline, model, collection, store, hardware)
-    return PreparedBuild(pipeline, model, place, plans, images, others, spectrum)
+    return PreparedBuild(pipeline, model, place, plans, images, others, estimated, spectrum)
 
 
 def place_of(pipeline: Pipeline) -> Path | str:
@@ -213,21 +217,39 @@ def _numerics(pipeline: Pipeline, store: Store | None, stage: str, hardware: Har
 # -- images ------------------------------------------------------------------------------------------------------------
 
 
-def _images(pipeline: Pipeline, model: Model, *, counted: bool) -> tuple[ListedImages | None, Collection | None, int]:
-    """The images, what is shown of them, and how many files among them are none."""
+def _images(
+    pipeline: Pipeline, model: Model, *, counted: bool
+) -> tuple[ListedImages | None, Collection | None, tuple[int, int]]:
+    """The images, what is shown of them, how many files among them are none, and how many are only estimated."""
+    from atlas.dataset import about, open_images
     from atlas.dataset import counted as count
-    from atlas.dataset import open_images
 
     if not pipeline.images:
-        return None, None, 0
+        return None, None, (0, 0)
     places, crops = pipeline.places("images"), pipeline.crops or CROPS
+    copies, hashes = _cache(pipeline)
     if counted:
-        found, others = count(open_images(places))
+        source = open_images(places, copies=copies, hashes=hashes, counting=True)
+        found, others = count(source)
         collection = Collection(COUNTED, max(found, 1), model.classes, crops, photographs=pipeline.photographs)
-        return None, collection, others
+        return None, collection, (others, about(source))
     with Progress() as progress:
-        images = collecting.ListedImages.open(places, progress.counting("listing", None, "images"))
-    return images, images.collection(model, crops=crops, photographs=pipeline.photographs), 0
+        told = progress.counting("listing", None, "images")
+        carry = spread(pipeline, progress.say)
+        images = collecting.ListedImages.open(places, told, copies=copies, hashes=hashes, carry=carry)
+        for trouble in filter(None, (copies.trouble, hashes.trouble)):
+            progress.say(trouble)
+    return images, images.collection(model, crops=crops, photographs=pipeline.photographs), (0, 0)
+
+
+def _cache(pipeline: Pipeline) -> tuple[Copies, Hashes]:
+    """Where copies of images in object stores are kept, on each machine, and hashes of all, for whoever lists them."""
+    from atlas.dataset import Copies, Hashes
+    from atlas.dataset.copies import GIGABYTES
+
+    place = "" if pipeline.cache is None else str(of_store(pipeline.cache))
+    size = GIGABYTES if pipeline.cache_size is None else float(pipeline.cache_size)
+    return Copies("" if in_object_store(place) else place, size), Hashes(place)
 
 
 def _collecting(

@@ -9,6 +9,8 @@ of them is kept here, so nothing of them is pickled, stored or told.
 from __future__ import annotations
 
 import os
+import re
+import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -45,6 +47,14 @@ KINDS = {
 }
 PATIENCE = timedelta(seconds=60)
 """How long a request is tried again that failed for reasons of the network or of the server."""
+TRIES = 3
+"""How often bytes are asked for whose answers break off."""
+PAUSE = 0.1
+"""Seconds before the first of them; each next pause is twice as long."""
+HOST = re.compile(r"https?://[^\s\"')]+")
+"""The address of a server in what an error says: it is no business of a log's."""
+OUTSIDE = re.compile(r"\b416\b|range", re.IGNORECASE)
+"""What is said of bytes that an object does not have."""
 WRITER = "writer"
 """The metadata of an object that was written on a condition: who wrote it."""
 WRITERS = 8
@@ -75,6 +85,16 @@ class Part:
     """What tells this state of the object from others: its ETag."""
 
 
+@dataclass(frozen=True)
+class Found:
+    """An object, as a server lists it."""
+
+    key: str
+    size: int
+    mark: str
+    """What tells this state of the object from others: its ETag. Empty where the server gives none."""
+
+
 class ObjectBackend(Backend):
     """The objects below a prefix of a bucket; keys of the store are names below it. Pickled as its address."""
 
@@ -93,7 +113,7 @@ class ObjectBackend(Backend):
         try:
             return _opened(self.address, os.getpid())
         except (BaseError, ValueError) as error:
-            raise StoreError(f"{self}: {_line(error)}.{self._hint(error)}") from error
+            raise StoreError(f"{self}: {_line(error)}.{self._hint(error)}") from None
 
     def get(self, key: str) -> bytes | None:
         found = self._asked(key)
@@ -156,6 +176,62 @@ class ObjectBackend(Backend):
                 if wanted is None or (size := self._size(key)) is None:
                     raise
                 return Part(b"", 0, size, "")
+
+    def exactly(self, key: str, start: int, stop: int) -> Part | None:
+        """Bytes `start:stop` of an object: fewer only where the object itself ends before. None where there is none.
+
+        An answer that breaks off is asked for again; raises `StoreError` where all of them do.
+        """
+        pause = PAUSE
+        with self._explained(key):
+            for turn in range(TRIES):
+                if turn:
+                    time.sleep(pause)
+                    pause *= 2
+                part = self._answered(key, start, stop, last=turn == TRIES - 1)
+                if part is None or len(part.data) == min(stop, max(part.size, start)) - start:
+                    return part
+        raise StoreError(f"{self}: {key} cannot be read: {TRIES} answers in a row broke off. Run the same again later.")
+
+    def _answered(self, key: str, start: int, stop: int, *, last: bool) -> Part | None:
+        """What the server answers, whole or not. What breaks off on the way is empty, unless it was the `last` time."""
+        try:
+            found = obstore.get(self._store, key, options={"range": (start, stop)})
+        except FileNotFoundError:
+            return None
+        except BaseError as error:
+            if OUTSIDE.search(str(error)) is None:
+                raise
+            # Where the object ends before: its size tells.
+            if (size := self._size(key)) is not None and size > start:
+                raise
+            return None if size is None else Part(b"", start, size, "")
+        try:
+            data = bytes(found.bytes())
+        except BaseError:
+            if last:
+                raise
+            data = b""
+        if found.range[0] != start:
+            data = b""  # of another place
+        return Part(data, start, found.meta["size"], found.meta["e_tag"] or "")
+
+    def at(self, key: str) -> Found | None:
+        """What the server says of one object; None where there is none."""
+        with self._explained(key):
+            try:
+                return _found(obstore.head(self._store, key))
+            except FileNotFoundError:
+                return None
+
+    def below(self, folder: str) -> Iterator[Found]:
+        """Every object in a folder and the folders in it, in no order; those that only stand for a folder left out."""
+        with self._explained(folder):
+            for several in obstore.list(self._store, folder or None, chunk_size=1000):
+                for one in several:
+                    # What stands for a folder has a slash at its end, which is not told here.
+                    if one["size"] or self.at(one["path"]) is not None:
+                        yield _found(one)
 
     def _size(self, key: str) -> int | None:
         try:
@@ -233,18 +309,21 @@ class ObjectBackend(Backend):
 
     @contextmanager
     def _explained(self, key: str, kind: type[StoreError] = StoreError) -> Iterator[None]:
-        """Tell of what a server answers in one line."""
+        """Tell of what a server answers in one line.
+
+        The error itself is left out of the traceback, which may be kept: it names addresses of machines.
+        """
         try:
             yield
         except ValueError as error:  # an empty name in it, or one that leads out
             raise kind(f"{key!r} is no key of a store: {error}") from None
-        except (UnauthenticatedError, PermissionDeniedError) as error:
+        except (UnauthenticatedError, PermissionDeniedError):
             means = CREDENTIALS[self._scheme]
-            raise kind(f"{self}: access is denied to {key or 'it'}. Credentials are taken from {means}.") from error
+            raise kind(f"{self}: access is denied to {key or 'it'}. Credentials are taken from {means}.") from None
         except (FileNotFoundError, BaseError) as error:
             if isinstance(error, FileNotFoundError) or any(name in str(error) for name in NO_BUCKET):
-                raise kind(f"{self} is not there: make the bucket first, or name another.") from error
-            raise kind(f"{self}: {key or 'it'} cannot be reached: {_line(error)}{self._hint(error)}") from error
+                raise kind(f"{self} is not there: make the bucket first, or name another.") from None
+            raise kind(f"{self}: {key or 'it'} cannot be reached: {_line(error)}{self._hint(error)}") from None
 
     def _hint(self, error: Exception) -> str:
         """Where credentials are looked for, where it is their lack that an error tells of."""
@@ -252,9 +331,13 @@ class ObjectBackend(Backend):
         return f" Credentials are taken from {CREDENTIALS[self._scheme]}." if asked else ""
 
 
+def _found(meta: Any) -> Found:
+    return Found(meta["path"], meta["size"], meta["e_tag"] or "")
+
+
 def _line(error: Exception) -> str:
     """What an error of the object store says, in one line."""
-    return " ".join(str(error).partition("\n\nDebug source")[0].split())
+    return HOST.sub("the server", " ".join(str(error).partition("\n\nDebug source")[0].split()))
 
 
 @cache
