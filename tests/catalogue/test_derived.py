@@ -120,7 +120,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         data = columns(plan, maxima, numbers)
         if plan.layer_name == "signed":
             data["example_value"][:, 1] -= 9
-            data["example_value"][4, 0] = data["example_value"][5, 0] = -1
+            data["example_value"][4, 0], data["example_value"][5] = -1, 0
             data["example_value"][7] = np.nan
             data["least"] = data["example_value"][:, 1, 0].copy()
             data["largest"][5] = data["least"][5]
