@@ -25,7 +25,7 @@ def copy(store: str | Path | Backend | Store, place: str | Path | Backend, *, te
     """Copy a store to `place`, a folder or an address in an object store; each object is held against its hash.
 
     A copy that was stopped goes on where it was, and a store of the same network that is there gets what it lacks; no
-    result that is there is replaced. `tell` hears how many shards of how many are done. What rests on an object that
+    result that is there is replaced. `tell(done, total)` is called as shards are copied. What rests on an object that
     is missing or damaged is left out, and named in what is returned. Raises `PlanMismatch` where another network's
     store is at `place`, or one of other plans, and `NotAStore` where other files are, before anything is written.
     """

@@ -33,8 +33,8 @@ LAYERS = (
 )
 
 NEEDED = {
-    IMAGES: ("images", "of which images? Name them, or leave it out."),
-    ATLASES: ("atlas", "of which layers? Name them, or leave it out."),
+    IMAGES: ("images", "this option needs images. Give some, or leave it out."),
+    ATLASES: ("atlas", "this option needs layers for an atlas. Give some, or leave it out."),
 }
 """Without which option the others of a group would say nothing, and the question to ask then."""
 
@@ -155,7 +155,7 @@ class Pipeline:
         Option(
             PICTURES,
             "Override a setting of the recipe, as in `settings=steps=96`. Repeatable.",
-            metavar="KNOB=VALUE",
+            metavar="NAME=VALUE",
             also=("set",),
             preset="recipe",
             several=True,
@@ -266,7 +266,7 @@ class Pipeline:
         Option(
             ATLASES,
             "Override a setting of that recipe, as in `atlas_settings=steps=96`. Repeatable.",
-            metavar="KNOB=VALUE",
+            metavar="NAME=VALUE",
             also=("atlas_set",),
             preset="atlas_recipe",
             several=True,
@@ -286,7 +286,7 @@ class Pipeline:
             ATLASES,
             "Override a setting of the projection: n_neighbors=20, min_dist=0.1, metric=euclidean, pca=none, "
             "whiten=yes, seed=1; align_to=LAYER rotates a map to match another layer's. Repeatable.",
-            metavar="KNOB=VALUE",
+            metavar="NAME=VALUE",
             also=("projection_set", "layout_set"),
             preset="projection",
             several=True,
@@ -314,7 +314,7 @@ class Pipeline:
     ] = "auto"
     batch: Annotated[
         int | None,
-        Option(COMPUTING, "Pictures optimized side by side. Default: the calibrated width, if there is one.", least=2),
+        Option(COMPUTING, "Batch size: pictures optimized together. Default: the calibrated one, if any.", least=2),
     ] = None
     dtype: Annotated[
         str,
@@ -381,7 +381,7 @@ class Pipeline:
         return split([str(value)] if isinstance(value, int) else value)
 
     def knobs(self, option: str) -> list[str]:
-        """The settings that an option gives, as texts `KNOB=VALUE`."""
+        """The settings that an option gives, as texts `NAME=VALUE`."""
         return knobs(getattr(self, option))
 
     def places(self, option: str) -> list[str]:
@@ -414,19 +414,19 @@ def of(said: Mapping[str, Any], where: str = "") -> Pipeline:
         if name not in kinds():
             raise UnknownName.among("key of a pipeline", f"{where}{name}", kinds())
     if said.get("model") is None:
-        raise AtlasError(f"{where}{parameter('model')} is not said: which network?")
+        raise AtlasError(f"{where}{parameter('model')} is missing: name a network.")
     return Pipeline(**said)
 
 
 def knobs(value: Settings) -> list[str]:
-    """Settings as texts `KNOB=VALUE`, however they were said."""
+    """Settings as texts `NAME=VALUE`, however they were said."""
     if isinstance(value, Mapping):
         return [f"{name}={text_of(one)}" for name, one in value.items()]
     return [value] if isinstance(value, str) else list(value or ())
 
 
 def beside(told: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:
-    """What was `told` before with what is `said` beside it, which goes before it: of settings knob by knob.
+    """What was `told` before with what is `said` beside it, which goes before it: settings one by one.
 
     >>> beside({"crops": 2, "settings": {"size": 16, "steps": 1}}, {"settings": ["steps=2"]})
     {'crops': 2, 'settings': ['size=16', 'steps=1', 'steps=2']}
@@ -452,12 +452,12 @@ def wrong(name: str, value: Any, kind: Any) -> str:
             return "it is no network. Give a spec, a Model or a torch.nn.Module."
         return "it is empty. Name a network." if value is None or value == "" else ""
     if kind is not Any and not _fits(value, kind):
-        return f"it is {_called(kind)}."
+        return f"it must be {_called(kind)}."
     least = option(name).least
     if least is not None and value is not None and not value >= least:  # NaN is neither
-        return f"it is at least {least:g}."
+        return f"it must be at least {least:g}."
     if isinstance(value, str | Path | Sequence) and not isinstance(value, Path) and not split(value):
-        return "it is empty. Say it, or leave it out."
+        return "it is empty. Give a value, or leave it out."
     return ""
 
 

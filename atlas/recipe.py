@@ -125,7 +125,7 @@ def _changes(recipe: type[Any], said: str, settings: Iterable[str], like: str) -
     for setting in settings:
         knob, _, text = setting.partition("=")
         if not text:
-            raise AtlasError(f"{parameter(said, setting)}: write KNOB=VALUE, as in {like}.")
+            raise AtlasError(f"{parameter(said, setting)}: write NAME=VALUE, as in {like}.")
         changes[knob] = _read(recipe, said, knob, text)
     return changes
 
@@ -151,7 +151,7 @@ def _read(recipe: type[Any], said: str, knob: str, text: str) -> Any:
     except (ValueError, KeyError):
         forms = {"int": "a whole number", "float": "a number", "bool": "yes or no"}
         form = forms.get(kind, "two numbers, as 0.9,1.1")
-        raise AtlasError(f"{parameter(said, f'{knob}={text}')}: {knob} is {form}.") from None
+        raise AtlasError(f"{parameter(said, f'{knob}={text}')}: {knob} must be {form}.") from None
 
 
 LEAST = {
@@ -287,9 +287,11 @@ class Recipe(Knobs):
         if kind not in PARAMETERIZATIONS:
             raise UnknownName.among("parameterization", kind, PARAMETERIZATIONS, hint="There are: fourier, maco.")
         if kind != "maco" and (self.spectrum or self.crop_scale != (1.0, 1.0)):
-            raise AtlasError("recipe: spectrum and crop_scale are knobs of maco alone; set parameterization=maco too.")
+            raise AtlasError(
+                "recipe: spectrum and crop_scale are settings of maco alone; set parameterization=maco too."
+            )
         if kind == "maco" and self.contrast:
-            raise AtlasError("recipe: contrast is a knob of fourier alone: take the recipe maco, or set contrast=0.")
+            raise AtlasError("recipe: contrast is a setting of fourier alone: take the recipe maco, or set contrast=0.")
         if self.spectrum and self.spectrum != NATURAL and not re.fullmatch(r"[0-9a-f]{64}", self.spectrum):
             raise AtlasError(f"recipe: spectrum is {NATURAL} or the hash of a measured one, not {self.spectrum}.")
         if not (len(self.crop_scale) == 2 and 0 < self.crop_scale[0] <= self.crop_scale[1] <= 1):
@@ -309,7 +311,7 @@ class Recipe(Knobs):
     @classmethod
     def named(cls, name: str, **changes: Any) -> Recipe:
         """The preset `name`, with `changes` to its knobs. Raises `UnknownName` for either's unknown names."""
-        return _preset(PRESETS, "recipe", "knob of a recipe", name, changes)
+        return _preset(PRESETS, "recipe", "setting of a recipe", name, changes)
 
     @classmethod
     def parse(cls, name: str, settings: Iterable[str], said: str = "settings") -> Recipe:
@@ -463,21 +465,21 @@ class ProjectionRecipe(Knobs):
         super().__post_init__()
         if self.metric not in METRICS:
             raise UnknownName.among(
-                "metric of a layout", self.metric, METRICS, hint=f"There are: {', '.join(METRICS)}."
+                "metric of a projection", self.metric, METRICS, hint=f"There are: {', '.join(METRICS)}."
             )
         for name, least in {"n_neighbors": 2, "max_samples": 2}.items():
             if getattr(self, name) < least:
-                raise AtlasError(f"layout: {name} must be at least {least}, not {getattr(self, name)}.")
+                raise AtlasError(f"projection: {name} must be at least {least}, not {getattr(self, name)}.")
         if self.pca is not None and self.pca < 2:
-            raise AtlasError(f"layout: pca must be at least 2, or none for all channels; not {self.pca}.")
+            raise AtlasError(f"projection: pca must be at least 2, or none for all channels; not {self.pca}.")
         for name, most in {"min_dist": 1, "clip_percent": 49, "margin": 10}.items():
             if not 0 <= getattr(self, name) <= most:
-                raise AtlasError(f"layout: {name} must be a number from 0 to {most}, not {getattr(self, name)}.")
+                raise AtlasError(f"projection: {name} must be a number from 0 to {most}, not {getattr(self, name)}.")
 
     @classmethod
     def named(cls, name: str, **changes: Any) -> ProjectionRecipe:
         """The preset `name`, with `changes` to its knobs. Raises `UnknownName` for either's unknown names."""
-        return _preset(LAYOUTS, "layout", "knob of a projection", name, changes)
+        return _preset(LAYOUTS, "projection", "setting of a projection", name, changes)
 
     @classmethod
     def parse(cls, name: str, settings: Iterable[str]) -> ProjectionRecipe:

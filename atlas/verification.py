@@ -47,7 +47,7 @@ class Verification:
         unfinished = len(found.findings) - len(found.damage) - len(found.strange) - len(found.holes)
         yield (
             f"{found.objects:,} objects, {found.shards:,} shards, {found.bytes / 1e6:,.1f} MB hashed; "
-            f"{len(found.damage)} damaged, {unfinished} unfinished, {found.backoffs} backed off."
+            f"{len(found.damage)} damaged, {unfinished} unfinished, {found.backoffs} retried at a smaller batch."
         )
         if found.holes:
             yield f"{len(found.holes)} units could not be made: to try them again: atlas retry"

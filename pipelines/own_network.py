@@ -1,4 +1,4 @@
-"""A network of your own, in memory: its pictures, and the images that drive its units.
+"""A network of your own, in memory: feature visualizations and top activating images of its units.
 
     python own_network.py STORE IMAGES
 

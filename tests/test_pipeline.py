@@ -21,9 +21,9 @@ pytestmark = pytest.mark.builder
 @pytest.mark.parametrize(
     ("said", "told"),
     [
-        ({"crops": 0, "images": "x"}, "`crops=0`: it is at least 1"),
-        ({"crops": "many", "images": "x"}, "`crops=many`: it is a whole number"),
-        ({"crops": True, "images": "x"}, "`crops=yes`: it is a whole number"),
+        ({"crops": 0, "images": "x"}, "`crops=0`: it must be at least 1"),
+        ({"crops": "many", "images": "x"}, "`crops=many`: it must be a whole number"),
+        ({"crops": True, "images": "x"}, "`crops=yes`: it must be a whole number"),
         ({"crops": 2}, "`crops` without `images`"),
         ({"photographs": False}, "`photographs=no` without `images`"),
         ({"atlas": "a"}, "`atlas` without `images`"),
@@ -37,9 +37,9 @@ pytestmark = pytest.mark.builder
         ({"local": True, "ray": "auto"}, "leave one of them out"),
         ({"layers": " , "}, "`layers= , `: it is empty"),
         ({"settings": 3}, "it is a list of texts or names with values"),
-        ({"images": 3}, "it is a text or a path or a list of texts or paths"),
-        ({"device": 3}, "it is a text"),
-        ({"whitening": "high", "atlas": "a", "images": "x"}, "it is a number"),
+        ({"images": 3}, "it must be a text or a path or a list of texts or paths"),
+        ({"device": 3}, "it must be a text"),
+        ({"whitening": "high", "atlas": "a", "images": "x"}, "it must be a number"),
     ],
 )
 def test_what_cannot_be_or_says_nothing_is_refused_by_its_name(said: dict[str, Any], told: str) -> None:
@@ -110,7 +110,7 @@ def test_a_file_says_what_was_said(tmp_path_factory: pytest.TempPathFactory, sai
     [
         ("model: a\nlayer: b\n", "line 2: there is no key 'layer'. Did you mean 'layers'?"),
         ("model: a\natlas-recipe: b\n", "line 2: there is no key 'atlas-recipe'. Did you mean 'atlas_recipe'?"),
-        ("model: a\n\ncrops: many\n", "line 3: crops: it is a whole number"),
+        ("model: a\n\ncrops: many\n", "line 3: crops: it must be a whole number"),
         ("model: a\nmodel: b\n", "line 2: model was said before"),
         ("layers: a\n", "it names no model"),
         ("", "KEY: VALUE"),

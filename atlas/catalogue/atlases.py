@@ -95,7 +95,7 @@ class Atlas:
     def grid(self, side: int | None = None) -> Grid:
         """The grid of `side` cells along each edge; the finest unless said. Raises `UnknownName`."""
         if not self.grids:
-            raise UnknownName(f"{self} has no cells yet: its build goes on, or stopped. Run it again to go on.")
+            raise UnknownName(f"{self} has no cells yet: its build goes on, or stopped. Run it again to resume.")
         wanted = self.grids[-1] if side is None else side
         if wanted not in self._grids:
             raise UnknownName(f"{self} has no grid of {wanted}. There are: {', '.join(map(str, self.grids))}.")
@@ -343,7 +343,7 @@ class Grid:
 
     def _unready(self, what: str) -> UnknownName:
         return UnknownName(
-            f"Grid {self.side} of {self.atlas} has {what} yet: its build goes on, or stopped. Run it again to go on."
+            f"Grid {self.side} of {self.atlas} has {what} yet: its build goes on, or stopped. Run it again to resume."
         )
 
 

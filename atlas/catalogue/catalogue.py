@@ -168,8 +168,8 @@ class Catalogue:
         seen = self._images_of_classes
         if len(seen) and not seen[number]:
             raise UnknownName(
-                f"No image was taken for class {self.label(number) or number}, so its attributions are unknown: "
-                f"{self.store} knows {self.known_classes}."
+                f"No image was predicted as class {self.label(number) or number}, so its attributions are unknown: "
+                f"{self.store} has them for {self.known_classes}."
             )
         found: list[tuple[UnitView, float]] = []
         for view in (view for view in self if view.answers.there):
@@ -181,9 +181,7 @@ class Catalogue:
     def known_classes(self) -> str:
         """How many classes have attributions: `12 of 1,000 classes, those that ...`."""
         seen = self._images_of_classes
-        return (
-            f"{int((seen > 0).sum()):,} of {len(seen):,} classes, those that images of the reference set were taken for"
-        )
+        return f"{int((seen > 0).sum()):,} of {len(seen):,} classes, those predicted for an image of the reference set"
 
     @cached_property
     def _images_of_classes(self) -> np.ndarray[Any, Any]:

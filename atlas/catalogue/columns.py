@@ -36,9 +36,9 @@ def quantile(level: float) -> str:
 def _guesses() -> list[Column]:
     columns = []
     for rank in range(1, GUESSES + 1):
-        columns.append(Column(f"class_{rank}", "INTEGER", f"the network's class number {rank} of it"))
+        columns.append(Column(f"class_{rank}", "INTEGER", f"predicted class, rank {rank} by probability"))
         columns.append(Column(f"label_{rank}", "VARCHAR", "that class's name"))
-        columns.append(Column(f"probability_{rank}", "FLOAT", "and its probability"))
+        columns.append(Column(f"probability_{rank}", "FLOAT", "that class's probability"))
     return columns
 
 
@@ -99,7 +99,7 @@ EXAMPLES = [
     Column("path", "VARCHAR", "the image's name"),
     Column("crop", "INTEGER", "which crop of it; 0 is the network's own"),
     Column("position", "INTEGER", "where on the layer's grid, row by row"),
-    Column("value", "FLOAT", "the unit's activation there; at the bottom before the rectifier"),
+    Column("value", "FLOAT", "the unit's activation there; for bottom, its value before the rectifier"),
     *(
         Column(side, "FLOAT", f"{of} edge of the part of the image that the unit saw, in pixels")
         for side, of in (("x0", "left"), ("y0", "top"), ("x1", "right"), ("y1", "bottom"))
@@ -110,7 +110,7 @@ CLASSES = [
     UNIT,
     LAYER,
     INDEX,
-    Column("class", "INTEGER", "the class's number; of classes that no image was taken for there is no row"),
+    Column("class", "INTEGER", "the class's number; classes that the network predicts for no image have no row"),
     Column("label", "VARCHAR", "its name"),
     Column("attribution", "FLOAT", "mean activation x gradient of the unit to it, in logits"),
     Column("rank_in_unit", "INTEGER", "1 for the unit's strongest class; NULL below its eighth"),
@@ -129,7 +129,7 @@ IMAGES = [
     Column(
         "in_reference",
         "BOOLEAN",
-        "whether it was shown and is of the reference set: classes rest on it, similarity on at most 1,024 of it",
+        "whether it was used and is in the reference set: attribution uses that set, similarity at most 1,024 of it",
     ),
 ]
 

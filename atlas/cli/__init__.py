@@ -96,7 +96,7 @@ def main() -> None:
         show()
         code = getattr(error, "exit_code", 2)
     if code == INTERRUPTED:
-        complain(f"Stopped. What is finished is kept; to go on: {again()}")
+        complain(f"Stopped. What is finished is kept; to resume: {again()}")
     sys.exit(code)
 
 

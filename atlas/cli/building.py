@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 DEMO_CROPS = 64
 DEMO_NOTE = (
     "The demo: 64 channels of each of three layers, rendered on this machine when the demo was built. Demo data: "
-    f"20 photographs, {DEMO_CROPS} crops of each; what drives a unit most is the best of these few."
+    f"20 photographs, {DEMO_CROPS} crops of each: so few that top activating images are only rough evidence."
 )
 DEMO_ATLAS_NOTE = (
     "Its activation atlas shows what the network makes of these 20 photographs: clusters of photographs, and of what "
@@ -194,7 +194,7 @@ def collected(report: Report) -> Iterator[str]:
         yield f"{summary(report.images)}."
     if report.noted:
         query = "select path, reason from images where status = 'ok' and reason != ''"
-        yield f"Of {report.noted:,} of those used it is uncertain what is white; they may be too dark. See: {query}"
+        yield f"The white level of {report.noted:,} of the used images is uncertain; they may be too dark. See: {query}"
     whole = sum(report.spent.values())
     if whole:
         split = ", ".join(f"{name} {seconds / whole:.0%}" for name, seconds in report.spent.items())
@@ -211,10 +211,10 @@ def charted(report: Report, place: Path | str) -> Iterator[str]:
         if icons is not None and store.columns_done(icons) and filled:
             rank, above = (store.read(f"{group_key(icons)}/{name}")[:filled] for name in ("rank", "above"))
             near = max(1, int(TOP * filled))
-            among = "the one" if near == 1 else f"among the {near}"
+            best = "is the best match" if near == 1 else f"is among the {near} best matches"
             yield (
-                f"  Of {(rank < near).mean():.0%} of them the own picture is {among} of the grid's that point nearest "
-                f"to the cell, of {(above == 1).mean():.0%} it beats {min(8, filled - 1)} others."
+                f"  For {(rank < near).mean():.0%} of the cells, the picture {best} for the cell's direction; for "
+                f"{(above == 1).mean():.0%}, it beats {min(8, filled - 1)} other pictures."
             )
     if report.cells:
         states = ", ".join(f"{count:,} {name}" for name, count in sorted(report.cells.items()))

@@ -21,7 +21,7 @@ Target = Annotated[
 
 
 def copy(store: Place, place: Target) -> None:
-    """Copy a store to another folder or object store. What is copied is held against its hash.
+    """Copy a store to another folder or object store. Every object copied is checked against its hash.
 
     A copy that was stopped goes on where it was; one that is there gets what it lacks. A store that is being built may
     be copied: its copy is one of which less is done.

@@ -60,11 +60,11 @@ def _say_left_out(model: Model) -> None:
 
     found = model.discovery
     for reason, names in by_reason(found.doubtful):
-        remark(f"Not to be built: {names}: {reason}.")
+        remark(f"Cannot be built: {names}: {reason}.")
     for reason, names in by_reason(found.unplaced):
-        remark(f"Without places: {names}: {reason}.")
+        remark(f"Without spatial positions: {names}: {reason}.")
     for reason, names in by_reason(found.left_out):
-        say(o.as_options(f"No layers: {names}: {reason}."))
+        say(o.as_options(f"Not listed: {names}: {reason}."))
 
 
 def check(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from atlas.models import Model
 
 PIPELINE = "A network (squeezenet, torchvision:NAME[@WEIGHTS], timm:NAME, package.module:factory; NAME@random for "
-PIPELINE += "untrained weights), a pipeline file (NAME.yaml), or a store to go on with."
+PIPELINE += "untrained weights), a pipeline file (NAME.yaml), or a store whose build to resume."
 SAID = re.compile(r"`(?P<name>[a-z_]+)(=(?P<value>([^`]|``)*))?`")
 """How a message of the library names a parameter; see `atlas.words.parameter`."""
 ADDRESSED = ("store", "weights", "labels", "cache")
@@ -47,7 +47,7 @@ def store_place(text: str | Path) -> str:
 def filled(text: str) -> str:
     """What an option says. Raises `BadParameter`, which names it, where that is nothing, as of an unset variable."""
     if not text.strip(" \t\n,"):
-        raise typer.BadParameter("it is empty. Say it, or leave it out.")
+        raise typer.BadParameter("it is empty. Give a value, or leave it out.")
     return text
 
 

@@ -184,11 +184,11 @@ def verify(
     for layer, reason in told.wrong.items():
         complain(f"{layer}: {reason}.")
     if told.found.damage and not repair:
-        raise StoreError(f"{store} is damaged. Mend it, or let the next build make it again: {mended}")
+        raise StoreError(f"{store} is damaged. Repair it, then build again: {mended}")
     if strange := told.found.strange:
         raise StoreError(
-            f"{store}: {len(strange)} files in it are of no plan there is: no build makes or removes them. "
-            "What is none of ours take out yourself."
+            f"{store}: {len(strange)} files in it belong to no plan, so no build writes or removes them. "
+            "Delete them yourself if you do not need them."
         )
     if told.wrong:
         raise StoreError(f"{store}: {len(told.wrong)} of its layers are not those of its network.")

@@ -68,8 +68,8 @@ def _refuse_live(store: Store, force: bool) -> None:
 def _agreed(found: dict[str, int], store: Store) -> bool:
     told = ", ".join(f"{layer} ({count:,} objects)" for layer, count in found.items())
     if not sys.stdin.isatty():
-        raise AtlasError(f"Take out {told} of {store} for good? Nobody is there to ask: --yes")
-    return typer.confirm(shown(f"Take out {told} of {store} for good?"))
+        raise AtlasError(f"Removing {told} from {store} needs confirmation, but input is not a terminal: add --yes")
+    return typer.confirm(shown(f"Remove {told} from {store} for good?"))
 
 
 def _make_again(store: Store) -> None:

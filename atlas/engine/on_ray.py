@@ -293,7 +293,7 @@ def _look_after(running: Collection[_UnderWay]) -> Iterator[Event]:
             if known and one.at and now - one.worked > STUCK:
                 _end.options(**_on(one.at)).remote(one.at.pid)
                 what += ". It is killed, and its task handed out again"
-            yield Silent(one.task, f"no word for {now - one.heard:.0f} s{what}")
+            yield Silent(one.task, f"no progress for {now - one.heard:.0f} s{what}")
         one.seen = known or one.seen
 
 

@@ -89,8 +89,8 @@ def _whole(store: Store, plan: Plan, receipts: Receipts, reduce: Reduce) -> Redu
         return None
     store.forget(plan, dropped)
     raise StoreError(
-        f"{store}: what {len(dropped)} shards of {plan.layer_name} left to be merged is gone, as it is once it was "
-        "merged. Run the same atlas build to collect them anew."
+        f"{store}: the partial results of {len(dropped)} shards of {plan.layer_name} were deleted after an earlier "
+        "merge. Run the same atlas build to collect them again."
     )
 
 

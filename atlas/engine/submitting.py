@@ -168,7 +168,7 @@ def _hardware(pipeline: Pipeline) -> Hardware:
 def _store(pipeline: Pipeline) -> str:
     """Where the results go. Raises `AtlasError` for the folder of a job, which is thrown away."""
     if pipeline.store is None:
-        raise AtlasError(f"{parameter('store')} is not said. Name a place that {_SEEN}.")
+        raise AtlasError(f"{parameter('store')} is missing. Name a place that {_SEEN}.")
     place = of_store(pipeline.store)
     if isinstance(place, Path) and not place.is_absolute():
         raise AtlasError(f"{parameter('store', place)} would lie in the job's own folder. Name a place that {_SEEN}.")

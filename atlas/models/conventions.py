@@ -86,8 +86,8 @@ class Trial:
     def told(self) -> str:
         """Its evidence for people."""
         return (
-            f"'{self.name}' tells them apart by {self.ahead:+.3f} ± {self.margin:.3f} and the best class stands out by "
-            f"{self.standing:.2f} standard deviations"
+            f"with '{self.name}' the separation of images changes by {self.ahead:+.3f} ± {self.margin:.3f} and the "
+            f"top logit is {self.standing:.2f} standard deviations above the mean"
         )
 
 
@@ -174,7 +174,7 @@ def judge(made: Sequence[Trial]) -> tuple[Verdict, str]:
     if believed := [trial for trial in others if trial.believed]:
         best = max(believed, key=lambda trial: trial.standing)
         return "doubtful", (
-            f"Looks preprocessed wrong: {images}, {best.told}, as given by {given.standing:.2f}. "
+            f"Looks preprocessed wrong: {images}, {best.told} (as given: {given.standing:.2f}). "
             f"Try {parameter('preprocessing', best.preprocessing.text())}"
         )
     if given.apart < APART:
@@ -185,7 +185,7 @@ def judge(made: Sequence[Trial]) -> tuple[Verdict, str]:
     if open_ := [trial for trial in others if not trial.behind]:
         nearest = max(open_, key=lambda trial: trial.ahead)
         return "unknown", (
-            f"Not settled: {images}, {nearest.told}, as given by {given.standing:.2f}: that proves neither right. "
+            f"Not settled: {images}, {nearest.told} (as given: {given.standing:.2f}): not conclusive. "
             "Give more photographs of the kind it was trained on."
         )
     nearest = max(others, key=lambda trial: trial.factor)

@@ -90,7 +90,9 @@ def _preprocessing(said: Any) -> Preprocessing | None:
         raise ModelError(f"{parameter('preprocessing')}: {error}") from None
     if found is None and said is not None:
         usual = "'size=224 mean=0.5,0.5,0.5 std=0.5,0.5,0.5'"
-        raise ModelError(f"{parameter('preprocessing')}: {kind_of(said)} is none. Give a text, such as {usual}.")
+        raise ModelError(
+            f"{parameter('preprocessing')}: {kind_of(said)} is not a preprocessing. Give a text, such as {usual}."
+        )
     return found
 
 
@@ -100,9 +102,9 @@ def _known_preprocessing(found: Found, spec: str) -> Preprocessing:
         return found.preprocessing
     if found.unfollowed:
         raise ModelError(f"{spec}: {found.unfollowed}")
-    begin = "Say" if spec.startswith(MEMORY) else "Return (network, preprocessing) from the factory, or say"
+    begin = "Give" if spec.startswith(MEMORY) else "Return (network, preprocessing) from the factory, or give"
     usual = parameter("preprocessing", "size=224 mean=0.5,0.5,0.5 std=0.5,0.5,0.5")
-    raise ModelError(f"{spec}: nobody says how its images are preprocessed. {begin} it: {usual}")
+    raise ModelError(f"{spec}: its preprocessing is unknown. {begin} it: {usual}")
 
 
 def _copied(network: nn.Module, spec: str) -> Found:

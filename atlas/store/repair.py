@@ -63,8 +63,8 @@ def cure(finding: Finding) -> str:
         return "made anew where the plans tell it, else by the next atlas build"
     if key.startswith("plans/"):
         return (
-            "made anew from the metadata of its arrays, asking for the shards that are done; where these do not tell "
-            "it, by the atlas build that made it"
+            "restored from the metadata of its arrays, with the shards that are done; if that is not possible, run the "
+            "atlas build that made it"
         )
     if key.startswith("manifests/"):
         return "the receipts in it that are whole are kept, the shards of the others will be made again"

@@ -117,7 +117,7 @@ class Store:
 
     def damaged(self, key: str, how: str = "is damaged") -> StoreError:
         """What a reader says of an object that is not what it should be, and what to do."""
-        return StoreError(f"{self}: {key} {how}. Mend it: {command('atlas', 'verify', '--repair', self)}")
+        return StoreError(f"{self}: {key} {how}. Repair it: {command('atlas', 'verify', '--repair', self)}")
 
     def array(self, path: str) -> zarr.Array[Any]:
         """The array at `path`, for reading. Raises `StoreError` where there is none."""

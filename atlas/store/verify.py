@@ -34,7 +34,7 @@ UNDAMAGED = ("unfinished", "hole")
 OWN = (layout.ROOT, layout.INDEX, layout.CLASSES, layout.PIPELINE)
 OWN_FOLDERS = ("plans/", layout.CALIBRATIONS, layout.LOGS)
 """Objects that carry a hash of their own."""
-BACK = "brings it back, or a repair where its arrays tell what it said"
+BACK = "brings it back, or a repair does if the metadata of its arrays is intact"
 ALTERED = "it is not what was written: its own hash does not fit"
 
 
@@ -153,7 +153,7 @@ def plans_of(store: Store) -> tuple[list[Plan], list[Finding]]:
     torn = (key for key in store.backend.list("plans/") if key not in readable)
     findings = [Finding("torn", key, "it does not parse or fails its own id") for key in torn]
     for key, witness in lost(store).items():
-        findings.append(Finding("missing", f"plans/{key}", f"{witness} is of it; the atlas build that made it {BACK}"))
+        findings.append(Finding("missing", f"plans/{key}", f"{witness} remains; the atlas build that made it {BACK}"))
     for key, plan in readable.items():
         if plan.identity == identity and key == f"plans/{plan.key}":
             plans.append(plan)

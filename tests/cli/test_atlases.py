@@ -51,7 +51,7 @@ def test_an_atlas_by_one_command(run: Command, folder: Path, tmp_path: Path) -> 
     ran = chart(run, store, folder, "--positions", "4", "--map", "all", "--map", "class=2")
     assert ran.code == 0, ran.err
     assert f"Atlas of body.1 all, grid 5: {grid(store)} of 25 cells filled." in ran.out
-    assert "the own picture is the one of the grid's that point nearest" in ran.out
+    assert "the picture is the best match for the cell's direction" in ran.out
     assert "pictures of cells. Status: " in ran.out
     assert "Not done yet" not in ran.out
     status = run("status", store)
@@ -113,8 +113,8 @@ def test_a_plan_says_what_it_will_do(run: Command, folder: Path, tmp_path: Path)
         (("--map", "nearest=1"), "there are all, class=LABEL"),
         (("--positions", "37"), "36 positions to draw from"),
         (("--positions", "600"), "of an image at most 1,024"),
-        (("--projection", "flat"), "no layout 'flat'"),
-        (("--layout-set", "n_neighbors=few"), "n_neighbors is a whole number"),
+        (("--projection", "flat"), "no projection 'flat'"),
+        (("--layout-set", "n_neighbors=few"), "n_neighbors must be a whole number"),
         (("--layout-set", "neighbors=9"), "Did you mean 'n_neighbors'"),
         (("--layout-set", "pca=1"), "pca must be at least 2"),
         (("--layout-set", "align_to=head"), "no map of that layer"),

@@ -139,7 +139,7 @@ def test_ctrl_c_prints_the_line_that_goes_on(tmp_path: Path) -> None:
     os.killpg(building.pid, signal.SIGINT)
     _, err = building.communicate(timeout=60)
     assert building.returncode == 130
-    assert err.splitlines()[-1].startswith("error: Stopped. What is finished is kept; to go on: atlas build")
+    assert err.splitlines()[-1].startswith("error: Stopped. What is finished is kept; to resume: atlas build")
     assert "Traceback" not in err
     again = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=True)
     assert "were there before" in again.stdout

@@ -108,7 +108,7 @@ def test_images_whose_white_is_uncertain_are_counted(run: Command, folder: Path,
     command = ("build", TINY, "--layers", "head", "--store", store, "--local", "--no-pictures", "--crops", "1")
     ran = run(*command, "--images", folder)
     assert ran.code == 0, ran.err
-    assert "Of 2 of those used it is uncertain what is white" in ran.out
+    assert "The white level of 2 of the used images is uncertain" in ran.out
     assert atlas.open(store).images["dark-1.png"].reason.startswith("no level above 4095")
 
 

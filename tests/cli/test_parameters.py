@@ -60,7 +60,10 @@ def test_no_message_of_the_library_names_an_option(file: Path) -> None:
         ('raise E(f"{place}: say --no-pictures with --atlas-set")', ["--no-pictures", "--atlas-set"]),
         ('log.warning("Give %s", "--store")', ["--store"]),
         ("""hint = f"Run {quoted('--layers')}\"""", ["--layers"]),
-        ("""hint = f"Mend it: {command('atlas', 'verify', '--repair', store)}, or leave --store out\"""", ["--store"]),
+        (
+            """hint = f"Repair it: {command('atlas', 'verify', '--repair', store)}, or leave --store out\"""",
+            ["--store"],
+        ),
         ("""build = layer.catalogue.command(f"--layers {name} --images ...")""", []),
         ('''"""What `--crops` means."""\nstart = "Start one: ray start --head"''', []),
         ('rule = "a -- b, a--b, --"', []),

@@ -180,7 +180,7 @@ def test_another_recipe_beside_a_store_brings_its_own_settings(
         ("layers: no", "There is no layer 'no'"),
         ("set: {steps: 4}", "Did you mean 'settings'?"),
         ("? [a, b]\n: 3", "line 2: a key is the name of an option"),
-        ("crops: [2]", "crops: it is a whole number"),
+        ("crops: [2]", "crops: it must be a whole number"),
         ("preprocessing: 32", "preprocessing"),
         ("layers: " + "[" * 3000 + "]" * 3000, "maximum recursion depth"),
     ],

@@ -94,7 +94,7 @@ def test_the_table_of_classes_says_which_classes_it_knows(run: Command, store: P
     assert "knows 10 of 10 classes" in ran.err
     assert run("query", store, "select * from units where false").err == ""
     meanings = {row["column"]: row["meaning"] for row in _listed(run, store) if row["table"] == "classes"}
-    assert "no image was taken for" in meanings["class"]
+    assert "the network predicts for no image" in meanings["class"]
 
 
 def _listed(run: Command, store: Path) -> list[dict[str, str]]:

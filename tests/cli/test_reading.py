@@ -56,7 +56,7 @@ def test_verify_a_whole_store_and_a_damaged_one(run: Command, store: Path) -> No
     for again in (run("verify", store), run("verify", "--repair", store)):
         assert again.code == 1
         assert "0 damaged" in again.out
-        assert "1 files in it are of no plan" in again.err
+        assert "1 files in it belong to no plan" in again.err
 
 
 @pytest.mark.parametrize("command", ["status", "verify", "serve"])
@@ -89,7 +89,7 @@ def test_a_plan_that_is_gone_is_told_of_by_status_verify_and_query(run: Command,
     for command in (("status", store), ("query", store, "select count(*) from units"), ("verify", store)):
         ran = run(*command)
         assert (ran.code, len(ran.complaints)) == (1, 1)
-        assert f"Mend it{', or' if command[0] == 'verify' else ':'}" in ran.complaints[0]
+        assert f"Repair it{', then' if command[0] == 'verify' else ':'}" in ran.complaints[0]
     listed = [line.split() for line in run("status", store).out.splitlines()]
     assert ["features", "features.3", "gone", "?", "?", "?", "gone"] in listed
     out = run("verify", store).out

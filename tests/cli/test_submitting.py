@@ -21,7 +21,7 @@ NOBODY = ("--address", "http://127.0.0.1:9")
 
 
 def test_what_no_job_can_do_is_refused_before_anybody_is_asked(run: Command, tmp_path: Path) -> None:
-    one_line(run("submit", TINY, *NOBODY), "--store is not said")
+    one_line(run("submit", TINY, *NOBODY), "--store is missing")
     one_line(run("submit", TINY, "--store", "s", *NOBODY), "--store s would lie in the job's own folder")
     one_line(run("submit", TINY, "--store", tmp_path, "--local", *NOBODY), "--local with --address")
     one_line(run("submit", TINY, "--store", tmp_path, "--ray", "auto", *NOBODY), "--ray auto with --address")

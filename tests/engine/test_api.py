@@ -223,9 +223,9 @@ def test_equal_weights_are_not_the_same_network(tmp_path: Path) -> None:
 
 
 def test_what_a_network_in_memory_lacks_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="nobody says how its images are preprocessed"):
+    with pytest.raises(ModelError, match="its preprocessing is unknown"):
         build(Twisted(1.0), tmp_path / "store", local=True)
-    with pytest.raises(AtlasError, match="`store` is not said"):
+    with pytest.raises(AtlasError, match="`store` is missing"):
         build(Twisted(1.0), preprocessing=SMALL, local=True)
     with pytest.raises(AtlasError, match="`model=3`: it is no network"):
         build(3, tmp_path / "store", local=True)

@@ -118,7 +118,7 @@ def test_preprocessing_is_said_in_any_form(here: Path, said: Any) -> None:
     ("said", "told"),
     [
         ({"preprocessing": len}, "is said in words"),
-        ({"store": None}, "`store` is not said"),
+        ({"store": None}, "`store` is missing"),
         ({"store": "mine.atlas"}, "`store=mine.atlas` would lie in the job's own folder"),
         ({"ray": "auto"}, "`ray=auto` with `address`"),
         ({"local": True}, "`local=yes` with `address`"),

@@ -218,7 +218,7 @@ def test_what_is_silent_is_named_and_what_works_is_left_in_peace(
 ) -> None:
     one = on_ray._UnderWay(TASK, at=at, heard=time.monotonic() - 120)
     found = looked_after(one, deque(answers), monkeypatch)
-    assert found == [f"no word for 120 s{word}" for word in words]
+    assert found == [f"no progress for 120 s{word}" for word in words]
 
 
 def test_what_waits_while_others_run_is_left_in_peace(monkeypatch: pytest.MonkeyPatch) -> None:

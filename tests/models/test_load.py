@@ -56,7 +56,7 @@ def test_a_factory_says_its_preprocessing_or_the_user_does() -> None:
     assert load_model(f"{HERE}:with_dict").preprocessing == Preprocessing((48, 48), mean=(0.5, 0.5, 0.5))
     assert load_model(f"{HERE}:with_torchvision").preprocessing.resize == 256
     assert load_model(f"{HERE}:bare", preprocessing=SAID).preprocessing == SAID
-    with pytest.raises(ModelError, match=r"nobody says how its images are preprocessed.*`preprocessing="):
+    with pytest.raises(ModelError, match=r"its preprocessing is unknown.*`preprocessing="):
         load_model(f"{HERE}:bare")
 
 

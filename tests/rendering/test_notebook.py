@@ -63,7 +63,7 @@ def test_a_network_itself_is_rendered_with_its_preprocessing() -> None:
 
 
 def test_a_network_without_preprocessing_gets_one_clear_line(model: Model) -> None:
-    with pytest.raises(ModelError, match="Tiny: nobody says how its images are preprocessed"):
+    with pytest.raises(ModelError, match="Tiny: its preprocessing is unknown"):
         render(tiny()[0], "first.1:0", "quick", **KNOBS)
     with pytest.raises(ModelError, match="is loaded, with its preprocessing"):
         render(model, "first.1:0", "quick", preprocessing=Preprocessing((32, 32)), **KNOBS)

@@ -72,7 +72,7 @@ def test_tables_that_would_be_short_are_refused_and_those_that_are_right_are_not
     for name in ("units", "examples", "classes", "images"):
         ask = f"select count(*) from {name}"
         if name in short.get(plan.partition("/")[0], {"examples", "images"}):
-            with pytest.raises(StoreError, match=rf"plans/{plan}\.json is gone\. Mend it: atlas verify --repair"):
+            with pytest.raises(StoreError, match=rf"plans/{plan}\.json is gone\. Repair it: atlas verify --repair"):
                 atlas.open(store.backend).sql(ask)
         else:
             assert atlas.open(store.backend).sql(ask).rows[0][0] > 0
@@ -87,10 +87,10 @@ def test_find_and_what_is_made_up_refuse(store: Store) -> None:
     cat = atlas.open(store.backend)
     assert "plans/features/b.json is gone" in repr(cat)
     for ask in (lambda: cat.find(top=1), lambda: cat["b:0"].objective):
-        with pytest.raises(StoreError, match=r"is gone\. Mend it"):
+        with pytest.raises(StoreError, match=r"is gone\. Repair it"):
             ask()
     store.backend.delete("catalogue.json")
-    with pytest.raises(StoreError, match=r"is gone\. Mend it"):
+    with pytest.raises(StoreError, match=r"is gone\. Repair it"):
         atlas.open(store.backend)
 
 

@@ -51,7 +51,7 @@ def test_a_store_of_version_1_0_looks_as_it_always_did(page: Page, built: Path, 
         expect(page.locator(".rests, [data-images]")).to_have_count(0)
         page.goto(f"{address}#/features.3")
         loaded(page.locator("[data-unit] img"), 64)
-        expect(page.get_by_role("button", name="best example")).to_have_count(0)
+        expect(page.get_by_role("button", name="top activating image")).to_have_count(0)
         assert page.get_by_label("Sort by").locator("option").all_inner_texts() == [
             "index",
             "objective peak",
@@ -81,7 +81,7 @@ def test_a_layer_without_pictures_shows_the_images_that_drive_it(page: Page, bui
         expect(page.locator("[data-unit]")).to_have_count(40)
         loaded(page.locator("[data-unit] img"), 96)
         options = page.get_by_label("Sort by").locator("option").all_inner_texts()
-        assert options == ["index", "mean activation", "share of images", "best example"]
+        assert options == ["index", "mean activation", "active images", "top activating image"]
         page.locator('[data-unit="7"]').click()
         expect(page.get_by_role("heading", level=1)).to_have_text("features.3:7")
         loaded(page.locator('[data-extreme="top"] img'), 96)

@@ -53,7 +53,7 @@ def test_a_unit_page_shows_every_picture_with_its_numbers(page: Page, here: str,
         for name, column in {"objective": "objective", "peak": "objective_peak", "agreement": "agreement"}.items():
             text = figure.locator(f'[data-number="{name}"]').inner_text().replace("−", "-")
             assert float(text) == pytest.approx(float(getattr(unit.layer, column)[20, place]), rel=5e-3), name
-        expect(figure).to_contain_text(f"the best of 3 tries, number {unit.layer.attempt[20, place] + 1}")
+        expect(figure).to_contain_text(f"the best of 3 restarts, number {unit.layer.attempt[20, place] + 1}")
     expect(page.locator('figure[data-variant="neuron"]')).to_contain_text("at its centre position alone")
     expect(page.locator('figure[data-variant="diverse-2"]')).to_contain_text("in another way")
 

@@ -93,7 +93,7 @@ def place_of(pipeline: Pipeline) -> Path | str:
     if pipeline.store is not None:
         return of_store(pipeline.store)
     if not isinstance(pipeline.model, str):
-        raise AtlasError(f"{parameter('store')} is not said: where do results of a network in memory go?")
+        raise AtlasError(f"{parameter('store')} is missing: name a place for the results of a network in memory.")
     name = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in pipeline.model)
     return Path(f"{name}.atlas")
 
@@ -125,7 +125,7 @@ def load(
         }
         for name, value in given.items():
             if value:
-                raise AtlasError(f"{parameter(name)} with a model that is loaded: say it to `load_model`.")
+                raise AtlasError(f"{parameter(name)} with a loaded model: pass it to `load_model` instead.")
         loaded = model
     elif not isinstance(model, str | nn.Module):
         said = parameter("model", brief(model))

@@ -23,7 +23,7 @@ from atlas.words import command, parameter
 def resolved(said: Mapping[str, Any]) -> Pipeline:
     """The pipeline that `said` describes: its model may be a spec, a network, a pipeline file or a store.
 
-    What a file or a store says holds unless `said` says otherwise; of settings knob by knob. Raises `AtlasError` as
+    What a file or a store says holds unless `said` says otherwise; settings one by one. Raises `AtlasError` as
     `Pipeline`.
     """
     from atlas.pipeline_file import SUFFIXES, read

@@ -85,9 +85,9 @@ def _faced(store: Store, plan: Plan, numbers: Numbers) -> Any:
         return None
     other = store.plan(f"{place(plan.stage, layer, ('all',))}.json")
     if other is None or not store.columns_done(other):
-        raise AtlasError(f"{plan.layer_name} is to face the map of {layer}, which is not there. Build that first.")
+        raise AtlasError(f"{plan.layer_name}: align_to={layer}: that layer has no map yet. Build it first.")
     if other.sampling.samples != plan.sampling.samples:
-        raise AtlasError(f"{plan.layer_name} is to face the map of {layer}, which has other samples.")
+        raise AtlasError(f"{plan.layer_name}: align_to={layer}: the map of that layer has different samples.")
     return store.read(f"{group_key(other)}/xy")[numbers]
 
 

@@ -187,7 +187,7 @@ class LocalBackend(Backend):
         if self.settled and not self.root.is_dir():
             return CannotWrite(
                 f"{self.root} is gone: it was moved or deleted while it was written. What was finished is kept where "
-                f"it lies now; to go on, name that place as {parameter('store')}."
+                f"it lies now; to resume, name that place as {parameter('store')}."
             )
         return _explained(error, path)
 

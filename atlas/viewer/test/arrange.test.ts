@@ -7,7 +7,7 @@ const { OK, NAN, ABSENT, COMING } = Status;
 const [POSITIVE, NEGATIVE, EXAMPLE] = [
   { name: "positive", variant: 0 },
   { name: "negative", variant: 1 },
-  { name: "best example", variant: null },
+  { name: "top activating image", variant: null },
 ];
 /** Of units 0 to 4: unit 3 was not rendered, and unit 1 has no positive picture. */
 const STATUSES = [OK, OK, NAN, OK, OK, OK, ABSENT, ABSENT, OK, OK];

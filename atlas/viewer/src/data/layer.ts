@@ -145,7 +145,7 @@ function isMore(variant: string): boolean {
 }
 
 /** A wall of the images that drive units most. */
-export const EXAMPLE = "best example";
+export const EXAMPLE = "top activating image";
 
 const opened = new Map<string, Promise<Layer>>();
 

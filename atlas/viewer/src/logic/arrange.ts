@@ -11,7 +11,7 @@ export const SORTS = ["index", "objective_peak", "objective", "ratio", "agreemen
 export type Sort = (typeof SORTS)[number];
 /** Which numbers units can be sorted by, in words: those of a picture, and those of what images did. */
 export const OF_PICTURES: Partial<Record<Sort, string>> = { objective_peak: "objective peak", objective: "objective", ratio: "ratio to best image", agreement: "agreement of seeds" };
-export const OF_IMAGES: Partial<Record<Sort, string>> = { activation: "mean activation", images: "share of images", example: "best example" };
+export const OF_IMAGES: Partial<Record<Sort, string>> = { activation: "mean activation", images: "active images", example: "top activating image" };
 export const DEAD = "dead";
 /** Names that addresses had before; those that were kept still lead where they did. */
 const OLD: Record<string, string> = { peak: "objective_peak", mean: "objective", silent: DEAD };

@@ -21,7 +21,7 @@ export function mapWords(map: string, labels: string[] | null): Words {
   const [one = map, other = ""] = numbers.map((number) => firstName(labelOf(labels, Number(number))));
   switch (kind) {
     case "winners":
-      return { name: `top class ${one}`, of: `: those whose highest attribution is to ${one}`, ends: null };
+      return { name: `class ${one}`, of: `: those whose highest attribution is to ${one}`, ends: null };
     case "strongest":
       return { name: `strongest for ${one}`, of: `: those with the highest attribution to ${one}`, ends: null };
     case "pair":
