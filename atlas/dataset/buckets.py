@@ -46,7 +46,7 @@ def find(address: str, said: str) -> tuple[bool, list[Found]]:
     """Whether an address is one object, or a folder, and what lies there, sorted. Raises `ImagesError` for nothing."""
     bucket, key = parted(address)
     try:
-        single = bucket.at(key) if key and not address.endswith("/") else None
+        single = bucket.at(key) if key else None
         below = [] if single else sorted(bucket.below(key), key=lambda one: one.key.encode())
     except StoreError as error:
         raise ImagesError(str(error)) from None

@@ -13,7 +13,6 @@ import fcntl
 import hashlib
 import os
 import shutil
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -149,11 +148,14 @@ class Copies:
                 yield state.st_mtime_ns, state.st_size, path
 
     def _sweep(self) -> None:
-        """Remove what dead writers left."""
+        """Remove what dead writers left: old beside the newest, which was written just now."""
+        ages: dict[Path, float] = {}
         for path in (self._root / "partial").iterdir():
             with suppress(OSError):
-                if path.stat().st_mtime < time.time() - OLD:
-                    path.unlink()
+                ages[path] = path.stat().st_mtime
+        for path, written in ages.items():
+            if written < max(ages.values()) - OLD:
+                path.unlink(missing_ok=True)
 
     def _explained(self, error: Exception) -> str:
         instead = f"Images are read from the object store each time. Name another folder by {parameter('cache')}"

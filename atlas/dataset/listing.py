@@ -33,6 +33,8 @@ NOTHING = bytes(32)
 """The sha256 of what could not be read."""
 PART = 1024
 """Images that another machine hashes at a time."""
+NEAR = 4
+"""Files that it reads at once: they may lie on what is mounted there."""
 NOTED = 1.0
 """Seconds of hashing that are lost at most where it is killed."""
 Digest = tuple[bytes, bytes]
@@ -149,7 +151,7 @@ def _digests(source: ImageSource, left: NDArray[np.intp], workers: int | None, c
 
 def _digests_of(source: Files) -> list[Digest]:
     """The digests of all entries: what another machine does."""
-    return list(prefetch(lambda entry: _digest(source, entry), source.entries, workers=source.ahead or None))
+    return list(prefetch(lambda entry: _digest(source, entry), source.entries, workers=source.ahead or NEAR))
 
 
 def _digest(source: ImageSource, entry: Entry) -> Digest:
