@@ -37,8 +37,8 @@ def render(
     """The pictures of `units`, uint8 [u,v,h,w,3]: in the order given, in the recipe's variants.
 
     `model` is a loaded model, a spec such as `torchvision:resnet50` or a network itself, whose `preprocessing` is said
-    as `load_model` takes it; a unit reads `features.11:300`. `changes` are settings of the recipe: `render(model, units,
-    "quick", size=160)`; `spectrum` is one that was measured on images, for the recipe `maco`. More `threads` are
+    as `load_model` takes it; a unit reads `features.11:300`. `changes` are settings of the recipe: `render(model,
+    units, "quick", size=160)`; `spectrum` is one that was measured on images, for the recipe `maco`. More `threads` are
     quicker on a machine that does nothing else, and many times slower on one that does; the pictures are the same. A
     unit that gives no picture is plain grey.
     Raises `UnknownName` for a layer, unit, recipe or setting that does not exist, `ModelError` as `load_model`.
