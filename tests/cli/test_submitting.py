@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +35,18 @@ def test_nobody_takes_jobs(run: Command, tmp_path: Path) -> None:
     one_line(run("submit", TINY, "--store", tmp_path / "s", *NOBODY), "--address http://127.0.0.1:9: no Ray cluster")
     one_line(run("submit", TINY, "--store", tmp_path / "s", "--address", "127.0.0.1:8265"), "http://HOST:8265")
     assert run("submit", TINY, "--store", tmp_path / "s").code == 2, "an address must be said"
+
+
+def test_submitting_needs_nothing_that_builds(tmp_path: Path) -> None:
+    """A laptop with the extra `cluster` alone."""
+    code = (
+        "import sys; sys.modules |= dict.fromkeys(['torch', 'torchvision', 'timm', 'numba', 'umap', 'safetensors']);"
+        f"sys.argv = ['atlas', 'submit', 'squeezenet', '--store', {str(tmp_path / 's')!r}, *{NOBODY!r}];"
+        "from atlas.cli import main; main()"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ran.returncode == 1
+    assert ran.stderr.startswith("error: --address http://127.0.0.1:9: no Ray cluster takes jobs there"), ran.stderr
 
 
 def test_a_store_is_watched_until_it_is_done(run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
