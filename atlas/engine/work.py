@@ -8,7 +8,7 @@ It looks for a valid receipt before each shard; see `making` and `reducing` for 
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -49,23 +49,33 @@ def _shards(worker: Worker, task: Task, index: int) -> Iterator[Event]:
     """The shards of one index; those that are there already are only told of."""
     due = []
     for plan in task.plans:
-        shard = plan.shard(index)
-        receipt = worker.store.receipt(plan, shard) or worker.store.pick_up(plan, shard)
+        receipt = worker.store.receipt(plan, plan.shard(index))
         if receipt is None:
             due.append(plan)
         else:
             yield done(plan, receipt)
-    if not due:
-        return
-    piece = Piece(worker, tuple(due), index, without=dict(task.without))
     try:
-        made = yield from module(piece.plan.kind).make(piece)
-        yield from commit(piece, made)
+        yield from _made(worker, task, index, due)
     except UNWRITABLE:
         raise
     except Exception as error:  # noqa: BLE001 (whatever went wrong with this shard, the others go on)
         for plan in due:
             yield ShardFailed(plan.shard(index), _reason(error), traceback.format_exc(), kind_of(error))
+
+
+def _made(worker: Worker, task: Task, index: int, due: Sequence[Plan]) -> Iterator[Event]:
+    """Make the shards of one index, but for those that an attempt that died has made already."""
+    left = []
+    for plan in due:
+        receipt = worker.store.pick_up(plan, plan.shard(index))
+        if receipt is None:
+            left.append(plan)
+        else:
+            yield done(plan, receipt)
+    if left:
+        piece = Piece(worker, tuple(left), index, without=dict(task.without))
+        made = yield from module(piece.plan.kind).make(piece)
+        yield from commit(piece, made)
 
 
 def _trial(worker: Worker, task: Task, index: int) -> Iterator[Event]:
