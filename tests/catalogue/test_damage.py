@@ -135,15 +135,17 @@ def test_a_table_that_cannot_be_decoded_is_named(store: Store) -> None:
 def test_two_that_write_a_table_at_a_time_leave_a_whole_one(store: Store) -> None:
     """Another's table lands between this one's table and receipt."""
     key, receipt = "tables/units.parquet", "receipts/tables/units.json"
-    put_, others = store.backend.put, [made()[key] + b"another's"]
+    put_if_, others = store.backend.put_if, [made()[key] + b"another's"]
 
-    def put(name: str, data: bytes) -> None:
-        put_(name, data)
+    def put_if(name: str, data: bytes, there: bytes | None) -> bool:
+        written = put_if_(name, data, there)
         if name == key and others:
-            put_(key, others.pop())
+            store.backend.put(key, others.pop())
+        return written
 
     store.backend.delete(receipt)
-    store.backend.put = put  # type: ignore[method-assign,assignment]
+    store.backend.put(key, b"of before")
+    store.backend.put_if = put_if  # type: ignore[method-assign,assignment]
     assert write_tables(store) == ["units"]
     assert not others
     assert store.backend.get(key) == made()[key]

@@ -239,6 +239,14 @@ class Counting(MemoryBackend):
         self.written.append(key)
         super().put(key, value)
 
+    def put_new(self, key: str, value: bytes) -> bool:
+        self.written.append(key)
+        return super().put_new(key, value)
+
+    def put_if(self, key: str, value: bytes, there: bytes | None) -> bool:
+        self.written.append(key)
+        return super().put_if(key, value, there)
+
 
 def test_it_is_written_anew_only_where_what_it_follows_from_changed() -> None:
     backend = Counting()

@@ -147,11 +147,11 @@ def test_ctrl_c_prints_the_line_that_goes_on(tmp_path: Path) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 900 kB. Root can mount one; anybody else cannot run these tests."""
+    """A disk of 1,400 kB: a shard on its way takes twice its size. Root can mount one; anybody else cannot run this."""
     assert os.getuid() == 0, "the tests of a full disk mount a small one, which takes root"
     disk = tmp_path / "disk"
     disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=900k", "tmpfs", str(disk)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1400k", "tmpfs", str(disk)], check=True)
     yield disk
     subprocess.run(["umount", "-l", str(disk)], check=True)
 
