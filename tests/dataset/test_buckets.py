@@ -271,8 +271,14 @@ def source_bytes(folder: Path, name: str) -> bytes:
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_now_and_then_moves_nothing(
-    place: str, between: Proxy, tmp_path: Path, listed: Callable[..., Listed], fault: Fault, impatient: None
+    place: str,
+    between: Proxy,
+    tmp_path: Path,
+    listed: Callable[..., Listed],
+    fault: Fault,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(object_store, "PAUSE", 0.01)
     files = pictures() | {"s.tar": tar_of(pictures(5))}
     put(place, files)
     put(tmp_path / "here", files)
