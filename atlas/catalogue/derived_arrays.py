@@ -110,9 +110,10 @@ class DerivedArrays:
     def _of_grid(self, cells: Plan, path: str) -> Iterator[tuple[str, Values]]:
         """What is derived of a grid: a row a filled cell, and zeros behind the last."""
         cell, stability = (self._column(cells, name) for name in ("cell", "label_frequency"))
-        filled = int((cell >= 0).sum())
-        count = self._column(cells, "count")[cell, None]
-        reliable = derived.label_reliable(count, stability)
+        filled, counts = int((cell >= 0).sum()), self._column(cells, "count")
+        if (cell < -1).any() or (cell >= len(counts)).any():
+            raise self.store.damaged(f"{group_key(cells)}/cell", "names cells that the grid does not have")
+        reliable = derived.label_reliable(counts[cell, None], stability)
         yield f"{path}/label_reliable", _padded(reliable[:filled], len(cell))
         if (icons := self._plan(ICONS.name, cells.part)) is not None:
             status, rank = (self._column(icons, name)[:filled].reshape(filled) for name in ("status", "rank"))

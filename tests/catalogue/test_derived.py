@@ -14,14 +14,16 @@ import zarr
 import atlas
 import tests.collected
 from atlas.catalogue import derived, write_index, write_tables
+from atlas.catalogue.derived_arrays import made_up
 from atlas.catalogue.mending import examine, mend
+from atlas.errors import StoreError
 from atlas.plans import Plan
 from atlas.stages import CELLS, FEATURES, ICONS, STATISTICS
 from atlas.stages.dataset import LEVELS
 from atlas.store import MemoryBackend, Receipt, Store, Stored, cure, verify
 from atlas.store.layout import columns_receipt, derived_receipt, group_key
 from atlas.store.removal import keys_of, remove
-from atlas.units import Status
+from atlas.units import Status, encode
 from tests.charted import chart_into
 from tests.collected import collect_into
 from tests.store.make_fixture import FIXTURES
@@ -358,6 +360,20 @@ def test_where_a_number_is_damaged_it_stays_as_it_was(store: Store) -> None:
     store.backend.put(key, whole)
     write_index(store)
     assert ours(store) == before
+
+
+@pytest.mark.parametrize("number", [-2, 10**6])
+def test_a_cell_that_the_grid_does_not_have_is_found_and_no_traceback(store: Store, number: int) -> None:
+    plan = store.plans_of(CELLS.name)[0]
+    (key,) = store.backend.list(f"{group_key(plan)}/cell/c/")
+    cells = np.frombuffer(store.backend.get(key) or b"", "<i4").copy()
+    cells[0] = number
+    store.backend.put(key, cells.tobytes())
+    store.backend.delete(derived_receipt(plan.layer_name))
+    write_index(store)
+    assert {each.key for each in examine(store).damage} == {key}
+    with pytest.raises(StoreError, match="names cells that the grid does not have"):
+        made_up(store, f"layers/{encode(plan.layer_name)}/derived")
 
 
 def test_a_layer_takes_what_is_derived_of_it_along(store: Store) -> None:
