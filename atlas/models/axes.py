@@ -203,7 +203,7 @@ def by_bands(one: Shape, answers: Sequence[Floats]) -> Axes | None:
         for answer in answers
     ]
     whole = [answer.sum(0) for answer in answers]
-    found = _tokens_by(one, whole, moves) if len(answers) == 2 else _map_by(one, moves)
+    found = _tokens_by(one, whole, moves) if len(answers) == 2 else _map_by(one, whole, moves)
     return found and replace(found, evidence="parts of the image that change")
 
 
@@ -237,19 +237,26 @@ def _follows(moves: Sequence[float]) -> int | None:
     return best if moves[best] > CLEAR and max(others) < STILL * moves[best] else None
 
 
-def _map_by(one: Shape, moves: Sequence[tuple[float, float]]) -> Axes | None:
+def _map_by(one: Shape, answers: Sequence[Floats], moves: Sequence[tuple[float, float]]) -> Axes | None:
     height, width = (_follows([move[side] for move in moves]) for side in (0, 1))
     known = {axis: name for axis, name in ((height, "h"), (width, "w")) if axis is not None}
     rest = [axis for axis in range(3) if axis not in known]
     if len(rest) == 2:  # one side of the map is a single position, which cannot move
         single = [axis for axis in rest if one.shape[axis] == 1]
-        if len(single) != 1 or not known:
+        (axis,) = known or (None,)
+        if len(single) != 1 or axis is None or not _is_line(answers[axis], known[axis], one):
             return None
         known[single[0]] = "w" if "h" in known.values() else "h"
         rest.remove(single[0])
     if len(rest) != 1:
         return None
     return _named([known.get(axis, "c") for axis in range(3)], one.shape)
+
+
+def _is_line(answer: Floats, name: str, one: Shape) -> bool:
+    """Whether an axis is the one side of a map that it seems to be, not a grid row by row: a block of tokens, say."""
+    count = answer.shape[1]
+    return _grid_by(answer, one)[0] == ((count, 1) if name == "h" else (1, count))
 
 
 def _tokens_by(one: Shape, answers: Sequence[Floats], moves: Sequence[tuple[float, float]]) -> Axes | None:

@@ -268,3 +268,25 @@ def test_channels_that_follow_one_picture_by_chance(seed: int, width: int, depth
     layers = {layer.name: layer.layout for layer in model.layers}
     assert set(layers.values()) == {"nchw"}
     assert kind is Other or len(layers) == depth + 2, "a convolution leaves no doubt, and GELU keeps its axes"
+
+
+class Blocks(nn.Module):
+    """A map as one block of tokens, as the last level of a NesT has it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(2).transpose(1, 2)[:, None] + 0
+
+
+class Rows(nn.Module):
+    """The mean of each row of a map."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean(3, keepdim=True) + 0
+
+
+def test_a_block_of_tokens_is_no_column_of_a_map() -> None:
+    torch.manual_seed(0)
+    model = model_of(FixedSize(nn.Sequential(nn.Conv2d(3, 8, 4, 4), Blocks()), 32))
+    assert "network.1" in model.discovery.doubtful
+    rows = model_of(FixedSize(nn.Sequential(nn.Conv2d(3, 8, 4, 4), Rows()), 32)).layer("network.1")
+    assert (rows.layout, rows.size) == ("nchw", (8, 1))
