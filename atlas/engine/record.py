@@ -54,7 +54,8 @@ class Report:
         """What there is to be said of what failed; nothing where nothing did."""
         failed, again = len(self.failed) - self.holes, []
         if failed:
-            again.append(f"{failed:,} shards failed: run the same command to try them again")
+            shards, them = ("1 shard", "it") if failed == 1 else (f"{failed:,} shards", "them")
+            again.append(f"{shards} failed: run the same command to try {them} again")
         if self.holes:
             units = "1 unit" if self.holes == 1 else f"{self.holes:,} units"
             retry = command("atlas", "retry", place)
