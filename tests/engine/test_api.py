@@ -71,8 +71,6 @@ def test_failed_shards_raise_and_the_rest_is_kept(tmp_path: Path, monkeypatch: p
     options: dict[str, Any] = {"layers": "second.1", "settings": HASTY, "local": True}
     monkeypatch.setattr(features, "make", failing)
     with pytest.raises(BuildFailed, match=r"1 shard failed: .*is kept in .*part of it fails: .*the second shard fails"):
-        BuildFailed, match=r"1 shard failed: .*is kept in .*every part of it fails: .*the second shard fails"
-    ):
         build(TINY, tmp_path / "store", **options)
     monkeypatch.undo()
     (one,) = Store.open(tmp_path / "store").plans()
