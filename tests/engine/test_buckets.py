@@ -190,10 +190,11 @@ def test_workers_of_a_cluster_list_it(
     here = list_images(open_images(folder))
     for number, given in enumerate((str(folder), place)):
         done: list[int] = []
-        there = ListedImages.open([given], done.append, copies=Copies(str(tmp_path / str(number))), carry=each)
+        kept = str(tmp_path / str(number))
+        there = ListedImages.open([given], done.append, copies=Copies(kept), hashes=Hashes(kept), carry=each)
         assert there.listed.hash == here.hash
         assert done[-1] == len(here)
-        assert Hashes(tmp_path / str(number)).find(there_marks(there))[0].sum() == len(here)
+        assert Hashes(kept).find(there_marks(there))[0].sum() == len(here)
 
 
 def there_marks(images: ListedImages) -> Any:
