@@ -27,8 +27,8 @@ pytestmark = pytest.mark.builder
         ({"crops": 2}, "`crops` without `images`"),
         ({"photographs": False}, "`photographs=no` without `images`"),
         ({"cache": "x"}, "`cache` without `images`"),
-        ({"cache_size": -1, "images": "x"}, "`cache_size=-1`: it is at least 0"),
-        ({"cache_size": "big", "images": "x"}, "`cache_size=big`: it is a number"),
+        ({"cache_size": -1, "images": "x"}, "`cache_size=-1`: it must be at least 0"),
+        ({"cache_size": "big", "images": "x"}, "`cache_size=big`: it must be a number"),
         ({"atlas": "a"}, "`atlas` without `images`"),
         ({"whitening": 0.5}, "`whitening` without `atlas`"),
         ({"relaxed": True}, "`relaxed=yes` without `atlas`"),
@@ -39,7 +39,7 @@ pytestmark = pytest.mark.builder
         ({"pictures": False}, "there is nothing to build"),
         ({"local": True, "ray": "auto"}, "leave one of them out"),
         ({"layers": " , "}, "`layers= , `: it is empty"),
-        ({"settings": 3}, "it is a list of texts or names with values"),
+        ({"settings": 3}, "it must be a list of texts or names with values"),
         ({"images": 3}, "it must be a text or a path or a list of texts or paths"),
         ({"device": 3}, "it must be a text"),
         ({"whitening": "high", "atlas": "a", "images": "x"}, "it must be a number"),
@@ -54,7 +54,7 @@ def test_what_cannot_be_or_says_nothing_is_refused_by_its_name(said: dict[str, A
 def test_an_option_that_is_not_there_offers_the_nearest() -> None:
     with pytest.raises(UnknownName, match="Did you mean 'layers'"):
         of({"model": "squeezenet", "layer": "features.3"})
-    with pytest.raises(AtlasError, match="which network"):
+    with pytest.raises(AtlasError, match="name a network"):
         of({"layers": "features.3"})
 
 
@@ -122,7 +122,7 @@ def test_a_file_says_what_was_said(tmp_path_factory: pytest.TempPathFactory, sai
         ("model: [a\n", "it is no YAML"),
         ("model: a\nlayers: !!python/object:os.system {}\n", "it is no YAML"),
         ("model: a\nlayers: *nobody\n", "it is no YAML"),
-        ("model: a\nlayers: {a: b}\n", "line 2: layers: it is a list"),
+        ("model: a\nlayers: {a: b}\n", "line 2: layers: it must be a list"),
         ("\tmodel: a\n", "it is no YAML"),
         ("model: a\nseed: 1\n", "there is no key 'seed'"),
     ],

@@ -96,7 +96,7 @@ def test_a_plan_that_is_gone_is_told_of_by_status_verify_and_query(run: Command,
     assert out.count("features.3") == 2, "the plan, and what is of it"
     assert out.startswith("missing    plans/features/features.3.json: ")
     assert "1 damaged" in out
-    assert "made anew" in run("verify", "--repair", store).out
+    assert "restored" in run("verify", "--repair", store).out
     assert plan.read_bytes() == whole
     assert run("status", store).code == 0
 

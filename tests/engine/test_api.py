@@ -237,7 +237,7 @@ def test_a_loaded_model_is_taken_as_it_is(tmp_path: Path) -> None:
     assert model.spec == "memory:Twisted"
     catalogue = build(model, tmp_path / "store", layers="second", settings=HASTY, local=True)
     assert list(catalogue.layers) == ["second"]
-    with pytest.raises(AtlasError, match="`weights` with a model that is loaded"):
+    with pytest.raises(AtlasError, match="`weights` with a loaded model"):
         build(model, tmp_path / "store", weights=tmp_path / "x.pt", local=True)
 
 
@@ -249,7 +249,7 @@ def test_what_is_no_preprocessing_is_one_line_and_transforms_are_some() -> None:
         with pytest.raises(ModelError) as refused:
             load_model(TINY, preprocessing=wrong)
         assert len(str(refused.value).splitlines()) == 1
-    with pytest.raises(AtlasError, match="loaded: say it to `load_model`"):
+    with pytest.raises(AtlasError, match="loaded model: pass it to `load_model`"):
         plan(load_model(TINY), "never", preprocessing=SMALL)
 
 

@@ -49,7 +49,7 @@ def test_verify_says_that_it_is_gone_in_one_line_and_a_repair_brings_it_back(sto
     lose(store, plan)
     verified = examine(store)
     assert [(finding.kind, finding.key) for finding in verified.damage] == [("missing", f"plans/{plan}.json")]
-    assert re.match(rf"(manifests|receipts)/{plan}\S* is of it", verified.damage[0].reason)
+    assert re.match(rf"(manifests|receipts)/{plan}\S* remains", verified.damage[0].reason)
     assert verified.strange == []
     assert mend(store, verified.findings) == []
     assert objects(store) == made()

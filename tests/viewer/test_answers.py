@@ -233,7 +233,7 @@ def test_a_wall_is_sorted_by_what_images_did(page: Page, here: str, collected: P
 def test_a_wall_can_show_the_best_example_of_every_unit(page: Page, here: str) -> None:
     page.goto(f"{here}#/{SEGMENT}")
     page.get_by_role("button", name="top activating image").click()
-    expect(page).to_have_url(f"{here}#/{SEGMENT}?variant=best+example")
+    expect(page).to_have_url(f"{here}#/{SEGMENT}?variant=top+activating+image")
     expect(page.locator("[data-unit]")).to_have_count(33)
     loaded(page.locator("[data-unit] img"), 96)
     expect(page.locator("[data-unit] img")).to_have_count(33)

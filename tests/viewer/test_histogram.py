@@ -168,7 +168,7 @@ def test_other_signed_units_have_one_hump_and_all_their_values(page: Page, addre
 
 def test_what_is_drawn_is_said(page: Page, address: str) -> None:
     region = opened(page, address, "about zero")
-    expect(region.locator("figcaption")).to_contain_text("as high as its density, positions a unit of value")
+    expect(region.locator("figcaption")).to_contain_text("bar height is density (positions per unit of activation)")
     region.locator("g.bar .reach").nth(4).hover()
     _, _, _, low, high, count = bars(region)[4]
     expect(region.locator(".told")).to_contain_text(f"{count:,.0f} of {VALUES:,} positions")

@@ -9,6 +9,8 @@ import { Status, statusName } from "./words";
 
 export const SORTS = ["index", "objective_peak", "objective", "ratio", "agreement", "activation", "images", "example"] as const;
 export type Sort = (typeof SORTS)[number];
+/** What addresses called the face of images before. */
+const FORMER = "best example";
 /** Which numbers units can be sorted by, in words: those of a picture, and those of what images did. */
 export const OF_PICTURES: Partial<Record<Sort, string>> = { objective_peak: "objective peak", objective: "objective", ratio: "ratio to best image", agreement: "agreement of seeds" };
 export const OF_IMAGES: Partial<Record<Sort, string>> = { activation: "mean activation", images: "active images", example: "top activating image" };
@@ -55,7 +57,8 @@ export interface Arrangement<F extends Face = Face> {
 /** The arrangement that an address asks for; what it does not say, or says wrongly, is as usual. */
 export function readArrangement<F extends Face>(query: URLSearchParams, layer: Arrangeable<F>): Arrangement<F> {
   const sort = SORTS.find((name) => name === current(query.get("sort"))) ?? "index";
-  const face = layer.faces.find(({ name }) => name === query.get("variant")) ?? layer.faces[0]!;
+  const wanted = query.get("variant");
+  const face = layer.faces.find(({ name, variant }) => name === wanted || (variant === null && wanted === FORMER)) ?? layer.faces[0]!;
   return { face, sort, status: current(query.get("status")) ?? usual(layer, face) };
 }
 
