@@ -219,6 +219,7 @@ def bucket() -> Iterator[str]:
         yield server.bucket
 
 
+@pytest.mark.builder
 @pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)
 def test_in_an_object_store(plan: Plan, bucket: str) -> None:
     chance = random.Random(len(plan.stage))
