@@ -19,6 +19,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
+from tests.proxies import Proxy, proxy
+
+SERVERS = ("moto", pytest.param("seaweed", marks=pytest.mark.slow))
 KEYS = {
     "AWS_ACCESS_KEY_ID": "tested",
     "AWS_SECRET_ACCESS_KEY": "a-secret-that-must-not-be-told",
@@ -53,6 +58,24 @@ def environment(**values: str) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+@contextmanager
+def server_called(name: str, folder: Path) -> Iterator[Server]:
+    """One of `SERVERS`; what it keeps on a disk lies in `folder`."""
+    with moto() if name == "moto" else seaweed(folder) as found:
+        yield found
+
+
+@contextmanager
+def counted_by_a_proxy(server: Server) -> Iterator[Proxy]:
+    """The server behind a proxy, which is what the environment says how to reach inside the block."""
+    from atlas.store.backends import object_store
+
+    with proxy(server.endpoint) as made, environment(AWS_ENDPOINT_URL=made.endpoint, **KEYS):
+        object_store._opened.cache_clear()
+        yield made
+    object_store._opened.cache_clear()
 
 
 @contextmanager

@@ -67,14 +67,11 @@ def retry(said: dict[str, Any]) -> None:
     finish(report, ready.place)
 
 
-def pipelines(
-    name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="The file to copy. Default: list them all.")
-    ] = None,
-    into: Annotated[
-        Path, typer.Option("--into", metavar="FOLDER", parser=o.place, help="Folder to copy it to.")
-    ] = Path(),
-) -> None:
+Copying = Annotated[str | None, typer.Argument(metavar="NAME", help="The file to copy. Default: list them all.")]
+Into = Annotated[Path, typer.Option("--into", metavar="FOLDER", parser=o.place, help="Folder to copy it to.")]
+
+
+def pipelines(name: Copying = None, into: Into = Path()) -> None:
     """List the pipeline files that come with atlas, or copy one to edit and build."""
     if name is None:
         _list(PIPELINES, "pipelines")
@@ -84,14 +81,7 @@ def pipelines(
     say(f"{made} is yours to change. To see what it does: {begin} {shlex.quote(str(made))}")
 
 
-def clusters(
-    name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="The file to copy. Default: list them all.")
-    ] = None,
-    into: Annotated[
-        Path, typer.Option("--into", metavar="FOLDER", parser=o.place, help="Folder to copy it to.")
-    ] = Path(),
-) -> None:
+def clusters(name: Copying = None, into: Into = Path()) -> None:
     """List the files that start a cluster (ray up, Kubernetes, an image), or copy one to edit."""
     if name is None:
         _list(CLUSTERS, "clusters")

@@ -19,6 +19,7 @@ from atlas.engine.planning.recorded import record
 from atlas.engine.progress import Progress
 from atlas.engine.record import Report
 from atlas.engine.run import build, describe
+from atlas.engine.spreading import joins_cluster
 from atlas.errors import AtlasError, PlanMismatch
 from atlas.pipeline import Pipeline
 from atlas.store import Backend, Store
@@ -50,7 +51,7 @@ def make(pipeline: Pipeline, *, retry: bool = False) -> tuple[PreparedBuild, Rep
 @contextmanager
 def computing(pipeline: Pipeline) -> Iterator[Hardware]:
     """What the shards of a pipeline are computed on: this machine, or the cluster that it joins for the block."""
-    if not _elsewhere(pipeline):
+    if not joins_cluster(pipeline):
         yield here()
         return
     from atlas.engine.clusters import connect
@@ -58,15 +59,6 @@ def computing(pipeline: Pipeline) -> Iterator[Hardware]:
 
     with connect(pipeline.ray, told=remark):
         yield hardware(pipeline.device, remark)
-
-
-def _elsewhere(pipeline: Pipeline) -> bool:
-    """Whether the shards of a pipeline are computed by a cluster that is there already."""
-    if pipeline.local:
-        return False
-    from atlas.engine.clusters import joins
-
-    return joins(pipeline.ray)
 
 
 def carry_out(ready: PreparedBuild, note: str | None = None, *, retry: bool = False) -> Report:
@@ -89,7 +81,7 @@ def carry_out(ready: PreparedBuild, note: str | None = None, *, retry: bool = Fa
     for plan in plans if retry else ():
         store.reopen(plan)
     with Progress() as progress:
-        if not _elsewhere(asked) and (short := shortage(0 if asked.local else asked.workers)):
+        if not joins_cluster(asked) and (short := shortage(0 if asked.local else asked.workers)):
             progress.say(short)
         carry = partial(
             build,

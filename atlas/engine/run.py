@@ -68,16 +68,7 @@ def build(
     what is under way is waited for. Raises `StoreError` where the store can no longer be written; everything with a
     receipt is kept.
     """
-    logits = _logits(store, model, plans)
-    store.backend.sweep()
-    held = spectra.find(store, plans, spectrum)
-    store.prepare(plans)
-    spectra.write(store, plans, held)
-    if model.labels is not None or logits is not None:
-        store.put_labels(model.labels or store.labels, logits)
-    if images is not None:
-        images.write(store, plans)
-    write_index(store)
+    _prepare(store, model, plans, images, spectrum)
     until = math.inf if hours is None else time.monotonic() + 3600 * hours
     driver = _Driver(store, plans, partial=partial, workers=executor.workers, until=until)
     record = Record(store, planned=driver.planned, left=driver.pictures_left)
@@ -94,14 +85,35 @@ def build(
     finally:
         record.report.left = driver.left
         with suppress(StoreError):  # a full disk has been complained of already
-            for plan in driver.plans:
-                record.leaves(plan, store.holes(plan))
-            record.write()
-            index = write_index(store)
-            if images is not None:
-                record.report.images = index["images"]["statuses"]
-                record.report.noted = index["images"].get("noted", 0)
+            _conclude(store, driver.plans, record)
     return record.report
+
+
+def _prepare(
+    store: Store, model: Model, plans: Sequence[Plan], images: ListedImages | None, spectrum: Spectrum | None
+) -> None:
+    """Write all that is there before the first task."""
+    logits = _logits(store, model, plans)
+    store.backend.sweep()
+    held = spectra.find(store, plans, spectrum)
+    store.prepare(plans)
+    spectra.write(store, plans, held)
+    if model.labels is not None or logits is not None:
+        store.put_labels(model.labels or store.labels, logits)
+    if images is not None:
+        images.write(store, plans)
+    write_index(store)
+
+
+def _conclude(store: Store, plans: Sequence[Plan], record: Record) -> None:
+    """Note what is missing, and what became of the images; write the log and the index."""
+    for plan in plans:
+        record.leaves(plan, store.holes(plan))
+    record.write()
+    index = write_index(store)
+    if any(plan.stage == IMAGES.name for plan in plans):
+        record.report.images = index["images"]["statuses"]
+        record.report.noted = index["images"].get("noted", 0)
 
 
 def _logits(store: Store, model: Model, plans: Sequence[Plan]) -> str | None:

@@ -1,11 +1,10 @@
-"""Who reads and hashes images that are listed: the cluster that a pipeline names, or this process.
+"""Whether a pipeline's work is done by a cluster that is there already, and who reads and hashes the images it lists.
 
-Pipeline -> Carry, or None where there is nobody else
+Pipeline -> bool; Carry, or None where there is nobody else
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -16,13 +15,21 @@ if TYPE_CHECKING:
     from atlas.dataset.prefetch import Item, Result
 
 
+def joins_cluster(pipeline: Pipeline) -> bool:
+    """Whether the work is done by a cluster that is there already."""
+    if pipeline.local:
+        return False
+    from atlas.engine.clusters import joins
+
+    return joins(pipeline.ray)
+
+
 def spread(pipeline: Pipeline, told: Callable[[str], None]) -> Carry | None:
     """The workers of the running cluster that `pipeline` names, joined when there is something to do.
 
     None where it names none: a cluster of this machine's own has no more cores than this process's threads.
     """
-    named = pipeline.ray or os.environ.get("RAY_ADDRESS") or "local"
-    if pipeline.local or named == "local" or named.startswith(("http://", "https://")):
+    if not joins_cluster(pipeline):
         return None
 
     def carry(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:

@@ -35,29 +35,25 @@ from atlas.store import backend_at
 from atlas.store.backends import object_store
 from atlas.units import ImageStatus
 from tests.dataset.made import encoded, pixels
-from tests.object_stores import KEYS, Server, environment, moto, seaweed
-from tests.proxies import Fault, Proxy, proxy
+from tests.object_stores import KEYS, SERVERS, Server, counted_by_a_proxy, server_called
+from tests.proxies import Fault, Proxy
 
 pytestmark = pytest.mark.builder
 
-SERVERS = ["moto", pytest.param("seaweed", marks=pytest.mark.slow)]
 FAULTS: list[Fault] = ["500", "503", "reset", "cut", "short"]
 
 
 @pytest.fixture(scope="module", params=SERVERS)
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    running = moto() if request.param == "moto" else seaweed(tmp_path_factory.mktemp("seaweed"))
-    with running as found:
+    with server_called(request.param, tmp_path_factory.mktemp("server")) as found:
         yield found
 
 
 @pytest.fixture
 def between(server: Server) -> Iterator[Proxy]:
     """The server behind a proxy that counts."""
-    with proxy(server.endpoint) as made, environment(AWS_ENDPOINT_URL=made.endpoint, **KEYS):
-        object_store._opened.cache_clear()
+    with counted_by_a_proxy(server) as made:
         yield made
-    object_store._opened.cache_clear()
 
 
 @pytest.fixture

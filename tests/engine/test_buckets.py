@@ -30,8 +30,8 @@ from atlas.store import MemoryBackend, Store, backend_at
 from atlas.store.backends import object_store
 from tests.builds import build_in, collecting_plans, contents
 from tests.dataset.made import encoded, pixels, write_tar
-from tests.object_stores import KEYS, Server, environment, moto, seaweed
-from tests.proxies import Proxy, proxy
+from tests.object_stores import KEYS, SERVERS, Server, counted_by_a_proxy, server_called
+from tests.proxies import Proxy
 
 pytestmark = pytest.mark.builder
 
@@ -39,19 +39,16 @@ HASTY = ("--set=size=32", "--set=steps=2", "--set=eval_draws=1", "--set=relu_red
 COUNT = 9
 
 
-@pytest.fixture(scope="module", params=["moto", pytest.param("seaweed", marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=SERVERS)
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    running = moto() if request.param == "moto" else seaweed(tmp_path_factory.mktemp("seaweed"))
-    with running as found:
+    with server_called(request.param, tmp_path_factory.mktemp("server")) as found:
         yield found
 
 
 @pytest.fixture
 def between(server: Server) -> Iterator[Proxy]:
-    with proxy(server.endpoint) as made, environment(AWS_ENDPOINT_URL=made.endpoint, **KEYS):
-        object_store._opened.cache_clear()
+    with counted_by_a_proxy(server) as made:
         yield made
-    object_store._opened.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -220,6 +217,7 @@ def test_a_worker_that_dies_is_no_end(tmp_path: Path, cluster: None) -> None:
 
 
 def test_a_cluster_that_is_named_lists(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     assert spread(Pipeline("m"), print) is None
     assert spread(Pipeline("m", ray="local"), print) is None
@@ -229,6 +227,9 @@ def test_a_cluster_that_is_named_lists(monkeypatch: pytest.MonkeyPatch) -> None:
     assert spread(Pipeline("m", local=True), print) is None
     monkeypatch.setenv("RAY_ADDRESS", "http://10.0.0.1:8265")
     assert spread(Pipeline("m"), print) is None
+    monkeypatch.setattr("ray.is_initialized", lambda: True)
+    assert spread(Pipeline("m"), print) is not None, "one that was joined before"
+    assert spread(Pipeline("m", local=True), print) is None
 
 
 def test_a_listing_that_is_killed_goes_on(server: Server, between: Proxy, tmp_path: Path) -> None:

@@ -1,51 +1,24 @@
 import * as zarr from "zarrita";
 import { beforeEach, expect, test } from "vitest";
 import { Columns, type Ranged } from "../src/data/columns";
+import { described, Objects } from "./objects";
 
-/** What was asked for: `KEY`, or `KEY OFFSET+LENGTH`. */
-let asked: string[] = [];
-let objects = new Map<string, Uint8Array>();
+const objects = new Objects();
+const store = objects as unknown as Ranged;
 
-const store = {
-  async get(key: string) {
-    asked.push(key);
-    return objects.get(key);
-  },
-  async getRange(key: string, range: { offset: number; length: number }) {
-    asked.push(`${key} ${range.offset}+${range.length}`);
-    return objects.get(key)?.subarray(range.offset, range.offset + range.length);
-  },
-  lengthOf: (key: string) => objects.get(key)?.length,
-  nameOf: (key: string) => key.slice(1),
-} as unknown as Ranged;
-
-function put(name: string, dtype: string, shape: number[], chunk: number[], codecs: unknown[] = [{ name: "bytes", configuration: { endian: "little" } }], fill = 0): void {
-  const metadata = {
-    zarr_format: 3,
-    node_type: "array",
-    shape,
-    data_type: dtype,
-    chunk_grid: { name: "regular", configuration: { chunk_shape: chunk } },
-    chunk_key_encoding: { name: "default", configuration: { separator: "/" } },
-    fill_value: fill,
-    codecs,
-    attributes: {},
-  };
-  objects.set(`/group/${name}/zarr.json`, new TextEncoder().encode(JSON.stringify(metadata)));
+function put(name: string, ...array: Parameters<typeof described>): void {
+  objects.put(`/group/${name}/zarr.json`, described(...array));
 }
 
 function write(key: string, numbers: ArrayBufferView): void {
-  objects.set(`/group/${key}`, new Uint8Array(numbers.buffer, numbers.byteOffset, numbers.byteLength));
+  objects.put(`/group/${key}`, numbers);
 }
 
 const rising = (length: number, from = 0) => Float32Array.from({ length }, (_, nth) => from + nth);
 const columns = () => new Columns(store, zarr.root(store).resolve("group"));
-const chunks = () => asked.filter((key) => key.includes("/c/"));
+const chunks = () => objects.asked.filter((key) => key.includes("/c/"));
 
-beforeEach(() => {
-  asked = [];
-  objects = new Map();
-});
+beforeEach(() => objects.forget());
 
 test("rows, chunks and all of a column that is cut in two", async () => {
   put("small", "float32", [6, 2], [4, 2]);
