@@ -22,6 +22,9 @@ FIRST = 3
 """How many shards, the first of a run, fail alike before it is taken for certain that all will."""
 AGAIN = 3
 """How often a shard is put at the end of the queue where the store was the reason."""
+HOPELESS = 16
+"""How many parts of a shard fail alike, while none can be made, before it is given up as a whole: more than five bad
+units cost before a part without them is met."""
 DIVIDED = ("error", "memory", "crash")
 """Kinds that a single unit can be the reason of."""
 
@@ -58,8 +61,8 @@ class Search:
     """What failed last."""
     passed: bool = False
     """Whether anything of the shard can be made."""
-    hopeless: bool = False
-    """Whether both halves failed, alike."""
+    alike: int = 0
+    """How many trials failed alike, one after the other."""
 
     def begin(self) -> Iterator[Task]:
         """Try both halves."""
@@ -72,8 +75,7 @@ class Search:
         if not event.reason:
             self.passed = True
             return
-        half = 2 * (stop - start) >= len(self.shard) - 1
-        self.hopeless = half and self.last is not None and not self.passed and alike(self.last, event)
+        self.alike = self.alike + 1 if self.last is not None and alike(self.last, event) else 1
         self.last = event
         if stop - start == 1:
             self.bad[self.shard.start + start] = event.reason
@@ -92,6 +94,11 @@ class Search:
     def over(self) -> bool:
         """Whether nothing is left to be tried."""
         return self.hopeless or not self.waiting
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether it is taken for certain that nothing of the shard can be made."""
+        return not self.passed and self.alike >= HOPELESS
 
     @property
     def reason(self) -> str:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from atlas.engine.events import Divided, Event, Retried, ShardDone, ShardFailed, Task, Tried
 from atlas.engine.executors import Executor, InProcess
-from atlas.engine.failures import Search
+from atlas.engine.failures import HOPELESS, Search
 from atlas.engine.on_ray import OnRay
 from atlas.engine.record import Report
 from atlas.engine.run import build, describe
@@ -238,16 +238,26 @@ def test_a_search_finds_what_is_bad_and_nothing_else(length: int, bad: set[int])
         assert task.rows is not None
         tried += 1
         fails = [unit for unit in bad if task.rows[0] <= unit < task.rows[1]]
-        reason = f"of {fails}" if fails else ""
+        reason = "alike" if fails else ""
         queue += search.took(Tried(search.shard, task.rows, reason, "error"))
     assert search.over
     assert tried <= 10 * max(1, len(bad)) + 2
     if len(bad) == length:
         assert search.rest is None
-    elif not search.hopeless:
+    else:
         assert search.rest is not None
         assert dict(search.rest.without).keys() == bad
-    assert not search.hopeless or len(bad) > 1, "one unit is always found"
+
+
+def test_a_shard_of_which_nothing_can_be_made_is_soon_given_up() -> None:
+    plan = plan_of(made_layer("a", 32), size=16)
+    search = Search(plan, plan.shard(0))
+    queue, tried = list(search.begin()), 0
+    while queue and not search.over:
+        task, tried = queue.pop(0), tried + 1
+        assert task.rows is not None
+        queue += search.took(Tried(search.shard, task.rows, "alike", "error"))
+    assert (search.hopeless, search.rest, tried) == (True, None, HOPELESS)
 
 
 def test_the_command_line_names_the_hole_and_fills_it(

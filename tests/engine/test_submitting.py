@@ -197,6 +197,7 @@ def test_what_the_users_module_lacks_here_the_cluster_may_have(here: Path) -> No
 
 def test_weights_that_cannot_be_fetched_here_are_fetched_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr("urllib.request._opener", None)  # who asks first fixes the proxies of the whole process
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     assert "its trained weights" in str(planned(Pipeline("torchvision:squeezenet1_1", PLACE)))
