@@ -72,8 +72,17 @@ class Knobs:
     LATER: ClassVar[tuple[str, ...]] = ()
     """Knobs that came after the first stores. At their default they are not written, so that older plans keep their
     ids: their defaults stay for ever."""
+    KIND: ClassVar[str] = ""
+    """What a message calls whose knobs they are."""
+    RANGES: ClassVar[Mapping[str, tuple[float, float]]] = {}
+    """The least and the most that knobs may be, where they are not None."""
 
     def __post_init__(self) -> None:
+        for name, (least, most) in self.RANGES.items():
+            value = getattr(self, name)
+            if value is not None and not (least <= value <= most and value < math.inf):
+                upto = "up" if most == math.inf else f"to {most}"
+                raise AtlasError(f"{self.KIND}: {name} must be a number from {least} {upto}, not {value}.")
         for field in fields(self):
             # 1 and 1.0 are the same knob: a fingerprint must not tell them apart.
             if field.type == "float":
@@ -154,23 +163,6 @@ def _read(recipe: type[Any], said: str, knob: str, text: str) -> Any:
         raise AtlasError(f"{parameter(said, f'{knob}={text}')}: {knob} must be {form}.") from None
 
 
-LEAST = {
-    "size": 16,
-    "steps": 1,
-    "eval_draws": 1,
-    "jpeg_quality": 1,
-    "relu_redirect_steps": 0,
-    "lr_warmup_steps": 0,
-    "restarts": 1,
-}
-"""The least that a knob of a recipe may be."""
-NOT_NEGATIVE = (
-    *("learning_rate", "beta1", "beta2", "decay_power", "init_std", "jitter", "rotation"),
-    *("diversity", "cosine_power", "contrast"),
-)
-"""Knobs that are numbers from 0 up."""
-
-
 @dataclass(frozen=True)
 class Recipe(Knobs):
     """How pictures are made. Defaults are those of the preset `standard`, but for the knobs that came later (`LATER`).
@@ -178,6 +170,17 @@ class Recipe(Knobs):
     What each knob is worth was measured: docs/engine.md.
     """
 
+    KIND = "recipe"
+    RANGES: ClassVar = {
+        **dict.fromkeys(("learning_rate", "beta1", "beta2", "decay_power", "init_std", "jitter"), (0, math.inf)),
+        **dict.fromkeys(("rotation", "diversity", "cosine_power", "contrast"), (0, math.inf)),
+        **dict.fromkeys(("relu_redirect_steps", "lr_warmup_steps"), (0, math.inf)),
+        **dict.fromkeys(("steps", "eval_draws"), (1, math.inf)),
+        "size": (16, math.inf),
+        "jpeg_quality": (1, 100),
+        "restarts": (1, 255),
+        "lr_decay_fraction": (0, 1),
+    }
     LATER = (
         "lr_warmup_steps",
         "lr_decay_fraction",
@@ -249,29 +252,17 @@ class Recipe(Knobs):
         object.__setattr__(self, "variants", tuple(self.variants))
         if self.parameterization == "maco":
             object.__setattr__(self, "spectrum", self.spectrum or NATURAL)
-        self._check_numbers()
+        self._check_pair("scale", math.inf)
+        self._check_pair("crop_scale", 1)
         self._check_variants()
         self._check_parameterization()
 
-    def _check_numbers(self) -> None:
-        for name in NOT_NEGATIVE:
-            if not 0 <= getattr(self, name) < math.inf:
-                raise AtlasError(f"recipe: {name} must be a number from 0 up, not {getattr(self, name)}.")
-        for name, least in LEAST.items():
-            if getattr(self, name) < least:
-                raise AtlasError(f"recipe: {name} must be at least {least}, not {getattr(self, name)}.")
-        if self.restarts > 255:
-            raise AtlasError(f"recipe: restarts are at most 255, not {self.restarts}.")
-        if not 0 <= self.lr_decay_fraction <= 1:
-            raise AtlasError(
-                f"recipe: lr_decay_fraction is a share of the steps, from 0 to 1, not {self.lr_decay_fraction}."
-            )
-        if self.jpeg_quality > 100:
-            raise AtlasError(f"recipe: jpeg_quality is a JPEG quality from 1 to 100, not {self.jpeg_quality}.")
-        if not (len(self.scale) == 2 and 0 < self.scale[0] <= self.scale[1] < math.inf):
-            raise AtlasError(
-                f"recipe: scale must be two rising numbers above 0, not {', '.join(map(str, self.scale))}."
-            )
+    def _check_pair(self, name: str, most: float) -> None:
+        pair = getattr(self, name)
+        if not (len(pair) == 2 and 0 < pair[0] <= pair[1] <= most and pair[1] < math.inf):
+            upto = "" if most == math.inf else f" and up to {most}"
+            given = ", ".join(map(str, pair))
+            raise AtlasError(f"recipe: {name} must be two rising numbers above 0{upto}, not {given}.")
 
     def _check_variants(self) -> None:
         given = ", ".join(self.variants) or "none"
@@ -294,9 +285,6 @@ class Recipe(Knobs):
             raise AtlasError("recipe: contrast is a setting of fourier alone: take the recipe maco, or set contrast=0.")
         if self.spectrum and self.spectrum != NATURAL and not re.fullmatch(r"[0-9a-f]{64}", self.spectrum):
             raise AtlasError(f"recipe: spectrum is {NATURAL} or the hash of a measured one, not {self.spectrum}.")
-        if not (len(self.crop_scale) == 2 and 0 < self.crop_scale[0] <= self.crop_scale[1] <= 1):
-            given = ", ".join(map(str, self.crop_scale))
-            raise AtlasError(f"recipe: crop_scale must be two rising numbers above 0 and up to 1, not {given}.")
 
     @property
     def measured(self) -> bool:
@@ -437,6 +425,13 @@ METRICS = ("cosine", "euclidean")
 class ProjectionRecipe(Knobs):
     """How activations are laid out. Defaults are those of the preset `standard`, after the Activation Atlas."""
 
+    KIND = "projection"
+    RANGES: ClassVar = {
+        **dict.fromkeys(("n_neighbors", "max_samples", "pca"), (2, math.inf)),
+        "min_dist": (0, 1),
+        "clip_percent": (0, 49),
+        "margin": (0, 10),
+    }
     LATER = ("align_to",)
 
     name: str = "standard"
@@ -467,14 +462,6 @@ class ProjectionRecipe(Knobs):
             raise UnknownName.among(
                 "metric of a projection", self.metric, METRICS, hint=f"There are: {', '.join(METRICS)}."
             )
-        for name, least in {"n_neighbors": 2, "max_samples": 2}.items():
-            if getattr(self, name) < least:
-                raise AtlasError(f"projection: {name} must be at least {least}, not {getattr(self, name)}.")
-        if self.pca is not None and self.pca < 2:
-            raise AtlasError(f"projection: pca must be at least 2, or none for all channels; not {self.pca}.")
-        for name, most in {"min_dist": 1, "clip_percent": 49, "margin": 10}.items():
-            if not 0 <= getattr(self, name) <= most:
-                raise AtlasError(f"projection: {name} must be a number from 0 to {most}, not {getattr(self, name)}.")
 
     @classmethod
     def named(cls, name: str, **changes: Any) -> ProjectionRecipe:
@@ -501,6 +488,9 @@ DTYPES = ("float32", "bfloat16")
 class AtlasRecipe(Knobs):
     """How a layer's activations are laid out, and cut into cells."""
 
+    KIND = "atlas"
+    RANGES: ClassVar = {"whitening": (0, 1)}
+
     sampling: Sampling
     layout: ProjectionRecipe
     side: int = 0
@@ -517,8 +507,6 @@ class AtlasRecipe(Knobs):
             raise AtlasError(
                 f"{parameter('grids', self.side)}: a grid's side is a multiple of 5 (cells of a tile), as 20."
             )
-        if not 0 <= self.whitening <= 1:
-            raise AtlasError(f"atlas: whitening is a power from 0 to 1, not {self.whitening}.")
 
     @property
     def name(self) -> str:

@@ -1,6 +1,6 @@
 """What is known of each channel of a layer over many images: one row of numbers a channel.
 
-    fields [c,F] of some images, of others, ...  -> merge -> fields of all -> Statistics
+    fields [c,F] of some images, of others, ...  -> merge -> fields of all -> statistics
 
 Statistics are of crop 0 of each image alone; the strongest images are sought among all crops. Every number is exact
 under merging, but for the last bits of two sums of floats.
@@ -12,7 +12,7 @@ under merging, but for the last bits of two sums of floats.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -146,67 +146,38 @@ def first_entries(entries: NDArray[np.float64], sign: int) -> NDArray[np.float64
     return np.take_along_axis(ordered, front[:, :, None], axis=1)
 
 
-@dataclass(frozen=True, eq=False)
-class Statistics:
-    """What a reader asks of a layer's channels. NaN where a channel has no finite value."""
+def statistics(fields: Fields) -> dict[str, NDArray[Any]]:
+    """What the fields [c,F] of a layer say, as the arrays of the stage `statistics` hold it, by their names.
 
-    images: int
-    positions: int
-    """Of all images, finite or not."""
-    signed: bool
-    """Values may lie below zero: the quantiles then say more than the shares above it."""
-    mean: Floats
-    """[c], as the next ones: over positions."""
-    std: Floats
-    largest: Floats
-    least: Floats
-    active_positions: Floats
-    """Share of the finite positions above zero."""
-    active_images: Floats
-    """Share of the images with a position above zero."""
-    nan: NDArray[np.int64]
-    """Positions that are not finite."""
-    histogram: NDArray[np.int64]
-    """[c,B], between `EDGES`."""
-    quantiles: Floats
-    """[c,7] at `LEVELS`, read off the histogram."""
-    value: Floats
-    """[c,2,9], as the next ones: of the highest and of the lowest images; see `strongest`."""
-    image: Integers
-    crop: Integers
-    position: Integers
-
-
-def statistics(fields: Fields, signed: bool) -> Statistics:
-    """What the fields [c,F] of a layer say."""
+    NaN where a channel has no finite value; shares are of finite positions, and of images.
+    """
     column = {name: fields[:, place.start] for name, place in FIELDS.items()}
     images, count = column["images"][0], column["positions"]
     entries = strongest(fields)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = column["sum"] / count
-        std = np.sqrt(np.maximum(column["squares"] / count - mean**2, 0))
-        shares = column["active_positions"] / count, np.where(count > 0, column["active_images"] / images, np.nan)
-    return Statistics(
-        images=int(images),
-        positions=int(count[0] + column["nan"][0]),
-        signed=signed,
-        mean=mean.astype(np.float32),
-        std=std.astype(np.float32),
-        largest=column["largest"].astype(np.float32),
-        least=column["least"].astype(np.float32),
-        active_positions=shares[0].astype(np.float32),
-        active_images=shares[1].astype(np.float32),
-        nan=column["nan"].astype(np.int64),
-        histogram=fields[:, FIELDS["histogram"]].astype(np.int64),
-        quantiles=_quantiles(fields),
-        value=entries[..., 0].astype(np.float32),
-        image=entries[..., 1].astype(np.int32),
-        crop=entries[..., 2].astype(np.int32),
-        position=entries[..., 3].astype(np.int32),
-    )
+        floats = {
+            "mean": mean,
+            "std": np.sqrt(np.maximum(column["squares"] / count - mean**2, 0)),
+            "least": column["least"],
+            "largest": column["largest"],
+            "active_positions": column["active_positions"] / count,
+            "active_images": np.where(count > 0, column["active_images"] / images, np.nan),
+            "quantile": _quantiles(fields),
+            "example_value": entries[..., 0],
+        }
+    whole = {f"example_{name}": entries[..., 1 + at] for at, name in enumerate(("image", "crop", "position"))}
+    return {
+        "seen": np.array([images, count[0] + column["nan"][0]], np.int64),
+        "edge": EDGES,
+        "nan": column["nan"].astype(np.int64),
+        "histogram": fields[:, FIELDS["histogram"]].astype(np.int64),
+        **{name: values.astype(np.float32) for name, values in floats.items()},
+        **{name: values.astype(np.int32) for name, values in whole.items()},
+    }
 
 
-def _quantiles(fields: Fields) -> Floats:
+def _quantiles(fields: Fields) -> NDArray[np.float64]:
     """[c,7]: a value within the bin that holds it, as if the bin's values were spread evenly over it."""
     counts = fields[:, FIELDS["histogram"]]
     least, largest = (fields[:, FIELDS[name]] for name in EXTREMES)
@@ -220,5 +191,4 @@ def _quantiles(fields: Fields) -> Floats:
     with np.errstate(invalid="ignore", divide="ignore"):
         values: NDArray[np.float64] = low + (wanted - before) / held * (high - low)
     # What is nearer to zero than any edge is nearly always zero itself, as a rectifier leaves it.
-    values = np.where((bin_of == MIDDLE) & (held > 0), np.clip(0, least, largest), values)
-    return values.astype(np.float32)
+    return np.where((bin_of == MIDDLE) & (held > 0), np.clip(0, least, largest), values)

@@ -1,6 +1,6 @@
 """Where what a unit saw of a photograph is measured and cut out.
 
-    (images, shard, [ExamplePlace], measure) -> boxes on the photographs, pictures of them
+    (images, shard, [Round]) -> boxes on the photographs, pictures of them
 
 Examples of any kind: those that drive a channel, and those that lie nearest to a cell of an atlas.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -47,11 +48,18 @@ class ExamplePlace:
     position: int
 
 
-Measure = Callable[["Tensor", Sequence[ExamplePlace]], np.ndarray[Any, Any]]
-"""(crops [n,3,h,w], n examples) -> boxes [n,4] on the crops."""
-Round = tuple[Sequence[ExamplePlace], Measure]
-"""Examples that are measured in one way."""
-Rounds = Callable[[Store, Plan, "Prepared", Shard], Iterable[Round]]
+@dataclass(frozen=True)
+class Round:
+    """Examples that are measured in one way."""
+
+    examples: Sequence[ExamplePlace]
+    aims: Sequence[int] | Tensor
+    """Of each row of the shard what is looked for there: a unit, or a direction [rows,c]."""
+    before: bool = False
+    """Whether in the value before the rectifier."""
+
+
+Rounds = Callable[[Store, Plan, Shard], Iterable[Round]]
 
 
 def make(piece: Piece, rounds: Rounds) -> Making:
@@ -60,18 +68,16 @@ def make(piece: Piece, rounds: Rounds) -> Making:
 
     plan, prepared = piece.plan, piece.worker.prepared(piece.plan.on, piece.plan.numerics)
     rows = set(piece.rows)
-    given = [
-        ([example for example in examples if example.place[0] in rows], measure)
-        for examples, measure in rounds(piece.store, plan, prepared, piece.shard)
-    ]
+    given = list(rounds(piece.store, plan, piece.shard))
     shape = (len(piece.shard), *plan.arrays["box"].shape[1:-1])
 
     def attempt() -> Generator[Event, None, Desk]:
         desk = Desk(piece.worker, plan, prepared, shape, piece.width)
         with computing(plan.numerics):
-            for examples, measure in given:
-                ordered = sorted(examples, key=lambda one: (one.image, one.crop, one.place))
-                for done in desk.fill(ordered, measure):
+            for each in given:
+                wanted = (example for example in each.examples if example.place[0] in rows)
+                ordered = sorted(wanted, key=lambda one: (one.image, one.crop, one.place))
+                for done in desk.fill(ordered, each):
                     yield Advanced(plan.stage, plan.layer_name, done)
         return desk
 
@@ -99,17 +105,11 @@ class Desk:
             self.pictures["picture"] = np.full((*shape, EXAMPLE, EXAMPLE, 3), GREY, np.uint8)
         self._held: dict[int, Looked] = {}
 
-    def fill(self, examples: Sequence[ExamplePlace], measure: Measure) -> Iterator[int]:
+    def fill(self, examples: Sequence[ExamplePlace], how: Round) -> Iterator[int]:
         """Measure and cut out `examples`, which are sorted by image; yields how many were done, now and then."""
-        batch: list[tuple[ExamplePlace, Crop]] = []
-        for example, crop in self._opened(examples):
-            batch.append((example, crop))
-            if len(batch) == self.width:
-                self._measure(batch, measure)
-                yield len(batch)
-                batch = []
-        if batch:
-            self._measure(batch, measure)
+        opened = self._opened(examples)
+        while batch := list(islice(opened, self.width)):
+            self._measure(batch, how)
             yield len(batch)
 
     def _opened(self, examples: Sequence[ExamplePlace]) -> Iterator[tuple[ExamplePlace, Crop]]:
@@ -146,12 +146,16 @@ class Desk:
     def _sha256(self, number: int) -> bytes:
         return self._worker.store.read("images/sha256", slice(number, number + 1)).tobytes()
 
-    def _measure(self, batch: list[tuple[ExamplePlace, Crop]], measure: Measure) -> None:
+    def _measure(self, batch: list[tuple[ExamplePlace, Crop]], how: Round) -> None:
         import torch
+
+        from atlas.dataset.seen import seen
 
         padded = batch + [batch[-1]] * (self.width - len(batch))
         crops = torch.stack([crop.x for _, crop in padded]).to(self._plan.numerics.device)
-        boxes = measure(crops, [example for example, _ in padded])
+        rows, positions = zip(*((example.place[0], example.position) for example, _ in padded), strict=True)
+        aims = how.aims[list(rows)] if isinstance(how.aims, torch.Tensor) else [how.aims[row] for row in rows]
+        boxes = seen(self._prepared, crops, aims, positions, before=how.before)
         inside = self._prepared.preprocessing.size
         for (example, crop), box in zip(batch, boxes, strict=False):
             looked = self._looked(example.image)
@@ -161,8 +165,8 @@ class Desk:
             found = on_photograph(box, crop, inside).clip(0, (wide, high, wide, high))  # a margin is no part of it
             self.boxes[example.place] = found
             if self.pictures:
-                seen = cut_out(looked.picture, found, mirrored=crop.cut.mirrored, size=looked.size)
-                self.pictures["picture"][example.place] = seen
+                shown = cut_out(looked.picture, found, mirrored=crop.cut.mirrored, size=looked.size)
+                self.pictures["picture"][example.place] = shown
 
 
 def on_photograph(box: np.ndarray[Any, Any], crop: Crop, size: tuple[int, int]) -> np.ndarray[Any, Any]:

@@ -21,8 +21,6 @@ from atlas.store import Backend, Part, Store
 
 DERIVED = re.compile(r"(layers/(?!\.{1,2}/)[A-Za-z0-9._%-]+/derived)/.+")
 """Keys of what is derived of a layer, after the key of its group."""
-KEPT = 64
-"""Layers of which it is kept in memory at most."""
 
 
 class Completed:
@@ -30,7 +28,9 @@ class Completed:
 
     def __init__(self, app: ASGIApp, backend: Backend, *, kinds: Mapping[str, str]) -> None:
         self.app, self.backend = app, backend
-        self.made_up = Objects(MadeUp(backend), kinds=kinds)
+        self.made_up = Objects(self, kinds=kinds)
+        self._layers: dict[str, dict[str, bytes]] = {}
+        """What is derived of layers of which it is not stored, by the keys of their groups."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         lacking = await run_sync(self._lacks, key_in(scope))
@@ -44,30 +44,16 @@ class Completed:
         except StoreError:  # which it says itself, of all it is asked
             return False
 
-
-class MadeUp:
-    """A place for objects that are made when they are asked for."""
-
-    def __init__(self, backend: Backend) -> None:
-        self.backend = backend
-        self._layers: dict[str, dict[str, bytes]] = {}
-
     def part(self, key: str, wanted: Any = None) -> Part | None:
-        """A part of an object, as `ObjectBackend.part` gives it."""
-        match = DERIVED.fullmatch(key)
-        data = self._objects(match[1], key).get(key) if match else None
+        """A part of an object that is made up, as `ObjectBackend.part` gives it."""
+        (folder,) = re.findall(DERIVED, key)
+        if folder not in self._layers or key == f"{folder}/zarr.json":  # readers ask for this first
+            self._layers[folder] = self._made(folder)
+        data = self._layers[folder].get(key)
         if data is None:
             return None
         start, stop = _span(wanted, len(data))
         return Part(data[start:stop], start, len(data), f'"{sha256(data).hexdigest()[:32]}"')
-
-    def _objects(self, folder: str, key: str) -> dict[str, bytes]:
-        """What is derived of a layer; made anew with its metadata, which readers ask for first."""
-        if folder not in self._layers or key == f"{folder}/zarr.json":
-            for old in list(self._layers)[: max(0, len(self._layers) - KEPT)]:
-                self._layers.pop(old, None)
-            self._layers[folder] = self._made(folder)
-        return self._layers.get(folder, {})
 
     def _made(self, folder: str) -> dict[str, bytes]:
         try:

@@ -123,42 +123,42 @@ def spread(count: int = 4000, channels: int = 3) -> dict[tuple[int, int], NDArra
 @pytest.mark.parametrize("rectified", [False, True])
 def test_statistics_are_those_of_the_values(rectified: bool) -> None:
     values = {key: np.maximum(rows, 0) if rectified else rows for key, rows in spread().items()}
-    found = statistics(fields_of(values, 3), signed=not rectified)
+    found = statistics(fields_of(values, 3))
     whole = np.concatenate([values[image, 0] for image in range(8)], axis=1).astype(float)
-    assert (found.images, found.positions, found.signed) == (8, whole.shape[1], not rectified)
-    np.testing.assert_allclose(found.mean, whole.mean(1), rtol=1e-6)
-    np.testing.assert_allclose(found.std, whole.std(1), rtol=1e-6)
-    np.testing.assert_array_equal(found.largest, whole.max(1).astype(np.float32))
-    np.testing.assert_array_equal(found.least, whole.min(1).astype(np.float32))
-    np.testing.assert_allclose(found.active_positions, (whole > 0).mean(1), rtol=1e-6)
-    assert (found.active_images == 1).all()
-    assert found.histogram.sum() == whole.size
+    assert found["seen"].tolist() == [8, whole.shape[1]]
+    np.testing.assert_allclose(found["mean"], whole.mean(1), rtol=1e-6)
+    np.testing.assert_allclose(found["std"], whole.std(1), rtol=1e-6)
+    np.testing.assert_array_equal(found["largest"], whole.max(1).astype(np.float32))
+    np.testing.assert_array_equal(found["least"], whole.min(1).astype(np.float32))
+    np.testing.assert_allclose(found["active_positions"], (whole > 0).mean(1), rtol=1e-6)
+    assert (found["active_images"] == 1).all()
+    assert found["histogram"].sum() == whole.size
     wanted = np.quantile(whole, LEVELS, axis=1).T
     # Within the quarter of an octave that a bin is wide.
-    np.testing.assert_allclose(found.quantiles, wanted, rtol=0.13, atol=2e-4 if not rectified else 2e-5)
-    assert (np.diff(found.quantiles, axis=1) >= 0).all()
-    assert found.image.shape == found.crop.shape == found.position.shape == found.value.shape == (3, 2, KEPT)
-    assert (found.image[:, :, 8:] == -1).all()
+    np.testing.assert_allclose(found["quantile"], wanted, rtol=0.13, atol=2e-4 if not rectified else 2e-5)
+    assert (np.diff(found["quantile"], axis=1) >= 0).all()
+    assert {found[f"example_{name}"].shape for name in ("image", "crop", "position", "value")} == {(3, 2, KEPT)}
+    assert (found["example_image"][:, :, 8:] == -1).all()
 
 
 def test_quantiles_stay_between_least_and_largest() -> None:
     for number in (0.0, 1.1, -2e7, 3e30, -1e-20):
-        found = statistics(fields_of({(0, 0): np.full((1, 5), number, np.float32)}, 1), signed=True)
-        assert (found.quantiles == np.float32(number)).all()
-        assert found.least == found.largest == np.float32(number)
+        found = statistics(fields_of({(0, 0): np.full((1, 5), number, np.float32)}, 1))
+        assert (found["quantile"] == np.float32(number)).all()
+        assert found["least"] == found["largest"] == np.float32(number)
 
 
 def test_a_channel_of_nan_has_no_numbers() -> None:
-    found = statistics(fields_of({(3, 0): np.full((1, 4), np.nan, np.float32)}, 1), signed=False)
-    for numbers in (found.mean, found.std, found.largest, found.least, found.active_positions, found.active_images):
-        assert np.isnan(numbers).all()
-    assert np.isnan(found.quantiles).all()
-    assert (found.images, found.positions, found.nan.tolist()) == (1, 4, [4])
-    assert (found.image == -1).all()
-    assert np.isnan(found.value).all()
+    found = statistics(fields_of({(3, 0): np.full((1, 4), np.nan, np.float32)}, 1))
+    for name in ("mean", "std", "largest", "least", "active_positions", "active_images"):
+        assert np.isnan(found[name]).all()
+    assert np.isnan(found["quantile"]).all()
+    assert (found["seen"].tolist(), found["nan"].tolist()) == ([1, 4], [4])
+    assert (found["example_image"] == -1).all()
+    assert np.isnan(found["example_value"]).all()
 
 
 def test_a_shard_without_images_adds_nothing() -> None:
     fields = fields_of({(0, 0): np.ones((1, 2), np.float32)}, 1)
     np.testing.assert_array_equal(merge([nothing(1), fields, nothing(1)]), fields)
-    assert np.isnan(statistics(nothing(1), signed=True).mean).all()
+    assert np.isnan(statistics(nothing(1))["mean"]).all()

@@ -66,10 +66,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (plan,) = [plan for plan in collect_into(made, images=20) if plan.stage == "statistics"]
     group = "layers/features.3/statistics"
     columns = {name: made.read(f"{group}/{name}") for name in plan.written_by("reduce")}
-    found = statistics(np.stack([summed(values) for values in answered().values()]), signed=True)
-    for name in ("mean", "std", "least", "largest", "active_positions", "histogram"):
-        columns[name] = getattr(found, name)
-    columns["quantile"] = found.quantiles
+    found = statistics(np.stack([summed(values) for values in answered().values()]))
+    for name in ("mean", "std", "least", "largest", "active_positions", "histogram", "quantile"):
+        columns[name] = found[name]
     write_whole(made, plan, "reduce", columns)
     return place
 

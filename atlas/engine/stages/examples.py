@@ -8,9 +8,7 @@ lies, measured for this unit, at this position, on this crop.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -22,11 +20,6 @@ from atlas.stages import STATISTICS
 from atlas.stages.dataset import EXTREMES
 from atlas.store import Store
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from atlas.models import Prepared
-
 reduce = extracting.reduce
 
 
@@ -35,22 +28,12 @@ def make(piece: Piece) -> Making:
     return extracting.make(piece, _rounds)
 
 
-def _rounds(store: Store, plan: Plan, prepared: Prepared, shard: Shard) -> Iterator[Round]:
+def _rounds(store: Store, plan: Plan, shard: Shard) -> Iterator[Round]:
     """One for each extreme: a batch looks at values before the rectifier, or after it."""
     wanted = _wanted(store, plan, shard.start, shard.stop)
     for extreme in range(len(EXTREMES)):
         some = [one for one in wanted if one.place[1] == extreme]
-        yield some, partial(_measured, prepared, shard.start, before=extreme == 1)
-
-
-def _measured(
-    prepared: Prepared, first: int, crops: Tensor, examples: Sequence[ExamplePlace], *, before: bool
-) -> np.ndarray[Any, Any]:
-    """What units, numbered from `first` on, saw of their crops."""
-    from atlas.dataset.seen import seen
-
-    units = [first + example.place[0] for example in examples]
-    return seen(prepared, crops, units, [example.position for example in examples], before=before)
+        yield Round(some, range(shard.start, shard.stop), before=extreme == 1)
 
 
 def _wanted(store: Store, plan: Plan, start: int, stop: int) -> list[ExamplePlace]:

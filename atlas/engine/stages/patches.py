@@ -8,9 +8,8 @@ direction.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -24,11 +23,6 @@ from atlas.stages.atlas import PATCHED
 from atlas.store import Store
 from atlas.store.layout import group_key
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from atlas.models import Prepared
-
 reduce = extracting.reduce
 
 
@@ -37,14 +31,14 @@ def make(piece: Piece) -> Making:
     return extracting.make(piece, _rounds)
 
 
-def _rounds(store: Store, plan: Plan, prepared: Prepared, shard: Shard) -> Iterator[Round]:
+def _rounds(store: Store, plan: Plan, shard: Shard) -> Iterator[Round]:
     import torch
 
     cells = required(store, plan)
     rows = slice(shard.start, shard.stop)
     directions = torch.from_numpy(store.read(f"{group_key(cells)}/direction", rows))
     sample = store.read(f"{group_key(cells)}/sample", rows)[:, :PATCHED]
-    yield _examples(store, plan, sample), partial(_measured, prepared, directions)
+    yield Round(_examples(store, plan, sample), directions)
 
 
 def _examples(store: Store, plan: Plan, sample: np.ndarray[Any, Any]) -> list[ExamplePlace]:
@@ -54,12 +48,3 @@ def _examples(store: Store, plan: Plan, sample: np.ndarray[Any, Any]) -> list[Ex
     places = [tuple(map(int, at)) for at in np.argwhere(sample >= 0)]
     rows = [(at, sample[at]) for at in places]
     return [ExamplePlace(at, int(image[row]), int(crop[row]), int(position[row])) for at, row in rows]
-
-
-def _measured(
-    prepared: Prepared, directions: Tensor, crops: Tensor, examples: Sequence[ExamplePlace]
-) -> np.ndarray[Any, Any]:
-    from atlas.dataset.seen import seen
-
-    along = directions[[example.place[0] for example in examples]]
-    return seen(prepared, crops, along, [example.position for example in examples], before=False)

@@ -29,23 +29,10 @@ def reduce(store: Store, plan: Plan, receipts: Receipts) -> Reduced:
 
 
 def _columns(store: Store, plan: Plan, shards: list[int]) -> dict[str, np.ndarray[Any, Any]]:
-    from atlas.dataset.summary import EDGES, FIELDS, merge, statistics
+    from atlas.dataset.summary import merge, statistics
 
-    parts = (store.read_shard(plan, plan.shard(index), "partial")[0] for index in shards)
-    fields = merge(parts)
-    found = statistics(fields, signed=bool((fields[:, FIELDS["least"]] < 0).any()))
-    columns: dict[str, np.ndarray[Any, Any]] = {
-        "seen": np.array([found.images, found.positions], np.int64),
-        "edge": EDGES,
-        "quantile": found.quantiles,
-        "example_value": found.value,
-        "example_image": found.image,
-        "example_crop": found.crop,
-        "example_position": found.position,
-    }
-    for name in ("mean", "std", "least", "largest", "active_positions", "active_images", "nan", "histogram"):
-        columns[name] = getattr(found, name)
-    return columns | dict(_classes(store, plan, shards))
+    fields = merge(store.read_shard(plan, plan.shard(index), "partial")[0] for index in shards)
+    return statistics(fields) | dict(_classes(store, plan, shards))
 
 
 def _classes(store: Store, plan: Plan, shards: list[int]) -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
