@@ -37,7 +37,10 @@ def test_how_an_atlas_is_made_survives_json(recipe: AtlasRecipe) -> None:
         (lambda: Sampling("0", 5, positions=0), "at least 1 of each crop"),
         (lambda: Sampling("0", 5, crops=64, positions=17), "of an image at most 1,024"),
         (lambda: AtlasRecipe(Sampling("0", 5), ProjectionRecipe(), side=12), "multiple of 5"),
-        (lambda: AtlasRecipe(Sampling("0", 5), ProjectionRecipe(), whitening=2), "whitening must be a number from 0 to 1"),
+        (
+            lambda: AtlasRecipe(Sampling("0", 5), ProjectionRecipe(), whitening=2),
+            "must be a number from 0 to 1",
+        ),
         (lambda: Recipe(cosine_power=-1), "power must be a number from 0 up"),
     ],
 )
