@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 SECONDS = 60.0
 """What a task should take: long enough to make handing it out free, short enough to lose little."""
+PARTS = 32
+"""Tasks that each worker gets of a plan at least, where it has so many shards: one that is slow by nature, or slow for
+a while, holds little back in the end."""
 SPEED = 4e10
 """Floating point operations a second that a device is taken for as long as nothing was measured on it."""
 
@@ -378,7 +381,7 @@ def tasks(plan: Plan, shards: Sequence[Shard], workers: int, measured: Calibrati
     """Runs of shards worth handing out, never so long that a worker stands idle."""
     if not shards:
         return
-    length = max(1, min(int(SECONDS / max(_seconds(plan, measured), 1e-3)), -(-len(shards) // (2 * workers))))
+    length = max(1, min(int(SECONDS / max(_seconds(plan, measured), 1e-3)), -(-len(shards) // (PARTS * workers))))
     for start in range(0, len(shards), length):
         yield Task((plan,), tuple(shard.index for shard in shards[start : start + length]))
 

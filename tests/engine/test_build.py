@@ -24,6 +24,7 @@ from atlas.store import LocalBackend, MemoryBackend, Store, verify
 from atlas.units import Status
 from tests.builds import HASTY, build_in, contents, tiny_plans
 from tests.faults import Fault, FaultyBackend
+from tests.stores import made_layer, plan_of
 
 pytestmark = pytest.mark.builder
 
@@ -252,3 +253,10 @@ def test_tasks_cover_the_shards_once_and_leave_no_worker_idle(tiny: Model) -> No
         handed = list(tasks(plan, plan.shards, workers))
         assert [shard for task in handed for shard in task.shards] == plan.shards
         assert len(handed) >= min(workers, len(plan.shards))
+
+
+def test_no_task_is_more_than_a_small_part_of_what_a_worker_gets() -> None:
+    """One machine of eight that is five times slower: its last task takes five times as long as another's."""
+    plan = plan_of(made_layer("a", 32 * 512), size=16)
+    longest = max(len(task.indices) for task in tasks(plan, plan.shards, 8))
+    assert 5 * longest < 0.19 * len(plan.shards) / 8, "1/7.2 of the whole, and no more than 1.3/8"
