@@ -12,7 +12,7 @@ Axes are told by letters: c channels, h and w the height and width of a map, t a
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import product
 from math import isqrt, log
 
@@ -31,7 +31,9 @@ CLEAR = 0.08
 STILL = 1 / 3
 """How much less the channels may move, beside the axis that follows the band."""
 TOLD_APART = 4
-"""Positions by which both sides of a map must grow before height is told from width by it; else height comes first."""
+"""Positions by which both sides of a map must grow before height is told from width by it."""
+TURNED = 0.2
+"""How much nearer to the half that changed the middle of the change must be, as a part of the axis."""
 FITS = 0.6
 """Correlation from which on tokens are believed to lie in a grid."""
 BEATS = 0.05
@@ -48,6 +50,14 @@ class Axes:
     """Height and width of the map, or of the grid that the tokens after `prefix` lie in; () where it is not known."""
     prefix: int = 0
     evidence: str = ""
+    told: bool = field(default=True, compare=False)
+    """Whether height is told from width; else height comes first, unless parts of the image show that it does not."""
+
+    @property
+    def turned(self) -> Axes:
+        """The same with height for width."""
+        letters = self.letters.translate(str.maketrans("hw", "wh"))
+        return replace(self, letters=letters, size=self.size[::-1], told=True)
 
 
 @dataclass(frozen=True)
@@ -98,7 +108,8 @@ def _map(one: Shape, other: Shape, changed: list[int]) -> Axes | str | None:
     letters = ["c"] * 3
     for axis, name in zip(changed, names, strict=True):
         letters[axis] = name
-    return _named(letters, one.shape)
+    told = min(abs(first[1] - first[0]), abs(second[1] - second[0])) >= TOLD_APART
+    return replace(_named(letters, one.shape), told=told)
 
 
 def _stays_square(first: Size, second: Size, heights: Size, widths: Size) -> bool:
@@ -145,8 +156,8 @@ def _grows(one: int, other: int, side: int, other_side: int) -> float:
 
 
 def _tokens(one: Shape, other: Shape, changed: list[int]) -> Axes | str | None:
-    if not changed:  # one token alone does not grow
-        return Axes("tc" if one.shape[0] == 1 else "ct") if 1 in one.shape else None
+    if not changed:  # one token alone does not grow, nor do slots
+        return None
     letters = "tc" if changed == [0] else "ct"
     (axis,) = changed
     count, grown = one.shape[axis], other.shape[axis]
@@ -185,6 +196,15 @@ def _grown(size: Size, one: Shape, other: Shape) -> Iterator[Size]:
         {old * new // side, -(-old * new // side)} for old, side, new in zip(size, one.input, other.input, strict=True)
     )
     yield from product(rows, columns)
+
+
+def lies_turned(upper: tuple[float, float], left: tuple[float, float]) -> bool:
+    """Whether what seems a map's height is its width.
+
+    `upper` is where the middle of the change lies along the axes taken for height and for width, 0 to 1, when the upper
+    half of the image changes; `left` the same for its left half.
+    """
+    return upper[1] < upper[0] - TURNED and left[0] < left[1] - TURNED
 
 
 # -- answers to parts of the image that change ---------------------------------------------------------------------

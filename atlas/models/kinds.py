@@ -11,8 +11,7 @@ from atlas.models.axes import Axes
 
 CHANNELS_FIRST = (
     *(nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.BatchNorm1d, nn.BatchNorm2d),
-    *(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d),
-    *(nn.LPPool2d, nn.PixelShuffle, nn.PixelUnshuffle, nn.Upsample, nn.LocalResponseNorm),
+    *(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.PixelShuffle, nn.PixelUnshuffle, nn.LocalResponseNorm),
 )
 """Their channels are the first axis behind the images', by what they compute."""
 CHANNELS_LAST = (nn.Linear, nn.LayerNorm, nn.RNN, nn.LSTM, nn.GRU, nn.MultiheadAttention)
@@ -26,6 +25,13 @@ ENTRYWISE = (
     *(nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.PReLU),
 )
 """The axes of their answers are those of what they were given."""
+POOLS = (
+    *(nn.MaxPool1d, nn.AvgPool1d, nn.AdaptiveAvgPool1d, nn.AdaptiveMaxPool1d, nn.MaxPool2d, nn.AvgPool2d),
+    *(nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.LPPool1d, nn.LPPool2d, nn.Upsample, nn.ZeroPad2d),
+)
+"""The axes of their answers are in the order of what they were given, whatever that is: they are of other lengths."""
+TOKENWISE = (nn.Linear, nn.LayerNorm)
+"""Each entry but of the last axis is computed from that entry alone."""
 
 
 def by_module(module: nn.Module, item: str, shape: tuple[int, ...]) -> Axes | None:
@@ -47,11 +53,31 @@ def keeps_axes(module: nn.Module) -> bool:
     return _is(module, ENTRYWISE)
 
 
+def keeps_order(module: nn.Module) -> bool:
+    """Whether its answer has the axes of its input in their order, each of another length perhaps."""
+    return _is(module, (*ENTRYWISE, *POOLS))
+
+
+def keeps_tokens(module: nn.Module, letters: str) -> bool:
+    """Whether each token of its answer, of axes `letters`, is made of that token alone."""
+    return _is(module, ENTRYWISE) or (letters == "tc" and _is(module, TOKENWISE))
+
+
 def mixes_channels(module: nn.Module) -> bool:
     """Whether what it computes leaves no doubt which axis of its answer holds channels."""
     return _is(module, MIXES)
 
 
 def _is(module: nn.Module, kinds: tuple[type[nn.Module], ...]) -> bool:
-    """Whether it computes what one of `kinds` does: is one, or is derived from it and keeps its forward pass."""
-    return any(isinstance(module, kind) and type(module).forward is kind.forward for kind in kinds)
+    """Whether it computes what one of `kinds` does: is one, or is derived from it and keeps its forward pass.
+
+    A forward pass of its own, or a hook that may answer something else, makes it another kind.
+    """
+    if "forward" in vars(module) or module._forward_hooks:
+        return False
+    return any(isinstance(module, kind) and _computes(type(module), kind) for kind in kinds)
+
+
+def _computes(own: type[nn.Module], kind: type[nn.Module]) -> bool:
+    """Whether a class computes what `kind` does."""
+    return all(getattr(own, name, None) is getattr(kind, name, None) for name in ("forward", "_conv_forward"))

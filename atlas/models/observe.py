@@ -125,6 +125,8 @@ class Arrival:
     """Only now what it is: later modules may write into it."""
     source: str
     """The activation that its module was given, where that is one too."""
+    given: tuple[int, ...]
+    """The shape of what its module was given; () where that is no tensor."""
     same: str
     """The activation whose very tensor it is: a container hands on what its last member gave."""
 
@@ -164,7 +166,7 @@ class _Watch:
 
     def __init__(self, take: Callable[[Arrival], None], network_input: Tensor) -> None:
         self._take = take
-        self._entered: list[tuple[str, nn.Module, tuple[Tensor, int] | None]] = []
+        self._entered: list[tuple[str, nn.Module, tuple[int, ...], tuple[Tensor, int] | None]] = []
         self._names: MutableMapping[Tensor, str] = WeakTensorKeyDictionary()
         """Which activation a tensor is that lives."""
         self._names[network_input] = INPUT
@@ -174,21 +176,21 @@ class _Watch:
         """The module that is running."""
         if not self._entered:
             return "outside of any module"
-        path, module, _ = self._entered[-1]
+        path, module, *_ = self._entered[-1]
         return f"in layer {path!r} ({type(module).__name__})"
 
     def enter(self, path: str, module: nn.Module, args: Any) -> None:
         first = args[0] if args and isinstance(args[0], Tensor) else None
         # Tensors of inference mode do not say whether they were written to.
         given = None if first is None or first.is_inference() else (first, first._version)
-        self._entered.append((path, module, given))
+        self._entered.append((path, module, () if first is None else tuple(first.shape), given))
 
     def leave(self, place: Place, module: nn.Module, output: Any) -> None:
-        *_, given = self._entered.pop()
+        *_, shape, given = self._entered.pop()
         untouched = given is not None and output is given[0] and given[0]._version == given[1]
         source = self._names.get(given[0], "") if given else ""
         if type(module) is not nn.Sequential and not (untouched and source):
             for item, value in items(output):
                 name = str(replace(place, item=item))
-                self._take(Arrival(name, module, value, source, self._names.get(value, "")))
+                self._take(Arrival(name, module, value, source, shape, self._names.get(value, "")))
                 self._names[value] = name

@@ -21,10 +21,10 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from atlas.errors import DryRunError, ModelError, UnknownName
-from atlas.models.axes import SAID, Axes, Floats, Shape, Size, agreed, by_bands, by_sizes, said
+from atlas.models.axes import SAID, Axes, Floats, Shape, Size, agreed, by_bands, by_sizes, lies_turned, said
 from atlas.models.foreign import Bounded
 from atlas.models.kept import SEEDS, Chance, as_it_was
-from atlas.models.kinds import by_module, keeps_axes, mixes_channels
+from atlas.models.kinds import by_module, keeps_axes, keeps_order, keeps_tokens, mixes_channels
 from atlas.models.observe import Arrival, Failed, module_by_module, observe
 from atlas.models.outputs import Place
 from atlas.models.preprocessing import Preprocessing
@@ -107,6 +107,7 @@ class _Seen:
 
     arrival: Arrival
     shape: tuple[int, ...]
+    strides: tuple[int, ...]
     marks: Mapping[int, Tensor]
     """For each axis that can be the images': a sample of each image's numbers."""
     flops: int
@@ -149,6 +150,10 @@ class _Probe:
         self._batch: dict[str, int] = {}
         self._used: set[str] = set()
         self._unplaced: set[str] = set()
+        self._contradicted: set[str] = set()
+        """What works on something else than channels, against its module's kind."""
+        self._no_map: set[str] = set()
+        """What grows with the image otherwise than a map, or a row of tokens, does."""
         self._chance = Chance(network)
         self._own: Bounded | None = None
         """What a pass over images of the network's own size does."""
@@ -184,9 +189,8 @@ class _Probe:
             axes = [axis for axis in (0, 1) if axis < value.dim() and value.shape[axis] == len(images)]
             marks = {axis: mark(value, axis) for axis in axes} if value.is_floating_point() else {}
             spent = flops.get_total_flops() // len(images) if flops else 0
-            done.seen[arrival.name] = _Seen(
-                replace(arrival, value=value.new_empty(0)), tuple(value.shape), marks, spent
-            )
+            bare = replace(arrival, value=value.new_empty(0))
+            done.seen[arrival.name] = _Seen(bare, tuple(value.shape), value.stride(), marks, spent)
 
         before, bounded = self._chance.told(), Bounded(self._own)
         try:
@@ -282,6 +286,7 @@ class _Probe:
             self._settle(names, lambda name, other=other: self._by_sizes(name, first, other))  # type: ignore[misc]
             if not other.failure or all(name in self._axes for name in names):
                 break
+        self._turn([name for name, axes in self._axes.items() if isinstance(axes, Axes) and not axes.told])
         if unknown := [name for name in names if name not in self._axes]:
             pictures = [
                 self._changes(_banded(self._size, seed), unknown, lambda _, change: _along_axes(change))
@@ -290,7 +295,6 @@ class _Probe:
             self._settle(unknown, lambda name: self._inherited(name, first) or self._by_bands(name, first, pictures))
         self._settle(names, lambda name: self._by_module(name, first))
         self._settle(names, lambda name: self._inherited(name, first))
-        self._settle(names, lambda name: self._alike(name, first))
         self._prove_grids(first)
         for name in names:
             self._settle_by_user(name, first)
@@ -314,7 +318,13 @@ class _Probe:
             return None
         if seen.shape[self._batch[name]] != other.images:
             return None
-        return by_sizes(self._shape(name, first), self._shape(name, other))
+        one, grown = self._shape(name, first), self._shape(name, other)
+        if one.shape == grown.shape and (told := self._by_module(name, first)):
+            return told
+        found = by_sizes(one, grown)
+        if found is None and one.shape != grown.shape:
+            self._no_map.add(name)
+        return found
 
     def _bare(self, name: str, done: _Pass) -> tuple[int, ...]:
         """The sides of an activation in a pass, without the axis of the images."""
@@ -366,31 +376,93 @@ class _Probe:
     def _by_module(self, name: str, first: _Pass) -> Axes | None:
         if self._batch[name] > 0:
             return None
-        return by_module(first.seen[name].arrival.module, Place.parse(name).item, self._bare(name, first))
+        arrival = first.seen[name].arrival
+        found = by_module(arrival.module, Place.parse(name).item, self._bare(name, first))
+        doubted = arrival.source in self._contradicted if found is None else self._speaks_against(name, found, first)
+        if doubted and (found or keeps_order(arrival.module)):
+            self._contradicted.add(name)
+        return None if doubted else found
+
+    def _speaks_against(self, name: str, found: Axes, first: _Pass) -> bool:
+        """Whether something speaks against what a module's kind says: it may work on what is no channels to it.
+
+        As where tokens are mixed: what comes in has the shape of a layer, but the axis that is mixed is not that of its
+        channels.
+        """
+        if "t" not in found.letters and (name in self._no_map or self._is_of_pairs(name, first)):
+            return True
+        arrival, bare = first.seen[name].arrival, self._bare(name, first)
+        given, axis = arrival.given[1:], found.letters.index("c")
+        square = len(set(given)) == 1 and arrival.source not in self._axes
+        if "t" in found.letters and (arrival.source in self._contradicted or square):
+            return True
+        same, turned = list[bool](), list[bool]()
+        for other, axes in self._earlier(name, first):
+            shape = self._bare(other, first)
+            channels = shape[axes.letters.index("c")]
+            if "t" in found.letters and sorted(shape) == sorted(bare) and bare.count(channels) == 1:
+                turned.append(bare[axis] == channels)
+            if shape == given:
+                same.append(axes.letters.index("c") == axis % len(given))
+            elif sorted(shape) == sorted(given) and given.count(channels) == 1:
+                turned.append(given[axis] == channels)
+        return not any(same or turned or [True])
+
+    def _is_of_pairs(self, name: str, first: _Pass) -> bool:
+        """Whether what seems a map has a side of as many as there are tokens, twice: one for each pair of these."""
+        _, *sides = self._bare(name, first)
+        rows = ((self._bare(other, first), axes) for other, axes in self._earlier(name, first))
+        counts = {shape[axes.letters.index("t")] for shape, axes in rows if "t" in axes.letters}
+        return sides[0] == sides[1] and sides[0] > 1 and sides[0] in counts
+
+    def _earlier(self, name: str, first: _Pass) -> Iterator[tuple[str, Axes]]:
+        """What came before an activation and is known."""
+        for other in takewhile(lambda other: other != name, first.seen):
+            axes = self._axes.get(other)
+            if isinstance(axes, Axes) and self._batch[other] == self._batch[name]:
+                yield other, axes
 
     def _inherited(self, name: str, first: _Pass) -> Axes | None:
-        """The axes of the activation that this one is, or that its module works on entry by entry."""
-        arrival, shape = first.seen[name].arrival, first.seen[name].shape
-        for source in (arrival.same, arrival.source if keeps_axes(arrival.module) else ""):
-            known = self._axes.get(source)
-            if isinstance(known, Axes) and first.seen[source].shape == shape:
-                return replace(known, evidence=f"as {source}")
-        return None
+        """The axes of the activation that this one is, or whose axes its module keeps."""
+        arrival, bare = first.seen[name].arrival, self._bare(name, first)
+        same, source = self._axes.get(arrival.same), self._axes.get(arrival.source)
+        if isinstance(same, Axes) and self._is_same(name, arrival.same, first):
+            return replace(same, evidence=f"as {arrival.same}")
+        if not isinstance(source, Axes) or not keeps_order(arrival.module) or len(bare) != len(source.letters):
+            return None
+        if self._batch[arrival.source] != self._batch[name]:
+            return None
+        found = replace(source, evidence=f"as {arrival.source}")
+        if keeps_axes(arrival.module) or len(bare) != 3:
+            return found if keeps_axes(arrival.module) else replace(found, size=(), prefix=0)
+        return replace(found, size=tuple(bare[found.letters.index(side)] for side in "hw"))
 
-    def _alike(self, name: str, first: _Pass) -> Axes | None:
-        """The axes of other rows of as many tokens of as many channels, where they all agree and the numbers differ."""
-        shape, axis, bare = first.seen[name].shape, self._batch[name], self._bare(name, first)
-        if len(bare) != 2 or bare[0] == bare[1]:
-            return None
-        same = {
-            other: axes
-            for other, axes in self._axes.items()
-            if isinstance(axes, Axes) and self._batch[other] == axis and first.seen[other].shape == shape
-        }
-        if len({axes.letters for axes in same.values()}) != 1:
-            return None
-        known, found = max(same.items(), key=lambda item: bool(item[1].size))
-        return replace(found, evidence=f"as {known}, of its shape")
+    def _is_same(self, name: str, other: str, first: _Pass) -> bool:
+        """Whether two names of one tensor are of the same numbers in the same order: it may be turned in place."""
+        one, there = first.seen[name], first.seen[other]
+        return one.shape == there.shape and one.strides == there.strides and self._batch[other] == self._batch[name]
+
+    def _turn(self, names: Collection[str]) -> None:
+        """Turn those of `names`, maps of which height was not told from width, that halves of the image show to lie."""
+
+        def middles(name: str, change: Tensor) -> Floats:
+            """Where the change lies along height and width [2 halves,2], 0 to 1."""
+            letters, sizes, found = self._axes[name].letters, change.abs().double(), []  # type: ignore[union-attr]
+            for side in "hw":
+                rows = sizes.movedim(letters.index(side) + 1, -1).flatten(1, -2).sum(1)
+                steps = torch.linspace(0, 1, rows.shape[1], dtype=rows.dtype) if rows.shape[1] > 1 else torch.zeros(1)
+                found.append((rows * steps).sum(1) / rows.sum(1).clamp(min=1e-300))
+            middle: Floats = torch.stack(found, 1).numpy()
+            return middle
+
+        if names:
+            answers = [self._changes(_halved(self._size, seed), names, middles) for seed in BANDED]
+            for name in names:
+                seen = [answer[name] for answer in answers if name in answer]
+                known = self._axes[name]
+                if isinstance(known, Axes) and len(seen) == len(BANDED):
+                    turned = all(lies_turned(tuple(upper), tuple(left)) for upper, left in seen)
+                    self._axes[name] = known.turned if turned else known
 
     # -- where tokens lie --------------------------------------------------------------------------------------------
 
@@ -409,15 +481,31 @@ class _Probe:
         moves = self._changes(spotted(noise(1, self._size, 5)), tokens, moved) if tokens else {}
         proven: dict[int, tuple[tuple[int, ...], int]] = {}
         for name, (axes, count) in tokens.items():
-            size, prefix = (axes.size, axes.prefix) if axes.size else proven.get(count, ((), 0))
-            lies = in_order(moves[name], size, prefix) if size and name in moves else None
-            if lies is None and proven.get(count) == (size, prefix):
-                lies = True
+            told = self._place_given(name, axes, first)
+            if told is not None:
+                size, prefix = told
+                lies: bool | None = bool(size)
+            else:
+                size, prefix = (axes.size, axes.prefix) if axes.size else proven.get(count, ((), 0))
+                lies = in_order(moves[name], size, prefix) if size and name in moves else None
+                # What is mixed is not told by spots. What grows as a grid does lies as the tokens before it.
+                lies = proven.get(count) == (size, prefix) if lies is None and axes.size else lies
             if lies is not None:
                 proven[count] = (size, prefix) if lies else ((), 0)
-            if size and not lies:
+            if axes.size and not lies:
                 self._unplaced.add(name)
             self._axes[name] = replace(axes, size=size, prefix=prefix) if lies else replace(axes, size=(), prefix=0)
+
+    def _place_given(self, name: str, axes: Axes, first: _Pass) -> tuple[tuple[int, ...], int] | None:
+        """The grid and the prefix of what a module was given that leaves each token in its place."""
+        arrival = first.seen[name].arrival
+        for source in (arrival.same, arrival.source if keeps_tokens(arrival.module, axes.letters) else ""):
+            known = self._axes.get(source)
+            if isinstance(known, Axes) and known.letters == axes.letters and self._batch[source] == self._batch[name]:
+                counts = {self._bare(one, first)[axes.letters.index("t")] for one in (name, source)}
+                if len(counts) == 1:
+                    return known.size, known.prefix
+        return None
 
     # -- what the user says ------------------------------------------------------------------------------------------
 
@@ -561,6 +649,15 @@ def _halves(change: Tensor, along: int) -> Floats:
     rows = change.movedim(along, -1).flatten(1, -2)
     halves: Floats = torch.stack([rows[:, half::2].sum(1) for half in (0, min(1, rows.shape[1] - 1))]).numpy()
     return halves
+
+
+def _halved(size: Size, seed: int) -> Tensor:
+    """A picture of noise, the same with its upper half changed, and with its left half changed."""
+    picture, other = noise(2, size, seed)
+    found: Tensor = picture.repeat(3, 1, 1, 1)
+    found[1, :, : size[0] // 2] = other[:, : size[0] // 2]
+    found[2, :, :, : size[1] // 2] = other[:, :, : size[1] // 2]
+    return found
 
 
 def _banded(size: Size, seed: int) -> Tensor:

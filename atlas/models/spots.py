@@ -26,6 +26,10 @@ FAR = 2.0
 """Cells beyond which it makes no difference how far a token lies from the spot."""
 NEAR = 0.4
 """Cells that the tokens which move most may lie from their spots in the mean."""
+FEW = 1 / 4
+"""Share of the tokens that move, or of the spots that one moves for, each counted by how far: more are mixed."""
+SHARP = 0.1
+"""The same where few tokens move, so that there is no doubt where they lie."""
 APART = 0.2
 """By how much another order must be farther from the spots."""
 
@@ -55,16 +59,32 @@ def spotted(picture: Tensor) -> Tensor:
 def in_order(moves: Floats, size: tuple[int, ...], prefix: int) -> bool | None:
     """Whether tokens lie row by row in a grid of `size` behind `prefix` others; None where the spots do not tell.
 
-    moves [SPOTS,t]: how far each token moves when a spot changes.
+    moves [SPOTS,t]: how far each token moves when a spot changes. Where few tokens move, they lie where they move: what
+    lies in no order that is known lies elsewhere than claimed.
     """
     if not np.isfinite(moves).all() or not moves.any():
         return None
     share = moves / (moves.mean(0) + LITTLE * moves.max())
     most = share.argmax(1)
     claimed, *others = (_distance(cells[most], size) for cells in _orders(size, prefix, moves.shape[1]))
+    sharp = bool((_counted(moves.T) < FEW * moves.shape[1]).mean() > 1 / 2)
+    if _local(moves[:, :prefix], moves) or (sharp and claimed > SHARP):
+        return False
     if claimed <= NEAR and all(other >= claimed + APART for other in others):
         return True
     return False if any(other <= NEAR and other < claimed - APART for other in others) else None
+
+
+def _counted(moves: Floats) -> Floats:
+    """How many of the numbers along the first axis there are, each counted by how large it is."""
+    counted: Floats = moves.sum(0) ** 2 / np.maximum((moves**2).sum(0), 1e-300)
+    return counted
+
+
+def _local(prefix: Floats, moves: Floats) -> bool:
+    """Whether tokens that should be of the whole image, of class tokens say, move for few of the spots alone."""
+    heard = prefix.max(0, initial=0) > LITTLE * moves.max()
+    return bool((_counted(prefix[:, heard]) < FEW * SPOTS).any())
 
 
 def _orders(size: tuple[int, ...], prefix: int, tokens: int) -> Iterator[Floats]:
