@@ -351,6 +351,16 @@ class Pipeline:
             local=True,
         ),
     ] = None
+    price: Annotated[
+        float | None,
+        Option(
+            COMPUTING,
+            "What an hour of one GPU (of one core, with `device=cpu`) costs. The plan says what that makes, and a build "
+            "at its end.",
+            least=0,
+            local=True,
+        ),
+    ] = None
     partial: Annotated[
         bool, Option(COMPUTING, "Write the results of a layer even if some of its shards failed.", local=True)
     ] = False

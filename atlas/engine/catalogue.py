@@ -92,6 +92,7 @@ def carry_out(ready: PreparedBuild, note: str | None = None, *, retry: bool = Fa
             spectrum=ready.spectrum,
             partial=asked.partial,
             hours=asked.max_hours,
+            price=asked.price,
             watch=progress.watch(store, plans),
         )
         if asked.local:
