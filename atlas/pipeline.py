@@ -355,8 +355,7 @@ class Pipeline:
         float | None,
         Option(
             COMPUTING,
-            "What an hour of one GPU (of one core, with `device=cpu`) costs. The plan says what that makes, and a build "
-            "at its end.",
+            "What an hour of one GPU (of one core, with `device=cpu`) costs: plans and summaries say what that makes.",
             least=0,
             local=True,
         ),
