@@ -206,7 +206,8 @@ def run_called(store: Store, name: str = "") -> Run:
     for run in reversed(all_):
         if not name or name == run.id or (name.isdecimal() and int(name) == run.number):
             return run
-    raise UnknownName.among("run", name, [str(run.number or run.id) for run in all_])
+    known = [str(run.number or run.id) for run in all_]
+    raise UnknownName.among("run", name, known, hint=f"{store} has {len(known)}, of which {known[-1]} is the last.")
 
 
 def packed(lines: Sequence[Line], totals: dict[str, Any]) -> bytes:

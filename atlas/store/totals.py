@@ -124,9 +124,8 @@ class Totals:
 
     def to_dict(self) -> dict[str, Any]:
         """As a log has it."""
-        told = asdict(self)
         took = {work: {phase: round(one, 3) for phase, one in some.items()} for work, some in self.took.items()}
-        return told | {"took": took, "seconds": round(self.seconds, 3), "worker_seconds": round(self.worker_seconds, 3)}
+        return asdict(self) | {"took": took}
 
     @classmethod
     def of(cls, told: Any) -> Totals | None:

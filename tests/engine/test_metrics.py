@@ -12,7 +12,7 @@ import pytest
 import ray
 
 from atlas.engine.clusters import connect
-from atlas.engine.events import Retried, ShardDone, ShardFailed, Task
+from atlas.engine.events import Event, Retried, ShardDone, ShardFailed, Task
 from atlas.engine.metrics import COUNTERS, Metrics, counted
 from atlas.engine.on_ray import OnRay
 from atlas.engine.run import build, describe
@@ -48,13 +48,14 @@ def test_a_machine_shows_what_the_run_did(cluster: None, tmp_path: Path) -> None
     tiny = load_model("tests.networks:tiny")
     plans = tiny_plans(tiny)
     store = Store.create(LocalBackend(tmp_path / "store"), tiny.identity, describe(tiny))
-    metrics, heard = Metrics(), []
+    metrics, heard = Metrics(), list[Event]()
     shard, task = plans[0].shard(0), Task((plans[0],), (0,))
-    for event in (
+    told: list[Event] = [
         *(Retried(task, number, "it crashed", "crash", "host-7") for number in (1, 2)),
         ShardFailed(shard, "no derivative", kind="error"),
         ShardDone(shard, {}, {"seconds": {"render": 99.0}}, units=32, bytes=99, found=True),
-    ):
+    ]
+    for event in told:
         metrics.take(event)
     report = build(store, tiny, plans, OnRay(plans[0].numerics, 2), watch=counted(heard.append))
     assert report.failed == []
