@@ -128,7 +128,7 @@ def log(
     Times are those since the run began. In Python: atlas.open(STORE).runs.
     """
     found, shown = run_called(Store.open(store), run), 0
-    say(f"Run {found.number or found.id} of {store}. {_begun(found)}")
+    say(f"Run {found.number or found.id} of {store}. {_begun(found)}".rstrip())
     while True:
         now = found.again()
         for event in now.failures(shown) if failed else now.events(shown):

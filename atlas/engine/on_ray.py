@@ -111,9 +111,8 @@ class OnRay:
     def __init__(self, numerics: Numerics, workers: int | None = None) -> None:
         self._numerics, self._asked = numerics, workers
         with machines() as nodes:
-            there = slots(nodes, numerics)
-        self.workers = workers or there or AHEAD  # a cluster that has none is one that grows
-        self.staff = Staff(min(there, workers or there))
+            self.workers = workers or slots(nodes, numerics) or AHEAD  # a cluster that has none is one that grows
+            self.staff = Staff(self._employed(nodes))
         self._vanished = 0
         """Machines that Ray lost in this run."""
 
@@ -124,6 +123,7 @@ class OnRay:
         looked = time.monotonic()
         with machines() as nodes, _cancelled(running):
             while queue or again or running:
+                self.staff.are(self._employed(nodes))
                 while (queue or again) and len(running) < self._window(nodes):
                     one = again.popleft() if again else _UnderWay(queue.popleft())
                     running[self._submit(job, one, put)] = one
@@ -140,9 +140,12 @@ class OnRay:
 
         A number that was asked for is kept to.
         """
+        return self._asked or max(2 * slots(nodes, self._numerics), AHEAD)
+
+    def _employed(self, nodes: Machines) -> int:
+        """How many slots there are now for what is handed out."""
         there = slots(nodes, self._numerics)
-        self.staff.are(min(there, self._asked or there))
-        return self._asked or max(2 * there, AHEAD)
+        return min(there, self._asked or there)
 
     def _submit(self, job: Job, one: _UnderWay, supplies: list[Any]) -> Any:
         one.at, one.seen = None, None

@@ -59,6 +59,7 @@ def test_a_machine_shows_what_the_run_did(cluster: None, tmp_path: Path) -> None
         metrics.take(event)
     report = build(store, tiny, plans, OnRay(plans[0].numerics, 2), watch=counted(heard.append))
     assert report.failed == []
+    assert report.totals.worker_seconds == pytest.approx(2 * report.totals.seconds, rel=0.2), "two slots, all the time"
     assert sum(isinstance(event, ShardDone) for event in heard) == 5
     receipts = [receipt for plan in plans for receipt in store.receipts(plan).values()]
     expected = {
