@@ -134,7 +134,7 @@ def log(
         for event in now.failures(shown) if failed else now.events(shown):
             _show(event, trace=failed)
         shown = len(now.keys)
-        if not follow or now.ended:
+        if not follow or now.ended or not now.keys:
             return
         time.sleep(FOLLOWING)
 

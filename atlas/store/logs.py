@@ -76,14 +76,14 @@ class Log:
                 self._lines.append(line)
             else:
                 self._left_out += 1
-        if len(self._lines) >= MANY:
+        if len(self._lines) == MANY:  # not at each line above: it may be the store that holds them up
             self._wake.set()
 
     def close(self) -> None:
         """Write what is left. Raises `StoreError` where that is not to be."""
         self._over = True
         self._wake.set()
-        if self._thread.is_alive():
+        if self._thread.ident is not None:
             self._thread.join()
         while self._due or self._lines:
             self._write()
