@@ -74,6 +74,16 @@ class Calibration:
         return cls(Numerics.from_dict(data["numerics"]), Recipe.from_dict(data["recipe"]), data["machine"], costs)
 
 
+def charged(hours: float, unit: str, price: float | None) -> str:
+    """Hours of one core or GPU, with what they cost where it was said what one costs.
+
+    >>> charged(12.3, "GPU", 0.53), charged(2, "core", None)
+    ('12.3 GPU-hours, 6.52 at 0.53 an hour', '2 core-hours')
+    """
+    money = "" if price is None else f", {hours * price:,.2f} at {price:g} an hour"
+    return f"{hours:,.3g} {unit}-hours{money}"
+
+
 def showing(collection: Collection, whole: int) -> int:
     """Operations of showing all images to a network of `whole` operations, and of attributing the reference set."""
     attributed = collection.reference if collection.classes else 0

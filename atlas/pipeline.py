@@ -351,6 +351,15 @@ class Pipeline:
             local=True,
         ),
     ] = None
+    price: Annotated[
+        float | None,
+        Option(
+            COMPUTING,
+            "What an hour of one GPU (of one core, with `device=cpu`) costs: plans and summaries say what that makes.",
+            least=0,
+            local=True,
+        ),
+    ] = None
     partial: Annotated[
         bool, Option(COMPUTING, "Write the results of a layer even if some of its shards failed.", local=True)
     ] = False

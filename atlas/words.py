@@ -8,6 +8,7 @@ what a shell would take for its own is quoted.
 
 from __future__ import annotations
 
+import re
 import shlex
 import unicodedata
 
@@ -15,6 +16,12 @@ STEERING = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 """Kinds of signs that are spelled out: controls, invisible formats, half characters, separators of lines."""
 JOINERS = "\u200c\u200d"
 """Formats that words of some scripts need, and that move nothing."""
+
+ADDRESSES = re.compile(
+    r"(?P<web>https?://)[^\s/?#'\"()]+(?P<path>[^\s?#'\"()]*)(\?[^\s'\"()]*[^\s'\"():;,.])?"
+    r"|\b\d{1,3}(\.\d{1,3}){3}(:\d+)?\b|\[[0-9a-fA-F:.]*::?[0-9a-fA-F:.]*\]:\d+|\bip(-\d+){4}[\w.-]*"
+)
+"""Machines on a network, as texts of others name them: by a web address, by IP, as clouds call their hosts."""
 
 
 def shown(text: object) -> str:
@@ -72,6 +79,15 @@ def text_of(value: object) -> str:
     if isinstance(value, list | tuple):
         return ",".join(map(text_of, value))
     return "none" if value is None else str(value)
+
+
+def without_addresses(text: str) -> str:
+    """`text` without the addresses of machines in it, nor what a web address asks for: it is to be kept.
+
+    >>> without_addresses("GET http://10.0.0.7:8333/photos/1.png?key=x: no route to 10.0.0.7:8333")
+    'GET http://(address)/photos/1.png: no route to (address)'
+    """
+    return ADDRESSES.sub(lambda found: f"{found['web'] or ''}(address){found['path'] or ''}", text)
 
 
 def brief(value: object, most: int = 80) -> str:

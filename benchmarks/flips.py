@@ -31,8 +31,8 @@ from atlas.catalogue.images import Images
 from atlas.catalogue.mending import examine, mend
 from atlas.errors import AtlasError
 from atlas.plans import Plan
-from atlas.store import MemoryBackend, Store, cure, layout
-from atlas.store.layout import CALIBRATIONS, LOGS, group_key
+from atlas.store import MemoryBackend, Store, cure, layout, runs
+from atlas.store.layout import CALIBRATIONS, group_key
 from atlas.store.seals import found
 
 LEAST = 30
@@ -162,8 +162,8 @@ def excites(image: Any) -> list[tuple[str, float]]:
 def status(store: Store) -> Any:
     """What `atlas status` and later builds are told."""
     plans = [(plan.to_dict(), sorted(store.receipts(plan)), store.columns_done(plan)) for plan in store.plans()]
-    small = [store.get_json(key) for folder in (LOGS, CALIBRATIONS) for key in store.backend.list(folder)]
-    return plans, small
+    small = [store.get_json(key) for key in store.backend.list(CALIBRATIONS)]
+    return plans, small, [(list(run.events()), run.totals) for run in runs(store)]
 
 
 def same(one: Any, other: Any) -> bool:

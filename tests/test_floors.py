@@ -62,7 +62,7 @@ HOMES = {
     "datasets": ("atlas.dataset.datasets_on_disk",),
     "numba": ("atlas.dataset.kernels",),
     "umap": ("atlas.projection.project",),
-    "ray": ("atlas.engine.on_ray", "atlas.engine.clusters", "atlas.engine.jobs"),
+    "ray": tuple(f"atlas.engine.{name}" for name in ("on_ray", "clusters", "jobs", "metrics")),
     "typer": ("atlas.cli",),
     "rich": ("atlas.terminal", "atlas.engine.progress"),
     "starlette": ("atlas.server",),

@@ -30,7 +30,7 @@ from atlas.catalogue.similar import Similarity, SimilarUnits
 from atlas.catalogue.tables import Tables
 from atlas.catalogue.unit import UnitView
 from atlas.errors import UnknownName
-from atlas.store import Backend, Store
+from atlas.store import Backend, Run, Store, runs
 from atlas.store.missing import lost
 from atlas.units import Unit, class_called
 from atlas.words import command, shown
@@ -90,6 +90,11 @@ class Catalogue:
                 raise
             return plain
         return plain if plain is not None and unit.layer not in self.layers else unit
+
+    @property
+    def runs(self) -> list[Run]:
+        """The runs of the builds that made it, in the order in which they began: what happened, where the time went."""
+        return runs(self.store)
 
     @cached_property
     def tables(self) -> Tables:

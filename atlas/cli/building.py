@@ -12,7 +12,7 @@ import typer
 
 from atlas.catalogue.derived import TOP
 from atlas.cli import options as o
-from atlas.cli.reading import left_of
+from atlas.cli.reading import left_of, tell
 from atlas.errors import BuildFailed
 from atlas.pipeline import Pipeline
 from atlas.plans import Plan, called
@@ -141,7 +141,8 @@ def finish(report: Report, place: Path | str) -> None:
     states = ", ".join(f"{count:,} {name}" for name, count in sorted(report.statuses.items()))
     if report.planned or not report.images:
         say(f"{report.made:,} pictures{kept}.{f' Status: {states}.' if states else ''}")
-    say(f"{'All of it' if len(report.took) > 1 else 'It'} took {duration(report.seconds)}{_shared_out(report.took)}.")
+    say(f"It took {duration(report.seconds)}.")
+    tell(report.totals)
     for line in (*collected(report), *charted(report, place)):
         say(line)
     for line in report.failed[:10]:
@@ -152,15 +153,6 @@ def finish(report: Report, place: Path | str) -> None:
         say(line)
     say(f"To look:   {program()} serve {shlex.quote(str(place))}")
     say(f"In Python: import atlas; cat = atlas.open({json.dumps(str(place), ensure_ascii=False)}); cat.layers")
-
-
-def _shared_out(took: dict[str, float]) -> str:
-    """What the workers' time went into, most of it first; nothing to say of one kind of work."""
-    whole = sum(took.values())
-    if len(took) < 2 or not whole:
-        return ""
-    split = sorted(took.items(), key=lambda one: -one[1])
-    return f"; of the workers' time {', '.join(f'{name} {seconds / whole:.0%}' for name, seconds in split)}"
 
 
 def left_behind(place: Path | str) -> Iterator[str]:

@@ -1,10 +1,10 @@
-"""Commands that read a store: status, verify, serve. They need neither torch nor ray."""
+"""Commands that read a store: status, log, verify, serve. They need neither torch nor ray."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Annotated, Any
 
@@ -15,18 +15,20 @@ from atlas.errors import BuildFailed, StoreError
 from atlas.plans import Plan, Shard, columns_of, hole, names_of
 from atlas.recipe import AtlasRecipe, Recipe, Sampling
 from atlas.stages import IMAGES
-from atlas.store import Store
-from atlas.store.layout import LOGS, columns_receipt
+from atlas.store import Run, Store, Totals, run_called, runs
+from atlas.store.layout import columns_receipt
 from atlas.store.missing import gone, lost
-from atlas.store.seals import fits
+from atlas.store.totals import COLUMNS
 from atlas.terminal import anew, complain, say, table
 from atlas.units import ImageStatus, status_name, summary
-from atlas.words import command, duration
+from atlas.words import command, duration, text_of
 
 WATCHING = 10.0
 """Seconds between two looks at a store that is watched."""
-LOG = {"seconds": (int, float), "events": [dict]}
-"""What is taken for granted of a log; one that is damaged tells nothing."""
+FOLLOWING = 3.0
+"""Seconds between two looks at a log that is followed."""
+SAID = ("event", "at", "after", "what", "reason", "trace", "totals", "work", "over")
+"""What of an event is shown otherwise than as a name and a value."""
 Place = Annotated[
     str,
     typer.Argument(metavar="STORE", parser=store_place, help="A store: its folder, or its address in an object store."),
@@ -72,10 +74,11 @@ def _status(store: str) -> None:
         say("Nothing was asked for yet: the build that made it stopped before it had planned anything.")
     if any(plan.stage == IMAGES.name for plan in plans):
         say(f"{summary(_images(opened))}.")
-    logs = [log for key in opened.backend.list(LOGS) if fits(log := opened.get_json(key), LOG)]
+    logs = runs(opened)
     if logs:
-        retried = sum("retried" in event for event in logs[-1]["events"])
-        say(f"Last run: {duration(logs[-1]['seconds'])}, {retried} retries.")
+        last, goes_on = logs[-1].totals, "" if logs[-1].ended else " so far: it goes on, or was killed"
+        say(f"Last run: {duration(last.seconds)}{goes_on}.")
+        tell(last)
     if bare := {plan.layer_name for plan in plans if plan.layer is not None and not plan.layer.evidence}:
         say(
             f"An older version took the axes of {len(bare)} layers from their shapes alone. "
@@ -104,12 +107,76 @@ def _tell_gone(store: Store, missing: Collection[str]) -> None:
         raise errors[-1]
 
 
-def _failed(store: Store, plans: list[Plan], logs: list[dict[str, Any]]) -> dict[str, str]:
+def tell(totals: Totals) -> None:
+    """Where the time of a run went, and what it cost; nothing of one that had nothing to do."""
+    if totals.shards or totals.failed:
+        table(COLUMNS, totals.rows())
+        for told in totals.lines():
+            say(told)
+
+
+def log(
+    store: Place,
+    run: Annotated[
+        str, typer.Option("--run", metavar="RUN", help="Which run: its number, or its id. Default: the last one.")
+    ] = "",
+    failed: Annotated[bool, typer.Option("--failed", help="Only what failed, with where it happened.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on until the run ends. Ctrl-C stops following.")] = False,
+) -> None:
+    """Show what happened in a run of a build, in order; also while it goes on, or after it was killed.
+
+    Times are those since the run began. In Python: atlas.open(STORE).runs.
+    """
+    found, shown = run_called(Store.open(store), run), 0
+    say(f"Run {found.number or found.id} of {store}. {_begun(found)}".rstrip())
+    while True:
+        now = found.again()
+        for event in now.failures(shown) if failed else now.events(shown):
+            _show(event, trace=failed)
+        shown = len(now.keys)
+        if not follow or now.ended or not now.keys:
+            return
+        time.sleep(FOLLOWING)
+
+
+def _begun(run: Run) -> str:
+    """What is known of the beginning of a run."""
+    began = run.begun
+    if not began:
+        return ""
+    by, left = f"atlas-builder {began['atlas']}, torch {began['torch']}", began["plans"].values()
+    shards = f"{sum(plan['left'] for plan in left):,} of {sum(plan['shards'] for plan in left):,} shards to make"
+    return f"Begun {began['at'][:19].replace('T', ' ')} UTC by {by}, on {began['device']}: {shards}."
+
+
+def _show(event: Mapping[str, Any], *, trace: bool) -> None:
+    """One line of an event; with `trace` where it happened."""
+    if event["event"] == "begun":
+        return
+    hours, rest = divmod(round(event.get("after", 0)), 3600)
+    what = " ".join(filter(None, [event.get("what", ""), event.get("reason", "")]))
+    told = ", ".join(f"{name} {_value(value)}" for name, value in event.items() if name not in SAID and value)
+    texts = (f"{hours}:{rest // 60:02}:{rest % 60:02}", event["event"], what, f"({told})" if told else "")
+    say("  ".join(filter(None, texts)))
+    if trace:
+        for one in event.get("trace", "").splitlines():
+            say(f"    {one}")
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "/".join(f"{name} {_value(one)}" for name, one in value.items())
+    return f"{value:,}" if isinstance(value, int | float) and not isinstance(value, bool) else text_of(value)
+
+
+def _failed(store: Store, plans: list[Plan], logs: Sequence[Run]) -> dict[str, str]:
     """What failed in any run and was not made since, and why it failed last."""
     left = {str(shard) for plan in plans for shard in store.todo(plan)}
     left |= {columns_of(plan) for plan in plans if not store.columns_done(plan)}
-    events = [event for log in logs for event in log["events"] if event.get("failed") in left]
-    return {event["failed"]: event["reason"] for event in events}
+    if not left:
+        return {}
+    events = [event for run in logs for event in run.failures() if event["event"] == "failed"]
+    return {event["what"]: event["reason"] for event in events if event["what"] in left}
 
 
 def _row(store: Store, plan: Plan) -> tuple[object, ...]:
@@ -222,4 +289,4 @@ def serve(
     show(store, host=host, port=port, open_browser=browser, announce=say, allow_hosts=allow_host or ())
 
 
-COMMANDS = (status, verify, serve)
+COMMANDS = (status, log, verify, serve)

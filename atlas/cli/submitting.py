@@ -12,11 +12,10 @@ from atlas.cli import options as o
 from atlas.errors import AtlasError
 from atlas.pipeline import Pipeline
 from atlas.terminal import program, remark, say, table
-from atlas.words import brief, command
+from atlas.words import brief
 
 if TYPE_CHECKING:
     from atlas.engine.jobs import Submission
-    from atlas.engine.planning.build_plan import BuildPlan
     from atlas.engine.submitting import Parcel
 
 
@@ -32,10 +31,6 @@ def submit(
             help="Where the cluster takes jobs: http://HOST:8265, the address of its dashboard.",
         ),
     ],
-    price: Annotated[
-        float | None,
-        typer.Option("--price", min=0, help="What an hour of one GPU (of one core, with --device cpu) costs."),
-    ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     follow: Annotated[
         bool, typer.Option("--follow/--no-follow", help="Show the log of the job until it ends. Ctrl-C detaches.")
@@ -61,7 +56,7 @@ def submit(
         say(f"{sent.name}-{found.attempt} succeeded, and {sent.place} is whole: there is nothing to do.")
         return
     if not found.alive:
-        _show(asked, price)
+        _show(asked)
         sent.contents()  # too much of it is said before anything is asked
         if not (yes or _agreed(sent, address)):
             say("Nothing was submitted.")
@@ -79,7 +74,7 @@ def again() -> str:
     return f"{program()} {shlex.join(sys.argv[1:])}"
 
 
-def _show(asked: Pipeline, price: float | None) -> None:
+def _show(asked: Pipeline) -> None:
     """The plan and what it costs, or why it is made by the job."""
     from atlas.engine.submitting import planned
 
@@ -92,20 +87,6 @@ def _show(asked: Pipeline, price: float | None) -> None:
         table(columns, rows)
     for line in found.lines(here=False):
         say(line)
-    say(_cost(found, asked, price))
-
-
-def _cost(plan: BuildPlan, asked: Pipeline, price: float | None) -> str:
-    """What is left of a plan in hours and money."""
-    from atlas.engine.planning.build_plan import GPU
-
-    cpu = asked.device == "cpu"
-    unit, measuring = "core" if cpu else "GPU", command("atlas", "plan", "...", "--calibrate", "--store", "STORE")
-    taken = "a nominal core" if cpu else f"a GPU of {GPU / 1e12:g} TFLOP/s"
-    how = "as calibrated" if plan.measured else f"an estimate for {taken}; measure on the cluster: {measuring}"
-    money = "" if price is None else f", {plan.hours * price:,.2f} at {price:g} an hour"
-    left = "" if any(plan.left.values()) or not plan.rendering else ", of pictures all are there"
-    return f"About {plan.hours:,.3g} {unit}-hours{money} ({how}){left}."
 
 
 def _agreed(sent: Parcel, address: str) -> bool:

@@ -81,6 +81,7 @@ def carry_out(ready: PreparedBuild, note: str | None = None, *, retry: bool = Fa
     for plan in plans if retry else ():
         store.reopen(plan)
     with Progress() as progress:
+        watch = progress.watch(store, plans)
         if not joins_cluster(asked) and (short := shortage(0 if asked.local else asked.workers)):
             progress.say(short)
         carry = partial(
@@ -92,15 +93,16 @@ def carry_out(ready: PreparedBuild, note: str | None = None, *, retry: bool = Fa
             spectrum=ready.spectrum,
             partial=asked.partial,
             hours=asked.max_hours,
-            watch=progress.watch(store, plans),
+            price=asked.price,
         )
         if asked.local:
-            return carry(InProcess())
+            return carry(InProcess(), watch=watch)
         from atlas.engine.clusters import connect
+        from atlas.engine.metrics import counted
         from atlas.engine.on_ray import OnRay
 
         with connect(asked.ray, workers=asked.workers, told=progress.say):
-            return carry(OnRay(plans[0].numerics, asked.workers))
+            return carry(OnRay(plans[0].numerics, asked.workers), watch=counted(watch))
 
 
 def opened(model: Model, place: str | Path | Backend, note: str | None = None) -> Store:

@@ -87,6 +87,11 @@ class ShardDone:
     record: dict[str, Any] = field(default_factory=dict, hash=False)
     holes: dict[int, str] = field(default_factory=dict, hash=False)
     """Units that are not in it, and why."""
+    units: int = 0
+    """How many units, images or cells are in it."""
+    bytes: int = 0
+    found: bool = False
+    """Whether it was there already: another attempt or build has made it."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +131,8 @@ class LayerDone:
     plan: Plan
     items: int
     """Pictures, images or examples it rests on."""
+    seconds: float = 0.0
+    """What that took."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +149,7 @@ class TaskFailed:
     task: Task
     reason: str
     trace: str = ""
+    kind: Kind = ""
 
 
 @dataclass(frozen=True)
@@ -151,6 +159,9 @@ class Retried:
     task: Task
     attempt: int
     reason: str
+    kind: Kind = ""
+    where: str = ""
+    """Which machine and process, for who watches: what is kept names none."""
 
 
 @dataclass(frozen=True)
@@ -159,6 +170,8 @@ class Silent:
 
     task: Task
     reason: str
+    where: str = ""
+    """As of `Retried`."""
 
 
 @dataclass(frozen=True)

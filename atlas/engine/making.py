@@ -126,7 +126,7 @@ def commit(piece: Piece, made: Iterable[Kept]) -> Iterator[Event]:
             yield ShardFailed(shard, one.reason, one.trace)
             continue
         if (receipt := store.receipt(plan, shard)) is not None:
-            yield done(plan, receipt)
+            yield done(plan, receipt, found=True)
             continue
         if last is not None:
             yield _committed(piece, *last, {})
@@ -149,12 +149,16 @@ def _committed(piece: Piece, plan: Plan, objects: Objects, made: Made, took: dic
     numbers = {name: plain(rows) for name, rows in made.numbers.items()}
     span = (shard.start, shard.start + count)
     receipt = Receipt(plan.id, shard.index, span, stored(objects), numbers, took | piece.record(), piece.holes)
-    return done(plan, piece.store.commit_shard(plan, shard, objects, receipt))
+    placed = piece.store.commit_shard(plan, shard, objects, receipt)
+    return done(plan, placed, found=placed.record != receipt.record)
 
 
-def done(plan: Plan, receipt: Receipt) -> Event:
-    """What is told of a shard that has its receipt."""
-    return ShardDone(plan.shard(receipt.shard), counted(plan.stage, receipt), receipt.record, receipt.holes)
+def done(plan: Plan, receipt: Receipt, *, found: bool) -> Event:
+    """What is told of a shard that has its receipt; `found` where another attempt or build has made it."""
+    shard, statuses = plan.shard(receipt.shard), counted(plan.stage, receipt)
+    units = receipt.units[1] - receipt.units[0] - len(receipt.holes)
+    size = sum(one.size for one in receipt.objects)
+    return ShardDone(shard, statuses, receipt.record, receipt.holes, units, size, found)
 
 
 def spread(piece: Piece, plan: Plan, made: Made) -> Made:

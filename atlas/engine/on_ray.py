@@ -36,6 +36,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from atlas.engine import vitals
 from atlas.engine.clusters import Machines, machines
 from atlas.engine.events import Event, Kind, Retried, ShardFailed, Silent, Task, TaskFailed, Tried
+from atlas.engine.executors import Staff
 from atlas.engine.numerics import Hardware, checked, here
 from atlas.engine.vitals import Vitals
 from atlas.engine.work import perform
@@ -43,7 +44,7 @@ from atlas.engine.worker import Job, Supplies
 from atlas.errors import AtlasError, ModelError
 from atlas.factories import guarded
 from atlas.recipe import Numerics
-from atlas.words import parameter
+from atlas.words import parameter, without_addresses
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -111,6 +112,7 @@ class OnRay:
         self._numerics, self._asked = numerics, workers
         with machines() as nodes:
             self.workers = workers or slots(nodes, numerics) or AHEAD  # a cluster that has none is one that grows
+            self.staff = Staff(self._employed(nodes))
         self._vanished = 0
         """Machines that Ray lost in this run."""
 
@@ -121,6 +123,7 @@ class OnRay:
         looked = time.monotonic()
         with machines() as nodes, _cancelled(running):
             while queue or again or running:
+                self.staff.are(self._employed(nodes))
                 while (queue or again) and len(running) < self._window(nodes):
                     one = again.popleft() if again else _UnderWay(queue.popleft())
                     running[self._submit(job, one, put)] = one
@@ -138,6 +141,11 @@ class OnRay:
         A number that was asked for is kept to.
         """
         return self._asked or max(2 * slots(nodes, self._numerics), AHEAD)
+
+    def _employed(self, nodes: Machines) -> int:
+        """How many slots there are now for what is handed out."""
+        there = slots(nodes, self._numerics)
+        return min(there, self._asked or there)
 
     def _submit(self, job: Job, one: _UnderWay, supplies: list[Any]) -> Any:
         one.at, one.seen = None, None
@@ -174,9 +182,9 @@ class OnRay:
         except DIED as error:
             del running[stream]
             if isinstance(error, NodeDiedError) or (one.at and one.at.node not in nodes.alive()):
-                yield from _hand_again(one, again, f"its machine died: {_first_line(error)}")
+                yield from _hand_again(one, again, f"its machine died: {_first_line(error)}", _where(one.at))
             else:
-                yield from _try_again(one, again, *_why(error, one.at))
+                yield from _try_again(one, again, *_why(error, one.at), _where(one.at))
         except RayTaskError as error:
             del running[stream]
             if isinstance(error.cause, AtlasError):
@@ -193,8 +201,8 @@ class OnRay:
             if one.at is None or one.at.node not in alive:
                 del running[stream]
                 ray.cancel(stream, force=True)
-                where = "it had not begun when a machine vanished" if one.at is None else f"{one.at.host} vanished"
-                yield from _hand_again(one, again, where)
+                why = "it had not begun when a machine vanished" if one.at is None else "its machine vanished"
+                yield from _hand_again(one, again, why, _where(one.at))
 
 
 @contextmanager
@@ -293,18 +301,22 @@ def _look_after(running: Collection[_UnderWay]) -> Iterator[Event]:
             if known and one.at and now - one.worked > STUCK:
                 _end.options(**_on(one.at)).remote(one.at.pid)
                 what += ". It is killed, and its task handed out again"
-            yield Silent(one.task, f"no progress for {now - one.heard:.0f} s{what}")
+            yield Silent(one.task, f"no progress for {now - one.heard:.0f} s: {what}", _where(one.at))
         one.seen = known or one.seen
 
 
 def _told(one: _UnderWay, known: Vitals | None) -> str:
     """What is known of a task that is silent."""
     if one.at is None:
-        return ": it has not begun. Has the cluster no room for it?"
+        return "it has not begun. Has the cluster no room for it?"
     if known is None:
-        return f" from {one.at}, and the machine does not answer"
-    state = "stopped" if known.stopped else "there, but does nothing" if known.alive else "gone"
-    return f" from {one.at}: the process is {state}"
+        return "its machine does not answer"
+    return f"its process is {'stopped' if known.stopped else 'there, but does nothing' if known.alive else 'gone'}"
+
+
+def _where(at: _At | None) -> str:
+    """Where a task runs, for who watches; of one that has not begun nothing."""
+    return "" if at is None else str(at)
 
 
 def _asked(places: Collection[_At]) -> dict[_At | None, Vitals]:
@@ -337,17 +349,17 @@ def _end(pid: int) -> None:
     vitals.end(pid)
 
 
-def _hand_again(one: _UnderWay, again: deque[_UnderWay], reason: str) -> Iterator[Event]:
+def _hand_again(one: _UnderWay, again: deque[_UnderWay], reason: str, where: str) -> Iterator[Event]:
     """Hand a task out again whose machine vanished: no fault of the task's."""
     one.lost += 1
     if one.lost > MACHINES:
         yield from _gave_up(one.task, f"{MACHINES} machines died under it: {reason}", "machine")
     else:
         again.append(one)
-        yield Retried(one.task, one.attempt, reason)
+        yield Retried(one.task, one.attempt, reason, "machine", where)
 
 
-def _try_again(one: _UnderWay, again: deque[_UnderWay], kind: Kind, reason: str) -> Iterator[Event]:
+def _try_again(one: _UnderWay, again: deque[_UnderWay], kind: Kind, reason: str, where: str) -> Iterator[Event]:
     """Hand a task out again whose worker died, as often as may be: shard by shard, so that the others are not to blame.
 
     A trial is there to fail: twice is enough.
@@ -357,7 +369,7 @@ def _try_again(one: _UnderWay, again: deque[_UnderWay], kind: Kind, reason: str)
         one.attempt += 1
         shared = len(one.task.indices) > 1
         again.extend([_UnderWay(task, one.attempt, one.lost) for task in one.task.single] if shared else [one])
-        yield Retried(one.task, one.attempt - 1, reason)
+        yield Retried(one.task, one.attempt - 1, reason, kind, where)
     else:
         yield from _gave_up(one.task, f"its worker died {attempts} times: {reason}", kind)
 
@@ -366,17 +378,17 @@ def _why(error: BaseException, at: _At | None) -> tuple[Kind, str]:
     """Why a worker died: memory is named, which Ray does only where it killed the worker itself."""
     known = None if at is None or isinstance(error, OutOfMemoryError) else _asked([at]).get(at)
     if isinstance(error, OutOfMemoryError) or (at and known and known.kills > at.kills):
-        where = f" on {at.host}" if at else ""
         smaller = f"Try fewer {parameter('workers')} or a smaller {parameter('batch')}"
-        return "memory", f"its worker was killed for want of memory{where}. {smaller}"
+        return "memory", f"its worker was killed for want of memory. {smaller}"
     if isinstance(error, WorkerCrashedError) and at:
-        return "crash", f"its worker, {at}, crashed or was killed"
+        return "crash", "its worker crashed or was killed"
     return "crash", _first_line(error)
 
 
 def _gave_up(task: Task, reason: str, kind: Kind) -> Iterator[Event]:
+    reason = without_addresses(reason)  # it is kept
     if not task.on_device:
-        yield TaskFailed(task, reason)
+        yield TaskFailed(task, reason, kind=kind)
     for shard in task.shards:
         yield Tried(shard, task.rows, reason, kind) if task.rows else ShardFailed(shard, reason, kind=kind)
 

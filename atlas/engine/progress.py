@@ -90,11 +90,10 @@ class _Watcher:
                 self._console.print(line(("failed", "red"), what))
             case TaskFailed(task, reason):
                 self._console.print(line(("failed", "red"), f" {task}: {rephrased(reason)}"))
-            case Retried(task, attempt, reason):
-                self._console.print(line((f"retry {attempt}", "yellow"), f" {task}: {rephrased(reason)}"))
-            case Silent(task, reason):
-                self._console.print(line(("silent", "yellow"), f" {task}: {rephrased(reason)}"))
-
+            case Retried(task, attempt, reason, where=where):
+                self._console.print(line((f"retry {attempt}", "yellow"), f" {task}: {rephrased(reason)}{_at(where)}"))
+            case Silent(task, reason, where):
+                self._console.print(line(("silent", "yellow"), f" {task}: {rephrased(reason)}{_at(where)}"))
             case Remarked(text) if text not in self._remarked:
                 self._remarked.add(text)  # every worker says the same
                 self._console.print(line(rephrased(text)))
@@ -143,6 +142,10 @@ class _Watcher:
             self._said = now
             left = (total - done) * elapsed / newly
             self._console.print(line(f"{done:,} of {total:,} {stage.items}{pace}, about {left:.0f} s left"))
+
+
+def _at(where: str) -> str:
+    return f" (on {where})" if where else ""
 
 
 def results(plan: Plan, items: int) -> str:

@@ -45,10 +45,12 @@ Reduce = Callable[[Store, Plan, Receipts], Reduced]
 
 def reduced(store: Store, plan: Plan, reduce: Reduce | None) -> LayerDone:
     """Do what follows the last shard of `plan`, where that is due; then fold the receipts of a whole one."""
+    clock = Clock()
     while reduce is not None and not store.columns_done(plan):
         _write(store, plan, reduce)  # receipts that come meanwhile make it due once more
     store.fold(plan)
-    return LayerDone(plan, _items(store, plan))
+    clock.lap("all")
+    return LayerDone(plan, _items(store, plan), round(clock.seconds["all"], 3))
 
 
 def _write(store: Store, plan: Plan, reduce: Reduce) -> None:

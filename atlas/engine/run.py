@@ -62,19 +62,20 @@ def build(
     spectrum: Spectrum | None = None,
     partial: bool = False,
     hours: float | None = None,
+    price: float | None = None,
     watch: Callable[[Event], None] | None = None,
 ) -> Report:
     """Carry out `plans` in `store`, telling `watch` of every event.
 
     `images` are those that the plans collect, `spectrum` the one that their recipe names. With `partial` what follows a
     layer's last shard is written although some of its shards failed. After `hours` no more shards are handed out, and
-    what is under way is waited for. Raises `StoreError` where the store can no longer be written; everything with a
-    receipt is kept.
+    what is under way is waited for. `price` is what an hour of one core or GPU costs, for the log. Raises `StoreError`
+    where the store can no longer be written; everything with a receipt is kept.
     """
     _prepare(store, model, plans, images, spectrum)
     until = math.inf if hours is None else time.monotonic() + 3600 * hours
     driver = _Driver(store, plans, partial=partial, workers=executor.workers, until=until)
-    record = Record(store, planned=driver.planned, left=driver.pictures_left)
+    record = Record(store, driver.due, executor.staff, driver.planned, driver.pictures_left, price)
     job = Job(store.backend, model.source, model.weights_hash)
     supplies = Supplies(lambda: model.state, lambda: None if images is None else images.source, lambda: model.own)
     try:
@@ -84,9 +85,13 @@ def build(
                     record.take(told)
                     if watch:
                         watch(told)
+                record.time_is_up(driver.left)
                 driver.check()
+    except BaseException as error:
+        record.stopped(error)
+        raise
     finally:
-        record.report.left = driver.left
+        record.time_is_up(driver.left)
         with suppress(StoreError):  # a full disk has been complained of already
             _conclude(store, driver.plans, record)
     return record.report
@@ -110,9 +115,11 @@ def _prepare(
 
 def _conclude(store: Store, plans: Sequence[Plan], record: Record) -> None:
     """Note what is missing, and what became of the images; write the log and the index."""
-    for plan in plans:
-        record.leaves(plan, store.holes(plan))
-    record.write()
+    try:
+        for plan in plans:
+            record.leaves(plan, store.holes(plan))
+    finally:
+        record.close()
     index = write_index(store)
     if any(plan.stage == IMAGES.name for plan in plans):
         record.report.images = index["images"]["statuses"]
@@ -185,6 +192,11 @@ class _Driver:
     def pictures_left(self) -> int:
         """Pictures of units that are not there yet."""
         return sum(sum(map(len, self._left[plan.names])) * len(plan.rendering.variants) for plan in self._rendering)
+
+    @property
+    def due(self) -> dict[Plan, int]:
+        """How many shards of each plan are left."""
+        return {plan: len(self._left[names]) for names, plan in self._plans.items()}
 
     @property
     def plans(self) -> list[Plan]:
@@ -274,7 +286,7 @@ class _Driver:
             self.queue.append(rest)
         else:
             self._done(event.shard, failed=True)
-            yield ShardFailed(event.shard, search.reason)
+            yield ShardFailed(event.shard, search.reason, kind=event.kind)
 
     def _heed_time(self) -> None:
         """Hand out no more shards once time is up; what follows those that are done is little, and is done."""

@@ -21,6 +21,7 @@ from atlas.engine.worker import Job, Supplies, Worker
 from atlas.errors import CannotWrite, StoreFull
 from atlas.plans import Plan, Stage
 from atlas.store import Store
+from atlas.words import without_addresses
 
 UNWRITABLE = (StoreFull, CannotWrite)
 """What ends a run: every further shard would be made for nothing."""
@@ -53,7 +54,7 @@ def _shards(worker: Worker, task: Task, index: int) -> Iterator[Event]:
         if receipt is None:
             due.append(plan)
         else:
-            yield done(plan, receipt)
+            yield done(plan, receipt, found=True)
     try:
         yield from _made(worker, task, index, due)
     except UNWRITABLE:
@@ -71,7 +72,7 @@ def _made(worker: Worker, task: Task, index: int, due: Sequence[Plan]) -> Iterat
         if receipt is None:
             left.append(plan)
         else:
-            yield done(plan, receipt)
+            yield done(plan, receipt, found=True)
     if left:
         piece = Piece(worker, tuple(left), index, without=dict(task.without))
         made = yield from module(piece.plan.kind).make(piece)
@@ -93,7 +94,8 @@ def _trial(worker: Worker, task: Task, index: int) -> Iterator[Event]:
 
 
 def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
+    """Why something failed, as it is kept: without addresses of machines."""
+    return without_addresses(f"{type(error).__name__}: {error}")
 
 
 def reduce(store: Store, plan: Plan) -> LayerDone:
@@ -110,4 +112,4 @@ def _whole(worker: Worker, task: Task) -> Iterator[Event]:
     except UNWRITABLE:
         raise
     except Exception as error:  # noqa: BLE001 (as above)
-        yield TaskFailed(task, _reason(error), traceback.format_exc())
+        yield TaskFailed(task, _reason(error), traceback.format_exc(), kind_of(error))

@@ -18,15 +18,14 @@ from pathlib import Path
 from atlas.plans import Plan
 from atlas.store import layout
 from atlas.store.backends import Backend, backend_at
+from atlas.store.logs import LINES
 from atlas.store.receipts import Stored
 from atlas.store.store import Store
 
 SIDE_BY_SIDE = 8
 """Receipts whose objects are copied at a time: of an object store, each waits for its answer."""
 SMALL = (layout.CLASSES, layout.PIPELINE)
-"""Objects that no receipt names, beside those in folders."""
-FOLDERS = (layout.CALIBRATIONS, layout.LOGS)
-
+"""Objects that no receipt names, beside calibrations and logs."""
 
 Piece = tuple[list[Stored], Callable[[], None]]
 """Objects that a receipt names, and what writes it in the copy once they are there."""
@@ -54,10 +53,6 @@ def copy(source: Store, place: str | Path | Backend, tell: Callable[[int, int], 
     """
     store, plans = _begun(source, backend_at(place)), source.plans()
     store.prepare(plans)
-    for key in (*SMALL, *(key for folder in FOLDERS for key in source.backend.list(folder))):
-        data = source.backend.get(key)
-        if data is not None and store.backend.get(key) != data:
-            store.backend.put(key, data)
     written, damaged = list[Stored](), list[str]()
 
     def carry_over(pieces: Iterable[Piece], told: Callable[[int, int], None] = lambda *_: None) -> None:
@@ -68,6 +63,7 @@ def copy(source: Store, place: str | Path | Backend, tell: Callable[[int, int], 
             told(done, len(found))
 
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+        list(pool.map(partial(_alike, source, store), _small(source, store)))
         # A reduce rests on receipts of shards or on another reduce, and what is derived on all of these.
         carry_over(_shards(source, store, plans), tell)
         for plan in plans:
@@ -76,6 +72,21 @@ def copy(source: Store, place: str | Path | Backend, tell: Callable[[int, int], 
     for plan in plans:
         store.fold(plan)
     return Copied(store, len(written), sum(one.size for one in written), tuple(damaged))
+
+
+def _small(source: Store, store: Store) -> Iterator[str]:
+    """Small objects that the copy lacks, or may have otherwise; parts of logs are written once."""
+    yield from SMALL
+    yield from source.backend.list(layout.CALIBRATIONS)
+    there = set(store.backend.list(layout.LOGS))
+    yield from (key for key in source.backend.list(layout.LOGS) if key not in there or not key.endswith(LINES))
+
+
+def _alike(source: Store, store: Store, key: str) -> None:
+    """Make a small object of the copy what it is in the source."""
+    data = source.backend.get(key)
+    if data is not None and store.backend.get(key) != data:
+        store.backend.put(key, data)
 
 
 def _begun(source: Store, backend: Backend) -> Store:

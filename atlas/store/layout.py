@@ -28,7 +28,7 @@
                                                 metadata; of no plan
     calibration/DEVICE.json                     what pictures cost on a kind of device; recorded, never compared
     tables/                                     Parquet files, derived
-    logs/                                       one object a run
+    logs/RUN/000000.jsonl, ...                  what happened in a run, written as it goes on; see `logs`
     bundles/...                                 what is being written: a shard's receipt and objects, in one object,
                                                 from which they are put in place; see `bundles`
 

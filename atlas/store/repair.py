@@ -99,7 +99,8 @@ def _better_gone(key: str) -> bool:
 
     Not the root or a plan, which are mended, nor a manifest, whose other receipts may be whole.
     """
-    return key.endswith((".json", ".parquet")) and key != layout.ROOT and not key.startswith(("manifests/", "plans/"))
+    kinds = (".json", ".jsonl", ".parquet")
+    return key.endswith(kinds) and key != layout.ROOT and not key.startswith(("manifests/", "plans/"))
 
 
 def _seal(store: Store) -> None:

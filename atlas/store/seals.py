@@ -3,7 +3,8 @@
     {...} -> {..., digest} -> bytes -> {...}, and whether the digest fits
 
 Everything else in a store has its hash in a receipt. What no receipt names carries its own: the root, plans, the index,
-names of classes, calibrations, logs. Stores of before have no such digests; `verify` says so, and a repair adds them.
+names of classes, calibrations; of logs each object's last line does. Stores of before have no such digests; `verify`
+says so, and a repair adds them.
 """
 
 from __future__ import annotations

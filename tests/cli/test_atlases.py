@@ -58,7 +58,8 @@ def test_an_atlas_by_one_command(run: Command, folder: Path, tmp_path: Path) -> 
     assert status.code == 0
     for line in ("activations", "body.1 class-2 5", "24 images, 2 crops, 4 of each"):
         assert line in status.out
-    charted = [row for row in status.out.splitlines() if row.startswith(("layout", "cells", "tiles", "icons"))]
+    layers = status.out.partition("Last run")[0].splitlines()
+    charted = [row for row in layers if row.startswith(("layout", "cells", "tiles", "icons"))]
     assert len(charted) == 8
     assert all(row.rstrip().endswith("yes") for row in charted), status.out
     (icons,) = (row.split() for row in charted if row.startswith("icons") and " all " in row)

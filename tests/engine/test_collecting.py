@@ -31,7 +31,7 @@ from atlas.errors import AtlasError, ImagesError, PlanMismatch
 from atlas.models import Model, load_model
 from atlas.plans import Plan
 from atlas.recipe import Collection
-from atlas.store import Backend, LocalBackend, MemoryBackend, Store, repair, verify
+from atlas.store import Backend, LocalBackend, MemoryBackend, Store, repair, runs, verify
 from atlas.store.text import texts
 from atlas.store.zarr_adapter import ZarrStore
 from atlas.units import ImageStatus
@@ -252,8 +252,8 @@ def test_layers_added_later_are_as_if_they_had_been_there(
     backend = MemoryBackend()
     collect_in(backend, tiny, images, layers=LAYERS[:1])
     store, _ = collect_in(backend, tiny, images)
-    *_, last = (store.get_json(key) for key in sorted(backend.list("logs/")))
-    told = [event["done"] for event in last["events"]]
+    told = [event["what"] for event in runs(store)[-1].events() if event["event"] == "shard done"]
+    assert told
     assert not [done for done in told if done.startswith("images")], "no image is judged twice"
     assert contents(backend) == contents(whole)
 

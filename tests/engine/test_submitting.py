@@ -148,7 +148,7 @@ def test_a_name_is_of_where_results_go_and_what_is_made() -> None:
     same = name()
     assert same.startswith("atlas-")
     assert name(layers="a,b") == same
-    assert name(workers=3, max_hours=2.5, partial=True) == same
+    assert name(workers=3, max_hours=2.5, price=0.5, partial=True) == same
     others = [name(store="s3://b/x"), name(model="timm:x"), name(layers="a"), name(device="cpu"), name(recipe="quick")]
     assert len({same, *others}) == len(others) + 1
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from atlas.catalogue.mending import mend
-from atlas.store import MemoryBackend
+from atlas.store import Log, MemoryBackend
 from benchmarks.flips import KINDS, objects_of, run
 from tests.charted import chart_into
 from tests.collected import collect_into
@@ -23,6 +23,10 @@ def made() -> dict[str, bytes]:
     store.put_labels([f"kind {number}" for number in range(10)])
     store.put_json("calibration/cpu.json", {"machine": "a machine"})
     store.put_json("logs/20260101T000000000000Z-000000.json", {"seconds": 1.5, "events": []})
+    log = Log(store)
+    log.begin(atlas="0.1.0", torch="2.10", device="cpu", plans={})
+    log.tell("failed", what="features a:0-31", reason="no derivative", trace="", kind="error")
+    log.close()
     mend(store, ())
     objects = objects_of(store)
     assert any(key.startswith("tables/") for key in objects)

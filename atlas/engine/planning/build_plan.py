@@ -12,7 +12,7 @@ from html import escape
 from pathlib import Path
 
 from atlas.catalogue.notebook import html_table
-from atlas.cost import LARGEST_IMAGE, Calibration, examples, showing
+from atlas.cost import LARGEST_IMAGE, Calibration, charged, examples, showing
 from atlas.engine.calibration import known
 from atlas.engine.memory import shortage
 from atlas.engine.planning.prepared import PreparedBuild, opened
@@ -24,7 +24,7 @@ from atlas.stages import EXAMPLES, IMAGES
 from atlas.stages.dataset import FIELDS
 from atlas.store.removal import replaced
 from atlas.terminal import text_table
-from atlas.words import count, duration
+from atlas.words import command, count, duration
 
 GPU = 3e12
 """Floating point operations a second that a GPU on which nothing was measured is taken for: a T4, at a third of what it
@@ -49,6 +49,8 @@ class BuildPlan:
     """How many of the images are only estimated, by the beginnings of tars that lie in an object store."""
     calibration: Calibration | None = field(default=None, repr=False)
     """What pictures cost on this machine, where that was measured."""
+    price: float | None = None
+    """What an hour of one GPU, or of one core, costs."""
 
     @classmethod
     def of(cls, ready: PreparedBuild) -> BuildPlan:
@@ -60,7 +62,8 @@ class BuildPlan:
             replaced(store, rendering)  # of images nothing can be said: they were counted, not read
             left |= {plan: len(store.todo(plan)) for plan in rendering}
         calibrated = known(store, plans[0].numerics) if store is not None and plans else None
-        return cls(ready.model, ready.place, plans, left, ready.others, ready.estimated, calibrated)
+        price = ready.pipeline.price
+        return cls(ready.model, ready.place, plans, left, ready.others, ready.estimated, calibrated, price)
 
     @property
     def rendering(self) -> list[Plan]:
@@ -144,6 +147,17 @@ class BuildPlan:
         for plan in self.plans:
             if plan.kind.priced is not None:
                 yield f"{plan.called}: {plan.kind.priced(plan)}."
+        if self.price is not None or not here:
+            yield self._cost()
+
+    def _cost(self) -> str:
+        """What is left in hours and money."""
+        cpu = bool(self.plans) and self.plans[0].numerics.device == "cpu"
+        unit, measuring = "core" if cpu else "GPU", command("atlas", "plan", "...", "--calibrate", "--store", "STORE")
+        taken = "a nominal core" if cpu else f"a GPU of {GPU / 1e12:g} TFLOP/s"
+        how = "as calibrated" if self.measured else f"an estimate for {taken}; measure where it runs: {measuring}"
+        left = "" if any(self.left.values()) or not self.rendering else ", of pictures all are there"
+        return f"About {charged(self.hours, unit, self.price)} ({how}){left}."
 
     def _of_images(self, here: bool) -> Iterator[str]:
         """What showing images to the network would cost, what of the units asked for, and what is kept of them."""
