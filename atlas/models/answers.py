@@ -10,7 +10,8 @@ it, no output is taken, and `Answer.note` says so.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -70,13 +71,17 @@ def settle(network: nn.Module, network_input: Tensor, said: str | None = None, l
     that cannot be the logits, `DryRunError` with the network's own error.
     """
     output = _run(network, network_input)
-    found = dict(nested(output))
+    found = _once(nested(output))
     able = {name: value for name, value in found.items() if _is_flat(value, len(network_input))}
     flat = tuple((name or WHOLE, value.shape[1]) for name, value in able.items())
     if said is not None:
         return replace(_said(network, network_input, output, said), flat=flat)
     if not isinstance(output, Tensor):
         able = _of_each_image(network, network_input, able)
+    if getattr(network, "num_classes", None) == 0:  # as timm's networks, which answer with an embedding then
+        said_so = "its num_classes is 0: no classes are claimed. Where an output is the logits"
+        return Answer(note=f"{said_so}: {parameter('logits', 'NAME')}", flat=flat)
+    able = {name: value for name, value in able.items() if not _of_length_one(value)}
     ordered = _sorted(network, network_input, found, able)
     flat = tuple(one for one in flat if one[0] not in {name or WHOLE for name in ordered})
     able = {name: value for name, value in able.items() if name not in ordered}
@@ -109,6 +114,19 @@ def _run(network: nn.Module, network_input: Tensor) -> Any:
 
 def _is_flat(value: Tensor, images: int) -> bool:
     return value.is_floating_point() and value.dim() == 2 and value.shape[0] == images and value.shape[1] > 0
+
+
+def _once(pairs: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
+    """Outputs by their names; of two of one name (keys 0 and "0") neither, since nobody can say which is meant."""
+    pairs = list(pairs)
+    counts = Counter(name for name, _ in pairs)
+    return {name: value for name, value in pairs if counts[name] == 1}
+
+
+def _of_length_one(value: Tensor) -> bool:
+    """Whether all rows [n,k] are of length 1 and no probabilities: an embedding that was normed."""
+    lengths = value.double().norm(dim=1)
+    return bool((value < 0).any()) and bool(((lengths - 1).abs() < 1e-3).all())
 
 
 def _of_each_image(network: nn.Module, network_input: Tensor, able: Mapping[str, Tensor]) -> dict[str, Tensor]:

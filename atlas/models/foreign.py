@@ -9,7 +9,7 @@ where that gives the module itself, and refused with what to do where it does no
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -195,10 +195,9 @@ def _widened(network: nn.Module, tried: Callable[[], Tensor]) -> bool:
 def _runs(network: nn.Module, network_input: Tensor) -> bool:
     try:
         with torch.no_grad(), as_it_was(network):
-            run(network, network_input)
+            return not isinstance(run(network, network_input), Generator)  # one has not begun to run
     except Exception:  # noqa: BLE001 - a foreign network may raise anything
         return False
-    return True
 
 
 def channels_wanted(network: nn.Module, network_input: Tensor) -> int | None:

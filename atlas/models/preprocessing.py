@@ -38,6 +38,8 @@ INTERPOLATIONS = {
 }
 """By the names that torchvision and timm use for them."""
 SIDES = ("shorter", "longer")
+LARGEST = 8192
+"""Pixels along a side at most: a dry run shows a network several pictures of its size."""
 MOST_RESIZED = 2**26
 """Pixels; where resizing before the centre crop would make more, only the crop is resized."""
 
@@ -287,6 +289,8 @@ def _sides(name: str, value: Any, wanted: str) -> tuple[int, ...]:
     whole = all(isinstance(side, int) and not isinstance(side, bool) and side >= 1 for side in sides)
     if len(sides) not in (1, 2) or not whole:
         raise _refused(name, value, wanted)
+    if max(sides) > LARGEST:
+        raise _refused(name, value, f"at most {LARGEST:,} pixels along a side")
     return sides
 
 

@@ -28,7 +28,9 @@ from atlas.models.twin import IMAGES, Seen, Value, inputs, rebuilt
 from atlas.units import Layer
 
 WIDE = 8
-"""Images that are shown side by side, as a build on a CPU does."""
+"""Images that are shown side by side at least, as a build on a CPU does."""
+WIDEST = 64
+"""The same at most: a wider batch that is asked for is not tried whole."""
 NEAREST = 4
 """Layers known to hear of the image that a backward pass may end at."""
 UNREACHED = "the forward pass does not come to it for other images"
@@ -38,8 +40,7 @@ UNHEARD = (
 )
 UNLIKE = "the network built anew from its weights, as workers build it, gives other values there"
 OTHERS = (
-    f"its values for an image differ when {WIDE} images are shown side by side: they depend on the other images in the "
-    "batch"
+    "its values for an image differ when more images are shown beside it: they depend on the other images in the batch"
 )
 UNSTEADY = "it gives other values each time for the same images"
 
@@ -47,8 +48,15 @@ Tell = Callable[[str], None]
 """Hears a line."""
 
 
-def able(model: Model, layers: Sequence[Layer], named: Container[str] = (), tell: Tell = lambda _: None) -> list[Layer]:
-    """Those of `layers` that can be built; `tell` hears once of those that are left out, and why.
+def able(
+    model: Model,
+    layers: Sequence[Layer],
+    named: Container[str] = (),
+    tell: Tell = lambda _: None,
+    *,
+    batch: int | None = None,
+) -> list[Layer]:
+    """Those of `layers` that can be built, `batch` images side by side; `tell` hears once of those left out, and why.
 
     Raises `ModelError` where a layer that was `named` itself cannot, or none can.
     """
@@ -57,7 +65,7 @@ def able(model: Model, layers: Sequence[Layer], named: Container[str] = (), tell
     if new:
         known.update({layer.name: _unnameable(layer) for layer in new})
         others = [layer for layer in new if not known[layer.name]]
-        known.update(trial(model, others) if others else {})
+        known.update(trial(model, others, batch) if others else {})
     failed = {layer.name: known[layer.name] for layer in layers if known[layer.name]}
     for name in (name for name in failed if name in named):
         raise ModelError(f"{model.spec}: layer {name!r} cannot be built: {failed[name]}.")
@@ -91,16 +99,17 @@ _known: WeakKeyDictionary[Model, dict[str, str]] = WeakKeyDictionary()
 """What was tried: name of a layer -> why it cannot be built, empty where it can."""
 
 
-def trial(model: Model, layers: Sequence[Layer]) -> dict[str, str]:
+def trial(model: Model, layers: Sequence[Layer], batch: int | None = None) -> dict[str, str]:
     """Why each of `layers` that cannot be built cannot: {name: reason}; the network is afterwards as it was.
 
+    The images are tried side by side as many as `batch`, 8 to 64, the last of them too: what is full then is so for it.
     Raises `ModelError` where the network as a whole cannot be built anew.
     """
     with as_it_was(model.network):
-        return _tried(model, layers)
+        return _tried(model, layers, min(max(WIDE, batch or WIDE), WIDEST))
 
 
-def _tried(model: Model, layers: Sequence[Layer]) -> dict[str, str]:
+def _tried(model: Model, layers: Sequence[Layer], width: int) -> dict[str, str]:
     with guarded(f"{model.spec}: the network cannot be built anew, as workers build it", ModelError):
         anew = rebuilt(model)
     first, second = inputs(model.preprocessing)
@@ -110,31 +119,31 @@ def _tried(model: Model, layers: Sequence[Layer]) -> dict[str, str]:
     with guarded(f"{model.spec}: the network failed where a gradient was asked for", ModelError), torch.enable_grad():
         x = second.clone().requires_grad_()
         seen = Seen(anew, x, names)
-    with guarded(f"{model.spec}: the network failed on {WIDE} images", ModelError), torch.no_grad():
-        wide = Seen(model.network, torch.cat([second, _more(second)]), names).values
+    with guarded(f"{model.spec}: the network failed on {width} images", ModelError), torch.no_grad():
+        wide = Seen(model.network, torch.cat([second[:1], _more(second, width), second[-1:]]), names).values
     hearing = _Hearing(x)
-    reasons = {layer.name: _unlike(layer, seen, wide) or hearing.fails(layer, seen) for layer in layers}
+    reasons = {layer.name: _unlike(layer, seen, wide, width) or hearing.fails(layer, seen) for layer in layers}
     if unlike := [name for name, reason in reasons.items() if reason == UNLIKE]:
         reasons |= _why_unlike(model, second, seen, {layer.name: layer for layer in layers if layer.name in unlike})
     return {name: reason for name, reason in reasons.items() if reason}
 
 
-def _more(images: Tensor) -> Tensor:
-    """Other network inputs than `images`, as many as make a batch of them `WIDE`."""
+def _more(images: Tensor, width: int) -> Tensor:
+    """Other network inputs than `images`, as many as make a batch of `width` with two of them."""
     turned = torch.cat([images.flip(2), images.flip(3), images.flip(2, 3)])
-    return turned[: WIDE - len(images)]
+    return turned.repeat(-(-width // len(turned)), 1, 1, 1)[: width - 2]
 
 
-def _unlike(layer: Layer, seen: Seen, wide: dict[str, Value]) -> str:
+def _unlike(layer: Layer, seen: Seen, wide: dict[str, Value], width: int) -> str:
     """Why the value of a layer is not what a build needs; empty where it is."""
     if layer.name not in seen.values or layer.name not in wide:
         return UNREACHED
     value, axis = wide[layer.name], layer.layout.index("n")
-    if (images := value.shape[axis]) != WIDE:
-        return f"it has no axis of images: {WIDE} images give {images} entries"
+    if (images := value.shape[axis]) != width:
+        return f"it has no axis of images: {width} images give {images} entries"
     if (channels := arranged(torch.empty(value.shape, device="meta"), layer).shape[1]) != layer.channels:
-        return f"{WIDE} images give it {channels} channels, not {layer.channels}"
-    return "" if axis == 0 and seen.values[layer.name].like(value.first(IMAGES)) else UNLIKE
+        return f"{width} images give it {channels} channels, not {layer.channels}"
+    return "" if axis == 0 and seen.values[layer.name].ends.like(value.ends) else UNLIKE
 
 
 def _why_unlike(model: Model, second: Tensor, seen: Seen, layers: Mapping[str, Layer]) -> dict[str, str]:

@@ -113,9 +113,10 @@ class Value(NamedTuple):
         step = max(1, rows.shape[1] // PART) | 1  # odd, so that it does not keep to a column of a map
         return cls(raw.shape, raw.dtype, rows[:, ::step].clone())
 
-    def first(self, images: int) -> Value:
-        """That of the first `images` of a batch."""
-        return Value(torch.Size((images, *self.shape[1:])), self.dtype, self.part[:images])
+    @property
+    def ends(self) -> Value:
+        """That of the first and the last image of a batch."""
+        return Value(torch.Size((2, *self.shape[1:])), self.dtype, self.part[[0, -1]])
 
     def like(self, other: Value) -> bool:
         """Whether both are of the same shape and, in what is kept, the same."""

@@ -18,6 +18,7 @@ from atlas.attribution.attribution import attribute
 from atlas.dataset.collect import Shown, collect
 from atlas.errors import AtlasError, ModelError, UnknownName
 from atlas.models import Model, ModelSource, Preprocessing, class_layer, load_model, require_classes
+from atlas.models.answers import settle
 from tests.models.networks import square
 
 pytestmark = pytest.mark.builder
@@ -276,3 +277,32 @@ def test_a_worker_takes_what_the_driver_takes() -> None:
     built = given.source.build(given.state)
     assert built.answer == given.answer
     assert built.classes == 5
+
+
+class Embedding(nn.Module):
+    """Answers with an embedding, and says so as timm's networks do, or norms it."""
+
+    def __init__(self, *, normed: bool) -> None:
+        super().__init__()
+        self.conv, self.normed = nn.Conv2d(3, 24, 3), normed
+        if not normed:
+            self.num_classes = 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.conv(x).mean((2, 3))
+        return nn.functional.normalize(found, dim=1) if self.normed else found
+
+
+@pytest.mark.parametrize("normed", [False, True])
+def test_an_embedding_is_not_taken_for_logits(normed: bool) -> None:
+    answer = settle(Embedding(normed=normed), torch.rand(2, 3, 8, 8))
+    assert (answer.where, answer.classes) == (None, 0)
+    assert "no classes are claimed" in answer.note.lower()
+
+
+def test_outputs_of_one_name_are_told_apart_by_nobody() -> None:
+    class Twice(nn.Module):
+        def forward(self, x: torch.Tensor) -> dict[Any, torch.Tensor]:
+            return {0: x.flatten(1)[:, :8], "0": x.flatten(1)[:, :16]}
+
+    assert settle(Twice(), torch.rand(2, 3, 8, 8)).where is None

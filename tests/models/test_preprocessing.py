@@ -99,6 +99,7 @@ def test_a_store_of_before_keeps_its_identity() -> None:
     [
         {"size": "big"},
         {"size": 0},
+        {"size": 100_000_000},
         {"resize": 2.5},
         {"mean": (1, 2)},
         {"scale": None},

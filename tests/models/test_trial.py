@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -344,3 +345,33 @@ def test_what_is_named_is_an_error_and_what_is_among_others_is_left_out_with_a_l
 def test_what_can_be_built_passes(name: str) -> None:
     model = load_model(f"tests.foreign:{name}")
     assert trial(model, model.layers) == {}
+
+
+class Roomy(nn.Module):
+    """Has room for the first four images of a batch, or counts its images from nine on."""
+
+    def __init__(self, feels: Callable[[int], bool]) -> None:
+        super().__init__()
+        self.conv, self.feels = nn.Conv2d(3, 8, 3), feels
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.conv(x)
+        late = torch.arange(len(x)) >= 4
+        crowded = torch.where(late[:, None, None, None], found * 1.5, found) if self.feels(len(x)) else found
+        return crowded.mean((2, 3))
+
+
+def full() -> Made:
+    return nn.Sequential(Roomy(lambda _: True), nn.Linear(8, 4)), SMALL
+
+
+def many() -> Made:
+    return nn.Sequential(Roomy(lambda images: images > 8), nn.Linear(8, 4)), SMALL
+
+
+@pytest.mark.parametrize(("name", "batch"), [("full", None), ("many", 16)])
+def test_what_only_the_last_images_or_a_wider_batch_feel_is_found(name: str, batch: int | None) -> None:
+    model = load_model(f"{HERE}:{name}")
+    found = trial(model, model.layers, batch)
+    assert found.keys() >= {"0", "1"}
+    assert all("depend on the other images in the batch" in reason for reason in found.values())

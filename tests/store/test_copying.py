@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from atlas import copying
 from atlas.catalogue import write_index, write_tables
-from atlas.errors import NotAStore, PlanMismatch
+from atlas.errors import AtlasError, NotAStore, PlanMismatch
 from atlas.store import LocalBackend, MemoryBackend, Store, verify
 from atlas.store.copying import copy
 from tests.charted import chart_into
@@ -131,3 +132,20 @@ def test_what_is_built_meanwhile_is_copied_as_far_as_it_is(source: Store, tmp_pa
     assert set(found.store.receipts(plan)) == {0}
     assert copy(source, tmp_path / "c").objects > 0
     assert set(found.store.receipts(plan)) == {0, 1}
+
+
+def test_a_copy_into_the_store_itself_is_refused(source: Store, tmp_path: Path) -> None:
+    copied = copying.copy(source, tmp_path / "a.atlas").store
+    before = sorted(copied.backend.list())
+    for place in (tmp_path / "a.atlas", tmp_path / "a.atlas" / "inner"):
+        for take in (copying.copy, copying.publish):
+            with pytest.raises(AtlasError, match="lies in the store"):
+                take(copied, place)
+    assert sorted(copied.backend.list()) == before
+
+
+def test_nothing_is_published_among_other_files(source: Store, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"a photograph")
+    with pytest.raises(NotAStore, match=r"a\.jpg"):
+        copying.publish(source, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.jpg"]

@@ -157,7 +157,7 @@ def _layouts(texts: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def _able(model: Model, layers: list[Layer], texts: Sequence[str]) -> list[Layer]:
+def _able(pipeline: Pipeline, model: Model, layers: list[Layer], texts: Sequence[str]) -> list[Layer]:
     """Those of `layers` that a build can make; those that `texts` name by a glob may be left out, which is said.
 
     Raises `ModelError` where one that they name itself cannot be built.
@@ -165,7 +165,7 @@ def _able(model: Model, layers: list[Layer], texts: Sequence[str]) -> list[Layer
     from atlas.models import able
 
     named = {features.parts(model, text)[0] for text in texts}
-    return able(model, layers, named, remark)
+    return able(model, layers, named, remark, batch=pipeline.batch)
 
 
 def _wanted(pipeline: Pipeline, model: Model) -> Wanted:
@@ -175,7 +175,7 @@ def _wanted(pipeline: Pipeline, model: Model) -> Wanted:
     else:
         names = ["auto"] if pipeline.layers is None else pipeline.names("layers")
     found, units = features.wanted(model, names)
-    return _able(model, found, names), units
+    return _able(pipeline, model, found, names), units
 
 
 # -- feature visualizations --------------------------------------------------------------------------------------------
@@ -275,7 +275,7 @@ def _charting(
     settings = pipeline.knobs("projection_settings")
     return atlases.plans(
         model.identity,
-        _able(model, model.select(names), names),
+        _able(pipeline, model, model.select(names), names),
         atlases.sampled(collection, pipeline.positions or 1, relaxed=pipeline.relaxed),
         Recipe.parse(pipeline.atlas_recipe, changes, "atlas_settings"),
         numerics,
