@@ -16,6 +16,7 @@ from atlas.plans import Plan, Shard, columns_of, hole, names_of
 from atlas.recipe import AtlasRecipe, Recipe, Sampling
 from atlas.stages import IMAGES
 from atlas.store import Store
+from atlas.store.builders import at_work
 from atlas.store.layout import LOGS, columns_receipt
 from atlas.store.missing import gone, lost
 from atlas.store.seals import fits
@@ -76,6 +77,7 @@ def _status(store: str) -> None:
     if logs:
         retried = sum("retried" in event for event in logs[-1]["events"])
         say(f"Last run: {duration(logs[-1]['seconds'])}, {retried} retries.")
+    _tell_build(opened)
     if bare := {plan.layer_name for plan in plans if plan.layer is not None and not plan.layer.evidence}:
         say(
             f"An older version took the axes of {len(bare)} layers from their shapes alone. "
@@ -93,6 +95,12 @@ def _status(store: str) -> None:
     if holes:
         again = command("atlas", "retry", store)
         raise BuildFailed(f"{len(holes)} units of {store} could not be made. To try them again: {again}")
+
+
+def _tell_build(store: Store) -> None:
+    """Say whether somebody builds it."""
+    if builders := len(at_work(store.backend)):
+        say("A build is going on." if builders == 1 else f"{builders} builds are going on.")
 
 
 def _tell_gone(store: Store, missing: Collection[str]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
@@ -22,11 +22,13 @@ from atlas.engine.executors import Executor
 from atlas.engine.failures import AGAIN, DIVIDED, FIRST, Search, alike
 from atlas.engine.record import Record, Report
 from atlas.engine.reducing import filled
+from atlas.engine.sharing import Queue
 from atlas.engine.worker import Job, Supplies
 from atlas.errors import BuildFailed, PlanMismatch, StoreError
 from atlas.plans import STAGES, Key, Plan, Shard, known
 from atlas.stages import ACTIVATIONS, IMAGES
 from atlas.store import Store
+from atlas.store.builders import Builder
 from atlas.words import parameter
 
 if TYPE_CHECKING:
@@ -65,12 +67,28 @@ def build(
 
     `images` are those that the plans collect, `spectrum` the one that their recipe names. With `partial` what follows a
     layer's last shard is written although some of its shards failed. After `hours` no more shards are handed out, and
-    what is under way is waited for. Raises `StoreError` where the store can no longer be written; everything with a
-    receipt is kept.
+    what is under way is waited for. Builders of the same plans share the work. Raises `StoreError` where the store can
+    no longer be written, or another plan took the place of one of these; everything with a receipt is kept.
     """
+    with Builder(store.backend, [plan.id for plan in plans]) as builder:
+        return _build(store, model, plans, executor, builder, images, spectrum, partial, hours, watch)
+
+
+def _build(
+    store: Store,
+    model: Model,
+    plans: Sequence[Plan],
+    executor: Executor,
+    builder: Builder,
+    images: ListedImages | None,
+    spectrum: Spectrum | None,
+    partial: bool,
+    hours: float | None,
+    watch: Callable[[Event], None] | None,
+) -> Report:
     _prepare(store, model, plans, images, spectrum)
     until = math.inf if hours is None else time.monotonic() + 3600 * hours
-    driver = _Driver(store, plans, partial=partial, workers=executor.workers, until=until)
+    driver = _Driver(store, plans, Queue(builder), partial=partial, workers=executor.workers, until=until)
     record = Record(store, planned=driver.planned, left=driver.pictures_left)
     job = Job(store.backend, model.source, model.weights_hash)
     supplies = Supplies(lambda: model.state, lambda: None if images is None else images.source, lambda: model.own)
@@ -142,7 +160,14 @@ class _Driver:
     """
 
     def __init__(
-        self, store: Store, plans: Sequence[Plan], *, partial: bool, workers: int, until: float = math.inf
+        self,
+        store: Store,
+        plans: Sequence[Plan],
+        queue: Queue,
+        *,
+        partial: bool,
+        workers: int,
+        until: float = math.inf,
     ) -> None:
         self._store, self._partial, self._workers, self._until = store, partial, workers, until
         self._calibration = calibration.known(store, plans[0].numerics) if plans else None
@@ -164,7 +189,7 @@ class _Driver:
         self._finished = False
         self._over = False
         """Whether time was up while there were shards to hand out."""
-        self.queue: deque[Task] = deque()
+        self.queue = queue
         self._begin()
         self._heed_time()
 
@@ -221,10 +246,12 @@ class _Driver:
     def _follow(self, event: Event) -> None:
         match event:
             case LayerDone(plan):
+                self.queue.ended(plan)
                 self._reducing.discard(plan.names)
                 self._follow_layer(self._plans[plan.names])
                 write_index(self._store)
             case TaskFailed(task) if task.plans:
+                self.queue.ended(task.plans[0])
                 self._reducing.discard(task.plans[0].names)
                 self._holes.add(task.plans[0].names)
 
@@ -331,6 +358,7 @@ class _Driver:
 
     def _done(self, shard: Shard, *, failed: bool) -> bool:
         key = shard.names
+        self.queue.ended(self._plans[key], shard.index)
         if shard not in self._left[key]:
             return False
         self._left[key].discard(shard)

@@ -224,14 +224,14 @@ class Store:
     def commit_shard(self, plan: Plan, shard: Shard, objects: Objects, receipt: Receipt) -> Receipt:
         """Put the objects of a shard and their receipt in place, or those of an attempt that was first; its receipt.
 
-        Raises `PlanMismatch` where another plan took the place of `plan` meanwhile: what is there stays.
+        Raises `PlanMismatch` where `plan` was taken out meanwhile, or another took its place: what is there stays.
         """
 
         def due() -> bool:
             now = self.plan(plan.key)
-            if now is not None and now.id != plan.id:
-                is_left = f"was asked for in another way meanwhile; {shard} is left to that"
-                raise PlanMismatch(f"{self}: {plan.key} {is_left}.")
+            if now is None or now.id != plan.id:
+                what = "taken out" if now is None else "asked for in another way"
+                raise PlanMismatch(f"{self}: {plan.key} was {what} meanwhile; {shard} is left to who did.")
             return self.receipt(plan, shard) is None
 
         commit(self.backend, f"receipts/{shard.key}", Bundle.of(receipt, objects), due)
@@ -299,7 +299,8 @@ class Store:
         group = layout.group_key(plan)
         owner = self.attributes_of(f"{group}/zarr.json").get("plan")
         if owner != plan.id:
-            raise PlanMismatch(f"{self}: {group} belongs to plan {str(owner)[:12]}, not {plan.id[:12]}.")
+            is_other = f"belongs to plan {str(owner)[:12]}, not {plan.id[:12]}"
+            raise PlanMismatch(f"{self}: {group} {is_other}: it was asked for in another way meanwhile.")
         return {
             key: packed
             for name, values in data.items()

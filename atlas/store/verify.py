@@ -21,6 +21,7 @@ from atlas.plans import Identity, Plan, Shard, by_layer, hole, names_of
 from atlas.recipe import Recipe
 from atlas.stages import IMAGES
 from atlas.store import layout
+from atlas.store.builders import BUILDERS
 from atlas.store.bundles import BUNDLES
 from atlas.store.consistency import agree, newer
 from atlas.store.missing import folders_of, lost
@@ -325,5 +326,7 @@ def _unclaimed(plans: list[Plan], keys: list[str], known: set[str]) -> Iterator[
             yield Finding(kind, key, "it is derived, and no receipt names it", receipt=receipt)
         elif key.startswith(BUNDLES):
             yield Finding("unfinished", key, "a shard or columns not yet in place; the next build goes on with it")
+        elif key.startswith(BUILDERS):
+            yield Finding("unfinished", key, "a build that is going on, or died; atlas gc takes out the latter")
         elif not key.startswith((layout.TABLES, layout.TABLE_RECEIPTS)):
             yield Finding("foreign", key, "no plan accounts for it")

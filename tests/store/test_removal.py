@@ -106,6 +106,28 @@ def test_who_builds_by_the_old_recipe_writes_nothing_more() -> None:
     assert not store.receipts(new)
 
 
+def test_who_was_frozen_while_it_made_way_harms_nothing_of_who_was_faster() -> None:
+    backend = Scheduled(MemoryBackend())
+    store = make_store(backend, layers={"a": 40}, size=16, absent={"a": [0, 1]}, columns=False)
+    looks = [f"plans/{store.plans()[0].key}"] * 5
+    made: list[Plan] = []
+
+    def meanwhile(key: str) -> None:
+        """At the last look before something is deleted, for the first time."""
+        if key in looks:
+            looks.pop()
+            if not looks:
+                made.extend(again(store, seed=7))
+                make_shard(store, made[0], made[0].shard(0))
+
+    get = backend.get
+    backend.get = lambda key: (meanwhile(key), get(key))[1]  # type: ignore[method-assign]
+    with pytest.raises(PlanMismatch):
+        again(store, seed=5)
+    assert made
+    assert held(store, made[0]) == {0}
+
+
 def held(store: Store, plan: Plan) -> set[int]:
     """Shards whose receipts say what is there."""
     held = set()

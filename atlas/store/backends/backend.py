@@ -11,6 +11,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 
+OLD = 3600.0
+"""Seconds after which what nobody holds is taken for a dead writer's."""
+
 
 class Backend(ABC):
     """A place for objects. Subclasses are cheap to pickle: workers get a copy."""
@@ -57,8 +60,11 @@ class Backend(ABC):
             if value == there or self.put_if(key, value, there):
                 return value
 
-    def sweep(self) -> int:
-        """Remove what writers that died left behind; say how many pieces. Nothing that lives is touched."""
+    def sweep(self, older: float = OLD) -> int:  # noqa: ARG002 (most places have no such pieces)
+        """Remove what writers that died left behind, `older` than so many seconds by the clock of the place itself.
+
+        Says how many pieces went. Nothing that lives is touched.
+        """
         return 0
 
     def fault(self) -> str:
