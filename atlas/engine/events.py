@@ -18,7 +18,7 @@ Kind = Literal["", "error", "memory", "crash", "machine", "store"]
 """What kind of failure it was; see `atlas.engine.failures`. Empty where it is final whatever it was."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Task:
     """What one worker is handed at a time."""
 

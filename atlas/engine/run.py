@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -172,7 +172,8 @@ class _Driver:
         self._store, self._partial, self._workers, self._until = store, partial, workers, until
         self._calibration = calibration.known(store, plans[0].numerics) if plans else None
         self._plans = {plan.names: plan for plan in plans}
-        self._left = {key: set(store.todo(plan)) for key, plan in self._plans.items()}
+        self._left = {key: set(store.left_of(plan)) for key, plan in self._plans.items()}
+        """Shards that are left of each plan, by their indices."""
         self._waiting = set(self._plans)
         """What has not begun."""
         self._holes: set[Key] = set()
@@ -206,7 +207,7 @@ class _Driver:
     @property
     def pictures_left(self) -> int:
         """Pictures of units that are not there yet."""
-        return sum(sum(map(len, self._left[plan.names])) * len(plan.rendering.variants) for plan in self._rendering)
+        return sum(_units(plan, self._left[plan.names]) * len(plan.rendering.variants) for plan in self._rendering)
 
     @property
     def plans(self) -> list[Plan]:
@@ -258,7 +259,7 @@ class _Driver:
     def _failed(self, event: ShardFailed) -> Iterator[Event]:
         """What follows a shard's failure, by its kind; see `failures`."""
         shard, plan = event.shard, self._plans[event.shard.names]
-        if shard not in self._left[shard.names]:
+        if shard.index not in self._left[shard.names]:
             return
         if self._store.receipt(plan, shard) is not None:
             self._done(shard, failed=False)
@@ -292,7 +293,7 @@ class _Driver:
         """Follow the search for the units of a shard that cannot be made, to the shard without them."""
         self._made |= not event.reason
         self.queue.extend(search.took(event))
-        if not search.over or event.shard not in self._left[event.shard.names]:
+        if not search.over or event.shard.index not in self._left[event.shard.names]:
             return
         if (rest := search.rest) is not None:
             self.queue.append(rest)
@@ -327,7 +328,7 @@ class _Driver:
     def _passes(self, work: str) -> Iterator[Task]:
         """One pass of a shard of images for all plans that lack it."""
         showing = [plan for plan in self._plans.values() if plan.over == "images" and plan.kind.work == work]
-        left = {plan: {shard.index for shard in self._left[plan.names]} for plan in showing}
+        left = {plan: self._left[plan.names] for plan in showing}
         for index in sorted(set().union(*left.values())):
             yield Task(tuple(plan for plan in showing if index in left[plan]), (index,))
 
@@ -353,15 +354,15 @@ class _Driver:
         cells = self._store.before(plan)
         count = 0 if cells is None else filled(self._store, cells)
         (asking,) = self._store.prepare([plan.asking(range(-(-count // plan.kind.shard)))])
-        self._plans[plan.names], self._left[plan.names] = asking, set(self._store.todo(asking))
+        self._plans[plan.names], self._left[plan.names] = asking, set(self._store.left_of(asking))
         return asking
 
     def _done(self, shard: Shard, *, failed: bool) -> bool:
         key = shard.names
         self.queue.ended(self._plans[key], shard.index)
-        if shard not in self._left[key]:
+        if shard.index not in self._left[key]:
             return False
-        self._left[key].discard(shard)
+        self._left[key].discard(shard.index)
         if failed:
             self._holes.add(key)
         if not self._left[key] and (self._partial or key not in self._holes):
@@ -402,13 +403,19 @@ class _Driver:
         )
 
 
-def tasks(plan: Plan, shards: Sequence[Shard], workers: int, measured: Calibration | None = None) -> Iterator[Task]:
-    """Runs of shards worth handing out, never so long that a worker stands idle."""
-    if not shards:
+def tasks(plan: Plan, indices: Sequence[int], workers: int, measured: Calibration | None = None) -> Iterator[Task]:
+    """Runs of shards, given by their indices, worth handing out, never so long that a worker stands idle."""
+    if not indices:
         return
-    length = max(1, min(int(SECONDS / max(_seconds(plan, measured), 1e-3)), -(-len(shards) // (2 * workers))))
-    for start in range(0, len(shards), length):
-        yield Task((plan,), tuple(shard.index for shard in shards[start : start + length]))
+    length = max(1, min(int(SECONDS / max(_seconds(plan, measured), 1e-3)), -(-len(indices) // (2 * workers))))
+    plans = (plan,)
+    for start in range(0, len(indices), length):
+        yield Task(plans, tuple(indices[start : start + length]))
+
+
+def _units(plan: Plan, indices: Iterable[int]) -> int:
+    """How many units lie in shards of `plan`."""
+    return sum(len(plan.shard(index)) for index in indices)
 
 
 def _seconds(plan: Plan, measured: Calibration | None) -> float:

@@ -249,6 +249,6 @@ def test_a_late_worker_of_a_dead_driver_does_no_harm(tiny: Model) -> None:
 def test_tasks_cover_the_shards_once_and_leave_no_worker_idle(tiny: Model) -> None:
     (plan,) = tiny_plans(tiny, "second.1")
     for workers in (1, 2, 7):
-        handed = list(tasks(plan, plan.shards, workers))
+        handed = list(tasks(plan, plan.wanted, workers))
         assert [shard for task in handed for shard in task.shards] == plan.shards
         assert len(handed) >= min(workers, len(plan.shards))
