@@ -44,18 +44,19 @@ class Bare:
 
     def __init__(self, store: Store, most: int) -> None:
         self._store, self._left = store, most
-        self.seconds = self.listing = self.began = 0.0
+        self.seconds = self.cpu = self.listing = self.began = 0.0
 
     def run(self, job: Job, supplies: Supplies, queue: deque[Task]) -> Generator[Event, None, None]:
         self.began = self.began or time.perf_counter()
         with ThreadPoolExecutor(ABREAST) as pool:
             while queue and self._left > 0:
-                began = time.perf_counter()
+                began, cpu = time.perf_counter(), time.thread_time()
                 tasks = [queue.popleft() for _ in range(min(ABREAST, len(queue)))]
                 shards = [task for task in tasks if task.kind == "shards"]
                 made = [event for some in pool.map(self._written, shards) for event in some]
                 self._left -= len(made)
                 self.seconds += time.perf_counter() - began
+                self.cpu += time.thread_time() - cpu
                 yield from made
                 for task in tasks:
                     if task.kind != "shards":
@@ -73,13 +74,14 @@ class Bare:
         return ShardDone(shard, {}, record)
 
     def _whole(self, job: Job, supplies: Supplies, task: Task) -> Generator[Event, None, None]:
-        began = time.perf_counter()
+        began, cpu = time.perf_counter(), time.thread_time()
         if task.kind == "reduce":
             for _ in self._store.todo(task.plans[0]):
                 raise AssertionError("it is all done")
             self.listing += time.perf_counter() - began
         events = list(InProcess().run(job, supplies, deque([task])))
         self.seconds += time.perf_counter() - began
+        self.cpu += time.thread_time() - cpu
         yield from events
 
 
@@ -90,20 +92,22 @@ def measure(place: str, shards: int, layers: int) -> dict[str, float]:
     idle = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     store = Store.create(place, model.identity, describe(model))
     took: dict[str, float] = {"shards": shards}
-    overhead = 0.0
+    overhead = computed = 0.0
     for half, most in (("first", shards // 2), ("second", shards * 2)):
-        began = time.perf_counter()
+        began, cpu = time.perf_counter(), time.thread_time()
         executor = Bare(store, most)
         report = build(store, model, nap_plans(model, shards, layers), executor)
         assert not report.failed
         whole = time.perf_counter() - began
         overhead += whole - executor.seconds
+        computed += time.thread_time() - cpu - executor.cpu
         took |= {f"{half} begins after": executor.began - began, f"{half} s": whole, "listing s": executor.listing}
     plans = store.plans()
     assert all(map(store.whole, plans))
     began = time.perf_counter()
     build(store, model, nap_plans(model, shards, layers), Bare(store, shards))
     took |= {"whole again s": time.perf_counter() - began, "ms a shard": 1000 * overhead / shards}
+    took["CPU ms"] = 1000 * computed / shards
     return took | {"MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "idle MB": idle}
 
 

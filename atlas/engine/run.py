@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 SECONDS = 60.0
 """What a task should take: long enough to make handing it out free, short enough to lose little."""
+SELDOM = 20
+"""How many times as long as writing the index takes passes before it is written again, in a run."""
 SPEED = 4e10
 """Floating point operations a second that a device is taken for as long as nothing was measured on it."""
 
@@ -187,6 +189,8 @@ class _Driver:
         self._made = False
         """Whether anything was made in this run, or failed otherwise than the first."""
         self._reducing: set[Key] = set()
+        self._index_due = 0.0
+        """When the index may be written again."""
         self._finished = False
         self._over = False
         """Whether time was up while there were shards to hand out."""
@@ -250,11 +254,18 @@ class _Driver:
                 self.queue.ended(plan)
                 self._reducing.discard(plan.names)
                 self._follow_layer(self._plans[plan.names])
-                write_index(self._store)
+                self._write_index()
             case TaskFailed(task) if task.plans:
                 self.queue.ended(task.plans[0])
                 self._reducing.discard(task.plans[0].names)
                 self._holes.add(task.plans[0].names)
+
+    def _write_index(self) -> None:
+        """Write the index, which tells of all layers: of many it takes long, and is written the more seldom."""
+        began = time.monotonic()
+        if began >= self._index_due:
+            write_index(self._store)
+            self._index_due = time.monotonic() + SELDOM * (time.monotonic() - began)
 
     def _failed(self, event: ShardFailed) -> Iterator[Event]:
         """What follows a shard's failure, by its kind; see `failures`."""

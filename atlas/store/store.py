@@ -500,12 +500,12 @@ class Store:
         What its shards left for its reduce alone goes, once that is done, and what attempts that died left of bundles.
         """
         self.drop_bundles(plan)
-        if not self.whole(plan):
-            return False
-        receipts = self.receipts(plan)
-        single = list(self.backend.list(plan.receipts))
-        if single:
-            self.backend.put(layout.manifest_key(plan), fold(receipts.values()))
+        manifest, written = layout.manifest_key(plan), False
+        while not written:
+            there, single = self.backend.get(manifest), list(self.backend.list(plan.receipts))
+            if not self.whole(plan):
+                return False
+            written = not single or self.backend.put_if(manifest, fold(self.receipts(plan).values()), there)
         self.backend.delete_all([*single, *(self._scratch(plan) if self.columns_done(plan) else ())])
         return True
 
@@ -543,14 +543,17 @@ class Store:
 
     def forget(self, plan: Plan, indices: set[int]) -> None:
         """Drop the receipts of the shards `indices` of `plan`, so that the next build makes them again."""
-        kept = [receipt for receipt in self.receipts(plan).values() if receipt.shard not in indices]
-        for receipt in kept:
-            self.put_receipt(plan.shard(receipt.shard), receipt)
-        self.backend.delete(layout.manifest_key(plan))
         for index in indices:
             key = f"receipts/{plan.shard(index).key}"
             for gone in (key, *self.backend.list(folder_of(key))):
                 self.backend.delete(gone)
+        manifest = layout.manifest_key(plan)
+        while (there := self.backend.get(manifest)) is not None:
+            kept = [one for one in unfold(there) if one.plan == plan.id and one.shard not in indices]
+            if kept and self.backend.put_if(manifest, fold(kept), there):  # nobody else folds or forgets meanwhile
+                return
+            if not kept:
+                self.backend.delete(manifest)
 
     # -- records ---------------------------------------------------------------------------------------------------
 
