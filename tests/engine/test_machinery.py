@@ -15,7 +15,7 @@ import pytest
 from atlas.engine import run
 from atlas.engine.events import Event, Task
 from atlas.engine.run import build, describe
-from atlas.engine.worker import Job, Supplies
+from atlas.engine.worker import Job
 from atlas.models import Model, load_model
 from atlas.plans import STAGES
 from atlas.store import MemoryBackend, Store
@@ -91,9 +91,9 @@ class Weighed(Bare):
 
     most = 0
 
-    def _whole(self, job: Job, supplies: Supplies, task: Task) -> Generator[Event, None, None]:
+    def _whole(self, job: Job, task: Task) -> Generator[Event, None, None]:
         self.most = self.most or tracemalloc.get_traced_memory()[1]
-        yield from super()._whole(job, supplies, task)
+        yield from super()._whole(job, task)
 
 
 def test_the_driver_keeps_little_of_a_shard(tiny: Model, tmp_path: Path) -> None:
