@@ -1,6 +1,6 @@
 """Who builds a store at the moment, as the store itself tells: one small object a builder, with a counter that rises.
 
-    Builder -> builders/ID.json: plans, what is under way, counter      Watch -> whose counter rises
+    Builder -> builders/NUMBER-ID.json: plans, under way, counter      Watch -> whose counter rises
 
 A builder lives as long as its counter rises, by the clock of who looks alone. A process that is killed, stopped or
 frozen raises none. That one lives proves that its process runs, not that its work gets on; and one that is taken for

@@ -29,7 +29,7 @@
     calibration/DEVICE.json                     what pictures cost on a kind of device; recorded, never compared
     tables/                                     Parquet files, derived
     logs/                                       one object a run
-    builders/ID.json                            who builds it now: plans, what is under way, a counter that rises
+    builders/NUMBER-ID.json                     who builds it now: plans, what is under way, a counter that rises
     bundles/...                                 what is being written: a shard's receipt and objects, in one object,
                                                 from which they are put in place; see `bundles`
 
