@@ -411,9 +411,15 @@ def test_a_retry_and_a_build_that_folds_lose_no_other_receipt(at: int, first: st
     store.prepare([PLAN])
     for shard in PLAN.shards:
         make_shard(store, PLAN, shard)
-    works = {"fold": lambda: store.fold(PLAN), "forget": lambda: store.forget(PLAN, {1})}
-    backend.pause(at, works.pop("forget" if first == "fold" else "fold"))
-    works[first]()
+
+    def fold() -> None:
+        store.fold(PLAN)
+
+    def forget() -> None:
+        store.forget(PLAN, {1})
+
+    backend.pause(at, forget if first == "fold" else fold)
+    (fold if first == "fold" else forget)()
     backend.resume()
     assert set(store.receipts(PLAN)) >= {index for index in PLAN.needed if index != 1}
     store.forget(PLAN, {1})
