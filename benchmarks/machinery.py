@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Generator
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack
 from multiprocessing import get_context
 from pathlib import Path
@@ -41,12 +41,12 @@ RECORD = {"seconds": {"all": 0.123, "write": 0.004}, "cpu": 0.1}
 class Bare:
     """Writes receipts, and tells how long that took, and how long they take to be listed.
 
-    What follows a plan's shards is done too; where it is `apart`, in a process of its own.
+    What follows a plan's shards is done too; in a process `apart` where one is given.
     """
 
     workers = 16
 
-    def __init__(self, store: Store, most: int, *, apart: bool = False) -> None:
+    def __init__(self, store: Store, most: int, *, apart: Executor | None = None) -> None:
         self._store, self._left, self._apart = store, most, apart
         self.seconds = self.cpu = self.listing = self.began = 0.0
 
@@ -82,11 +82,7 @@ class Bare:
         if task.kind == "reduce":
             assert not self._store.left_of(task.plans[0])
             self.listing += time.perf_counter() - began
-        if self._apart:
-            with ProcessPoolExecutor(1, get_context("spawn")) as elsewhere:
-                events = elsewhere.submit(_carried_out, job, task).result()
-        else:
-            events = _carried_out(job, task)
+        events = self._apart.submit(_carried_out, job, task).result() if self._apart else _carried_out(job, task)
         self.seconds += time.perf_counter() - began
         self.cpu += time.thread_time() - cpu
         yield from events
@@ -106,9 +102,10 @@ def measure(place: str, shards: int, layers: int) -> dict[str, float]:
     store = Store.create(place, model.identity, describe(model))
     took: dict[str, float] = {"shards": shards}
     overhead = computed = 0.0
+    apart = ProcessPoolExecutor(1, get_context("spawn"))
     for half, most in (("first", shards // 2), ("second", shards * 2)):
         began, cpu = time.perf_counter(), time.thread_time()
-        executor = Bare(store, most, apart=True)
+        executor = Bare(store, most, apart=apart)
         report = build(store, model, nap_plans(model, shards, layers), executor)
         assert not report.failed
         whole = time.perf_counter() - began
@@ -118,8 +115,9 @@ def measure(place: str, shards: int, layers: int) -> dict[str, float]:
     plans = store.plans()
     assert all(map(store.whole, plans))
     began = time.perf_counter()
-    build(store, model, nap_plans(model, shards, layers), Bare(store, shards))
+    build(store, model, nap_plans(model, shards, layers), Bare(store, shards, apart=apart))
     took |= {"whole again s": time.perf_counter() - began, "ms a shard": 1000 * overhead / shards}
+    apart.shutdown()
     took["CPU ms"] = 1000 * computed / shards
     return took | {"MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "idle MB": idle}
 

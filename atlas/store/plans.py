@@ -43,7 +43,7 @@ SHAPE = {
 """What is taken for granted of a plan; the rest is the recipe's own to check."""
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=1024)
 def read(data: bytes) -> Plan:
     """The plan that `written` wrote. Raises ValueError where it is no plan, was altered, or is larger than a store.
 
