@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from enum import IntEnum
 from functools import cached_property
@@ -125,7 +125,7 @@ class Identity:
         return cls(data["model"], data["weights"], data["preprocessing"])
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True, order=True, slots=True)
 class Shard:
     """At most 32 consecutive units of one layer, or cells of a grid; or a range of images."""
 
@@ -222,14 +222,19 @@ class Plan:
         return replace(self, layer=replace(self.layer, evidence=evidence))
 
     @property
-    def complete(self) -> Plan:
-        """This plan, asking for every shard there can be."""
-        return self.asking(range(-(-self.total // self.kind.shard)))
+    def count(self) -> int:
+        """How many shards there can be."""
+        return -(-self.total // self.kind.shard)
 
     @property
-    def needed(self) -> tuple[int, ...]:
+    def complete(self) -> Plan:
+        """This plan, asking for every shard there can be."""
+        return self.asking(range(self.count))
+
+    @property
+    def needed(self) -> Sequence[int]:
         """Indices of the shards without which it is not whole: of cells those that are asked for, which are filled."""
-        return self.wanted if self.over == "cells" else self.complete.wanted
+        return self.wanted if self.over == "cells" else range(self.count)
 
     @property
     def kind(self) -> Stage:

@@ -83,8 +83,11 @@ def build_in(
 
 
 def contents(backend: Backend) -> dict[str, bytes]:
-    """Every object that must be the same whoever made it: data, metadata, plans, what manifests prove; not the logs."""
-    keys = [key for key in backend.list() if not key.startswith(("receipts/", "logs/"))]
+    """Every object that must be the same whoever made it: data, metadata, plans, what manifests prove.
+
+    Not the logs, nor who builds it at the moment.
+    """
+    keys = [key for key in backend.list() if not key.startswith(("receipts/", "logs/", "builders/"))]
     return {key: _content(key, backend.get(key) or b"") for key in keys}
 
 

@@ -14,7 +14,7 @@ from atlas.catalogue.derived_arrays import write_derived
 from atlas.plans import SAMPLES, STAGES, Plan, by_layer
 from atlas.stages import CELLS, FEATURES, IMAGES, LAYOUT
 from atlas.stages.atlas import LISTED
-from atlas.store import Store, check_version
+from atlas.store import Receipt, Store, check_version
 from atlas.store.layout import CATALOGUE, INDEX, RELATIONS, VERSION, WRITER
 from atlas.store.missing import lost, refuse
 from atlas.store.plans import CHANNELS, SHARDS
@@ -122,10 +122,9 @@ def make_index(store: Store) -> dict[str, Any]:
 
 def _images(store: Store, plan: Plan) -> dict[str, Any]:
     """What was shown to the network."""
-    receipts, collection = store.receipts(plan), plan.collection
-    told = (row[0] for receipt in receipts.values() for row in receipt.numbers["status"])
-    codes = Counter(int(code) for code in told if code is not None)
-    noted = sum(int(row[0] or 0) for receipt in receipts.values() for row in receipt.numbers.get("noted", ()))
+    collection, told = plan.collection, store.each_receipt(plan, _told).values()
+    codes = sum((some for some, _ in told), Counter[int]())
+    noted = sum(more for _, more in told)
     return {
         "count": collection.count,
         "done": codes.total(),
@@ -139,6 +138,12 @@ def _images(store: Store, plan: Plan) -> dict[str, Any]:
     } | ({"noted": noted} if noted else {})
 
 
+def _told(receipt: Receipt) -> tuple[Counter[int], int]:
+    """How many images of a shard have which status, and how many a note."""
+    codes = Counter(int(row[0]) for row in receipt.numbers["status"] if row[0] is not None)
+    return codes, sum(int(row[0] or 0) for row in receipt.numbers.get("noted", ()))
+
+
 def _layer(store: Store, plans: list[Plan]) -> dict[str, Any]:
     """A layer, and how much of each stage is there."""
     layer = next(plan.layer for plan in plans if plan.layer is not None)
@@ -150,8 +155,7 @@ def _layer(store: Store, plans: list[Plan]) -> dict[str, Any]:
 
 
 def _stage(store: Store, plan: Plan) -> dict[str, Any]:
-    receipts = store.receipts(plan)
-    done = sum(receipt.units[1] - receipt.units[0] for receipt in receipts.values())
+    done = sum(store.each_receipt(plan, lambda receipt: receipt.units[1] - receipt.units[0]).values())
     asked = sum(map(len, plan.shards))
     if plan.stage != FEATURES.name:
         return {"asked": asked, "done": done, "written": store.columns_done(plan)}

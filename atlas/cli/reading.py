@@ -16,6 +16,7 @@ from atlas.plans import Plan, Shard, columns_of, hole, names_of
 from atlas.recipe import AtlasRecipe, Recipe, Sampling
 from atlas.stages import IMAGES
 from atlas.store import Run, Store, Totals, run_called, runs
+from atlas.store.builders import at_work
 from atlas.store.layout import columns_receipt
 from atlas.store.missing import gone, lost
 from atlas.store.totals import COLUMNS
@@ -79,6 +80,7 @@ def _status(store: str) -> None:
         last, goes_on = logs[-1].totals, "" if logs[-1].ended else " so far: it goes on, or was killed"
         say(f"Last run: {duration(last.seconds)}{goes_on}.")
         tell(last)
+    _tell_build(opened)
     if bare := {plan.layer_name for plan in plans if plan.layer is not None and not plan.layer.evidence}:
         say(
             f"An older version took the axes of {len(bare)} layers from their shapes alone. "
@@ -96,6 +98,12 @@ def _status(store: str) -> None:
     if holes:
         again = command("atlas", "retry", store)
         raise BuildFailed(f"{len(holes)} units of {store} could not be made. To try them again: {again}")
+
+
+def _tell_build(store: Store) -> None:
+    """Say whether somebody builds it."""
+    if builders := len(at_work(store.backend)):
+        say("A build is going on." if builders == 1 else f"{builders} builds are going on.")
 
 
 def _tell_gone(store: Store, missing: Collection[str]) -> None:

@@ -12,40 +12,32 @@ from atlas.cli.reading import Place
 from atlas.errors import AtlasError
 from atlas.plans import names_of
 from atlas.store import Store
+from atlas.store.backends.backend import OLD
+from atlas.store.builders import at_work
 from atlas.store.leftovers import collect
 from atlas.store.missing import gone, lost
-from atlas.store.removal import keys_of, last_written, remove, unnoticed
+from atlas.store.removal import keys_of, remove
 from atlas.terminal import say
-from atlas.words import duration, shown
-
-BUSY = 300.0
-"""Seconds for which a store that was written to is taken to be built."""
+from atlas.words import shown
 
 
 def rm(
     store: Place,
     layers: Annotated[list[str], typer.Argument(metavar="LAYER", help="Names of layers, as in atlas status.")],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
-    force: Annotated[
-        bool,
-        typer.Option(
-            "--force", help="Remove even if the store was written to recently. Make sure that no build is running."
-        ),
-    ] = False,
 ) -> None:
     """Remove layers from a store for good: pictures, statistics, atlases. Other layers stay as they are."""
     opened = Store.open(store)
     found = {layer: len(list(keys_of(opened, layer))) for layer in layers}
     _refuse_short(opened, layers)
-    _refuse_live(opened, force)
+    _refuse_live(opened)
     if not yes and not _agreed(found, opened):
         say("Nothing was taken out.")
         return
-    with unnoticed(opened.backend):
-        for layer in found:
-            say(f"{layer}: {remove(opened, layer):,} objects are taken out.")
-        write_index(opened)  # at once: what it names is taken to be there
-        _make_again(opened)
+    for layer in found:
+        say(f"{layer}: {remove(opened, layer):,} objects are taken out.")
+    write_index(opened)  # at once: what it names is taken to be there
+    _make_again(opened)
 
 
 def _refuse_short(store: Store, layers: list[str]) -> None:
@@ -55,14 +47,10 @@ def _refuse_short(store: Store, layers: list[str]) -> None:
             raise gone(store, key)
 
 
-def _refuse_live(store: Store, force: bool) -> None:
-    """Raise `AtlasError` where a build may be going on."""
-    ago = last_written(store.backend)
-    if not force and ago is not None and ago < BUSY:
-        raise AtlasError(
-            f"{store} was written to {duration(ago)} ago: a build of it may be going on. Stop it first; where none is "
-            "going on, say so: --force"
-        )
+def _refuse_live(store: Store) -> None:
+    """Raise `AtlasError` where a build is going on."""
+    if at_work(store.backend):
+        raise AtlasError(f"{store}: a build of it is going on, which would make again what goes. Stop it first.")
 
 
 def _agreed(found: dict[str, int], store: Store) -> bool:
@@ -83,15 +71,25 @@ def _make_again(store: Store) -> None:
     write_index(store)
 
 
-def gc(store: Place) -> None:
+def gc(
+    store: Place,
+    older: Annotated[
+        float,
+        typer.Option(
+            "--older",
+            metavar="HOURS",
+            min=0,
+            help="Temporary files go when they are so old by the disk's own clock, and no process holds them.",
+        ),
+    ] = OLD / 3600,
+) -> None:
     """Take out what builds that died left behind: temporary files, and shards that were written by others since.
 
     Builds may go on meanwhile; nothing that they need goes.
     """
-    opened = Store.open(store)
-    with unnoticed(opened.backend):
-        went = collect(opened)
-    say(f"{went.partial:,} temporary files and {went.bundles:,} bundles are taken out.")
+    went = collect(Store.open(store), 3600 * older)
+    dead = f", and {went.builders:,} builds that died are forgotten" if went.builders else ""
+    say(f"{went.partial:,} temporary files and {went.bundles:,} bundles are taken out{dead}.")
 
 
 COMMANDS = (rm, gc)

@@ -18,7 +18,7 @@ Kind = Literal["", "error", "memory", "crash", "machine", "store"]
 """What kind of failure it was; see `atlas.engine.failures`. Empty where it is final whatever it was."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Task:
     """What one worker is handed at a time."""
 
@@ -54,7 +54,7 @@ class Task:
         plan = self.plans[0]
         if self.kind == "reduce":
             return columns_of(plan)
-        first, last = plan.shard(self.indices[0]), plan.shard(self.indices[-1])
+        first, last = plan.shard(min(self.indices)), plan.shard(max(self.indices))
         start, stop = (first.start, last.stop) if self.rows is None else (first.start + row for row in self.rows)
         return f"{plan.stage} {plan.called}:{start}-{stop - 1}"
 

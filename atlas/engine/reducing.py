@@ -100,7 +100,7 @@ def _items(store: Store, plan: Plan) -> int:
     """How much of `plan` is done, in what its stage counts."""
     if plan.over == "whole":
         return filled(store, plan)
-    done = sum(receipt.units[1] - receipt.units[0] for receipt in store.receipts(plan).values())
+    done = sum(store.each_receipt(plan, lambda receipt: receipt.units[1] - receipt.units[0]).values())
     cells = store.before(plan) if plan.over == "cells" else None
     return (done if cells is None else min(done, filled(store, cells))) * plan.kind.results(plan)
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -22,11 +22,13 @@ from atlas.engine.executors import Executor
 from atlas.engine.failures import AGAIN, DIVIDED, FIRST, Search, alike
 from atlas.engine.record import Record, Report
 from atlas.engine.reducing import filled
+from atlas.engine.sharing import Queue
 from atlas.engine.worker import Job, Supplies
 from atlas.errors import BuildFailed, PlanMismatch, StoreError
 from atlas.plans import STAGES, Key, Plan, Shard, known
 from atlas.stages import ACTIVATIONS, IMAGES
 from atlas.store import Store
+from atlas.store.builders import Builder
 from atlas.words import parameter
 
 if TYPE_CHECKING:
@@ -39,6 +41,8 @@ SECONDS = 60.0
 PARTS = 32
 """Tasks that each worker gets of a plan at least, where it has so many shards: one that is slow by nature, or slow for
 a while, holds little back in the end."""
+SELDOM = 20
+"""How many times as long as writing the index takes passes before it is written again, in a run."""
 SPEED = 4e10
 """Floating point operations a second that a device is taken for as long as nothing was measured on it."""
 
@@ -69,24 +73,33 @@ def build(
 
     `images` are those that the plans collect, `spectrum` the one that their recipe names. With `partial` what follows a
     layer's last shard is written although some of its shards failed. After `hours` no more shards are handed out, and
-    what is under way is waited for. `price` is what an hour of one core or GPU costs, for the log. Raises `StoreError`
-    where the store can no longer be written; everything with a receipt is kept.
+    what is under way is waited for. Builders of the same plans share the work. `price` is what an hour of one core or
+    GPU costs, for the log. Raises `StoreError` where the store can no longer be written, or another plan took the place
+    of one of these; everything with a receipt is kept.
     """
-    _prepare(store, model, plans, images, spectrum)
     until = math.inf if hours is None else time.monotonic() + 3600 * hours
-    driver = _Driver(store, plans, partial=partial, workers=executor.workers, until=until)
-    record = Record(store, driver.due, executor.staff, driver.planned, driver.pictures_left, price)
     job = Job(store.backend, model.source, model.weights_hash)
     supplies = Supplies(lambda: model.state, lambda: None if images is None else images.source, lambda: model.own)
-    try:
+    with Builder(store.backend, [plan.id for plan in plans]) as builder:
+        _prepare(store, model, plans, images, spectrum)
+        driver = _Driver(store, plans, Queue(builder), partial=partial, workers=executor.workers, until=until)
+        record = Record(store, driver.due, executor.staff, driver.planned, driver.pictures_left, price)
         with closing(executor.run(job, supplies, driver.queue)) as events:
-            for event in events:
-                for told in driver.follow(event):
-                    record.take(told)
-                    if watch:
-                        watch(told)
-                record.time_is_up(driver.left)
-                driver.check()
+            _carry_out(store, driver, record, events, watch or (lambda _: None))
+    return record.report
+
+
+def _carry_out(
+    store: Store, driver: _Driver, record: Record, events: Iterable[Event], watch: Callable[[Event], None]
+) -> None:
+    """Follow the events of all tasks, to the last one."""
+    try:
+        for event in events:
+            for told in driver.follow(event):
+                record.take(told)
+                watch(told)
+            record.time_is_up(driver.left)
+            driver.check()
     except BaseException as error:
         record.stopped(error)
         raise
@@ -94,7 +107,6 @@ def build(
         record.time_is_up(driver.left)
         with suppress(StoreError):  # a full disk has been complained of already
             _conclude(store, driver.plans, record)
-    return record.report
 
 
 def _prepare(
@@ -152,12 +164,20 @@ class _Driver:
     """
 
     def __init__(
-        self, store: Store, plans: Sequence[Plan], *, partial: bool, workers: int, until: float = math.inf
+        self,
+        store: Store,
+        plans: Sequence[Plan],
+        queue: Queue,
+        *,
+        partial: bool,
+        workers: int,
+        until: float = math.inf,
     ) -> None:
         self._store, self._partial, self._workers, self._until = store, partial, workers, until
         self._calibration = calibration.known(store, plans[0].numerics) if plans else None
         self._plans = {plan.names: plan for plan in plans}
-        self._left = {key: set(store.todo(plan)) for key, plan in self._plans.items()}
+        self._left = {key: set(store.left_of(plan)) for key, plan in self._plans.items()}
+        """Shards that are left of each plan, by their indices."""
         self._waiting = set(self._plans)
         """What has not begun."""
         self._holes: set[Key] = set()
@@ -171,10 +191,12 @@ class _Driver:
         self._made = False
         """Whether anything was made in this run, or failed otherwise than the first."""
         self._reducing: set[Key] = set()
+        self._index_due = 0.0
+        """When the index may be written again."""
         self._finished = False
         self._over = False
         """Whether time was up while there were shards to hand out."""
-        self.queue: deque[Task] = deque()
+        self.queue = queue
         self._begin()
         self._heed_time()
 
@@ -191,7 +213,7 @@ class _Driver:
     @property
     def pictures_left(self) -> int:
         """Pictures of units that are not there yet."""
-        return sum(sum(map(len, self._left[plan.names])) * len(plan.rendering.variants) for plan in self._rendering)
+        return sum(_units(plan, self._left[plan.names]) * len(plan.rendering.variants) for plan in self._rendering)
 
     @property
     def due(self) -> dict[Plan, int]:
@@ -236,17 +258,26 @@ class _Driver:
     def _follow(self, event: Event) -> None:
         match event:
             case LayerDone(plan):
+                self.queue.ended(plan)
                 self._reducing.discard(plan.names)
                 self._follow_layer(self._plans[plan.names])
-                write_index(self._store)
+                self._write_index()
             case TaskFailed(task) if task.plans:
+                self.queue.ended(task.plans[0])
                 self._reducing.discard(task.plans[0].names)
                 self._holes.add(task.plans[0].names)
+
+    def _write_index(self) -> None:
+        """Write the index, which tells of all layers: of many it takes long, and is written the more seldom."""
+        began = time.monotonic()
+        if began >= self._index_due:
+            write_index(self._store)
+            self._index_due = time.monotonic() + SELDOM * (time.monotonic() - began)
 
     def _failed(self, event: ShardFailed) -> Iterator[Event]:
         """What follows a shard's failure, by its kind; see `failures`."""
         shard, plan = event.shard, self._plans[event.shard.names]
-        if shard not in self._left[shard.names]:
+        if shard.index not in self._left[shard.names]:
             return
         if self._store.receipt(plan, shard) is not None:
             self._done(shard, failed=False)
@@ -280,7 +311,7 @@ class _Driver:
         """Follow the search for the units of a shard that cannot be made, to the shard without them."""
         self._made |= not event.reason
         self.queue.extend(search.took(event))
-        if not search.over or event.shard not in self._left[event.shard.names]:
+        if not search.over or event.shard.index not in self._left[event.shard.names]:
             return
         if (rest := search.rest) is not None:
             self.queue.append(rest)
@@ -315,7 +346,7 @@ class _Driver:
     def _passes(self, work: str) -> Iterator[Task]:
         """One pass of a shard of images for all plans that lack it."""
         showing = [plan for plan in self._plans.values() if plan.over == "images" and plan.kind.work == work]
-        left = {plan: {shard.index for shard in self._left[plan.names]} for plan in showing}
+        left = {plan: self._left[plan.names] for plan in showing}
         for index in sorted(set().union(*left.values())):
             yield Task(tuple(plan for plan in showing if index in left[plan]), (index,))
 
@@ -341,14 +372,15 @@ class _Driver:
         cells = self._store.before(plan)
         count = 0 if cells is None else filled(self._store, cells)
         (asking,) = self._store.prepare([plan.asking(range(-(-count // plan.kind.shard)))])
-        self._plans[plan.names], self._left[plan.names] = asking, set(self._store.todo(asking))
+        self._plans[plan.names], self._left[plan.names] = asking, set(self._store.left_of(asking))
         return asking
 
     def _done(self, shard: Shard, *, failed: bool) -> bool:
         key = shard.names
-        if shard not in self._left[key]:
+        self.queue.ended(self._plans[key], shard.index)
+        if shard.index not in self._left[key]:
             return False
-        self._left[key].discard(shard)
+        self._left[key].discard(shard.index)
         if failed:
             self._holes.add(key)
         if not self._left[key] and (self._partial or key not in self._holes):
@@ -389,13 +421,19 @@ class _Driver:
         )
 
 
-def tasks(plan: Plan, shards: Sequence[Shard], workers: int, measured: Calibration | None = None) -> Iterator[Task]:
-    """Runs of shards worth handing out, never so long that a worker stands idle."""
-    if not shards:
+def tasks(plan: Plan, indices: Sequence[int], workers: int, measured: Calibration | None = None) -> Iterator[Task]:
+    """Runs of shards, given by their indices, worth handing out, never so long that a worker stands idle."""
+    if not indices:
         return
-    length = max(1, min(int(SECONDS / max(_seconds(plan, measured), 1e-3)), -(-len(shards) // (PARTS * workers))))
-    for start in range(0, len(shards), length):
-        yield Task((plan,), tuple(shard.index for shard in shards[start : start + length]))
+    length = max(1, min(int(SECONDS / max(_seconds(plan, measured), 1e-3)), -(-len(indices) // (PARTS * workers))))
+    plans = (plan,)
+    for start in range(0, len(indices), length):
+        yield Task(plans, tuple(indices[start : start + length]))
+
+
+def _units(plan: Plan, indices: Iterable[int]) -> int:
+    """How many units lie in shards of `plan`."""
+    return sum(len(plan.shard(index)) for index in indices)
 
 
 def _seconds(plan: Plan, measured: Calibration | None) -> float:

@@ -18,13 +18,13 @@ from atlas.engine.failures import kind_of
 from atlas.engine.making import Piece, commit, done
 from atlas.engine.reducing import reduced
 from atlas.engine.worker import Job, Supplies, Worker
-from atlas.errors import CannotWrite, StoreFull
+from atlas.errors import CannotWrite, PlanMismatch, StoreFull
 from atlas.plans import Plan, Stage
 from atlas.store import Store
 from atlas.words import without_addresses
 
-UNWRITABLE = (StoreFull, CannotWrite)
-"""What ends a run: every further shard would be made for nothing."""
+UNWRITABLE = (StoreFull, CannotWrite, PlanMismatch)
+"""What ends a run: every further shard would be made for nothing, where another plan took the place of ours too."""
 
 
 def module(stage: Stage) -> Any:

@@ -61,7 +61,7 @@ def _images(plan: Plan) -> Iterator[Array]:
 
 def _statistics(plan: Plan) -> Iterator[Array]:
     channels, collection = plan.layer.channels if plan.layer else 0, plan.collection
-    shards = len(plan.complete.wanted)
+    shards = plan.count
     yield Array("partial", (shards, channels, FIELDS), 1, "float64", 0, "shard", packed="zstd", scratch=True)
     for name in ("maxima", "attribution"):
         rows = (collection.reference, channels)

@@ -29,6 +29,7 @@
     calibration/DEVICE.json                     what pictures cost on a kind of device; recorded, never compared
     tables/                                     Parquet files, derived
     logs/RUN/000000.jsonl, ...                  what happened in a run, written as it goes on; see `logs`
+    builders/NUMBER-ID.json                     who builds it now: plans, what is under way, a counter that rises
     bundles/...                                 what is being written: a shard's receipt and objects, in one object,
                                                 from which they are put in place; see `bundles`
 

@@ -2,8 +2,9 @@
 
     Store -> how much went
 
-Nothing is judged by its age but what the place itself holds (`Backend.sweep`): bundles are listed first, then plans and
-receipts are read. A bundle that no plan of the store asks for then, or whose work is done, nobody will put in place.
+Nothing is judged by its age but half-written files, by the clock of the place that stamps them (`Backend.sweep`).
+Bundles are listed first, then plans and receipts are read: one that no plan of the store asks for then, or whose work
+is done, nobody will put in place. Those builders are dead whose counter does not rise while one looks (`builders`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from dataclasses import dataclass
 
 from atlas.errors import StoreError
 from atlas.store import layout
+from atlas.store.backends.backend import OLD
+from atlas.store.builders import bury
 from atlas.store.bundles import BUNDLES, folder_of
 from atlas.store.missing import lost
 from atlas.store.store import Store
@@ -25,12 +28,15 @@ class Collected:
     """Files that writers were at when they died; of a place that has such."""
     bundles: int
     """Shards, and what follows them, that were put in place by others, or are asked for no more."""
+    builders: int = 0
+    """Builders that died without a word."""
 
 
-def collect(store: Store) -> Collected:
-    """Take out what nobody needs any more. Raises `StoreError` where a plan cannot be read or is gone: nothing goes.
+def collect(store: Store, older: float = OLD) -> Collected:
+    """Take out what nobody needs any more; of half-written files those `older` than so many seconds.
 
-    What it does is safe while builds of the store run.
+    What it does is safe while builds of the store run. Raises `StoreError` where a plan cannot be read or is gone:
+    nothing goes.
     """
     bundles = set(store.backend.list(BUNDLES))
     plans = store.plans()
@@ -42,7 +48,7 @@ def collect(store: Store) -> Collected:
         if not key.startswith(tuple(theirs)) and _over(store, key):
             store.backend.delete(key)
             dropped += 1
-    return Collected(store.backend.sweep(), dropped)
+    return Collected(store.backend.sweep(older), dropped, bury(store.backend))
 
 
 def _over(store: Store, key: str) -> bool:

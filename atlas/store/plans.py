@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from atlas.errors import AtlasError
@@ -42,8 +43,12 @@ SHAPE = {
 """What is taken for granted of a plan; the rest is the recipe's own to check."""
 
 
+@lru_cache(maxsize=1024)
 def read(data: bytes) -> Plan:
-    """The plan that `written` wrote. Raises ValueError where it is no plan, was altered, or is larger than a store."""
+    """The plan that `written` wrote. Raises ValueError where it is no plan, was altered, or is larger than a store.
+
+    It is read once for the same bytes: before each shard it is asked whether its plan is still the store's.
+    """
     saved = parsed(data)
     plan = _plan(saved)
     if plan.id != saved["id"] or seal_of(saved) is Seal.BROKEN:
@@ -95,7 +100,7 @@ def _evidence(store: Store, layer: str) -> str:
 def _asked(saved: Any, plan: Plan) -> list[int]:
     """What a damaged plan asks for, as far as there is such a shard."""
     wanted = saved.get("wanted") if isinstance(saved, dict) else None
-    return [index for index in wanted or () if 0 <= index < _count(plan)] if fits(wanted, [int]) else []
+    return [index for index in wanted or () if 0 <= index < plan.count] if fits(wanted, [int]) else []
 
 
 def _plan(saved: dict[str, Any]) -> Plan:
@@ -115,7 +120,8 @@ def _check_size(plan: Plan) -> None:
     channels = plan.layer.channels if plan.layer else 0
     if not 0 <= channels <= CHANNELS:
         raise ValueError(f"it is of {channels:,} channels, more than a layer has")
-    if not 0 <= _count(plan) <= SHARDS or any(not 0 <= index < _count(plan) for index in plan.wanted):
+    count = plan.count
+    if not 0 <= count <= SHARDS or (plan.wanted and not 0 <= min(plan.wanted) <= max(plan.wanted) < count):
         raise ValueError(f"it is of {plan.total:,} {plan.over}, or asks for more than there are")
     for array in plan.arrays.values():
         size = array.rows
@@ -123,8 +129,3 @@ def _check_size(plan: Plan) -> None:
             size *= length
         if min(array.shape) < 0 or size > OBJECT:
             raise ValueError(f"an object of its array {array.name} would take {size:,} bytes")
-
-
-def _count(plan: Plan) -> int:
-    """How many shards there can be."""
-    return -(-plan.total // plan.kind.shard)

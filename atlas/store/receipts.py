@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -29,6 +29,9 @@ SHAPE = {
     "holes": ({str: str}, None),
 }
 """What is taken for granted of a receipt."""
+
+KEPT = 2**20
+"""Bytes of a manifest from which on its receipts are not kept in memory."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,12 @@ class Receipt:
 
 def digest_of(receipts: Iterable[Receipt]) -> str:
     """What a reduce names as its plan: a hash of the receipts it reads, in the order of their shards."""
-    return fingerprint([receipt.proof for receipt in sorted(receipts, key=lambda receipt: receipt.shard)])
+    return digest_of_proofs({receipt.shard: receipt.proof for receipt in receipts})
+
+
+def digest_of_proofs(proofs: Mapping[int, str]) -> str:
+    """The same, of the proofs of receipts by their shards."""
+    return fingerprint([proofs[shard] for shard in sorted(proofs)])
 
 
 def fold(receipts: Iterable[Receipt]) -> bytes:
@@ -122,12 +130,16 @@ def fold(receipts: Iterable[Receipt]) -> bytes:
     return json.dumps({"encoding-type": "manifest", "receipts": rows}, allow_nan=False).encode()
 
 
-@lru_cache(maxsize=32)
 def unfold(data: bytes | None) -> tuple[Receipt, ...]:
     """The receipts in a manifest; those that are torn are left out, and all of them where it does not parse.
 
-    They are proven once for the same bytes: a reader asks for them again and again.
+    They are proven once for the same bytes, unless there are many: a reader asks for them again and again.
     """
+    return _unfolded(data) if len(data or b"") < KEPT else _unfolded.__wrapped__(data)
+
+
+@lru_cache(maxsize=32)
+def _unfolded(data: bytes | None) -> tuple[Receipt, ...]:
     receipts = []
     for row in rows_of(data):
         with suppress(ValueError):

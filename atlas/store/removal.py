@@ -9,21 +9,22 @@ stopped half way is found, and taken out, by the same command. What rests on all
 
 from __future__ import annotations
 
-import os
-import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
 from itertools import chain
 
-from atlas.errors import UnknownName
-from atlas.plans import Plan, names_of
+from atlas.errors import PlanMismatch, UnknownName
+from atlas.plans import Plan, differences, names_of
 from atlas.stages import FEATURES
 from atlas.store import layout
-from atlas.store.backends import PARTIAL, Backend, LocalBackend
+from atlas.store.builders import at_work
 from atlas.store.bundles import bundles_of
 from atlas.store.missing import lost
 from atlas.store.store import Store
 from atlas.units import encode
+from atlas.words import parameter
+
+NAMED = 3
+"""Plans that are named where they are many."""
 
 
 def remove(store: Store, layer: str) -> int:
@@ -51,11 +52,39 @@ def keys_of(store: Store, layer: str) -> Iterator[str]:
 
 
 def make_way(store: Store, plans: Sequence[Plan]) -> None:
-    """Take out the plans that `plans` take the place of. Raises as `replaced`, before anything is taken out."""
-    for old in replaced(store, plans):
-        folders = (f"{layout.group_key(old)}/", *bundles_of(old.key))
-        for key in (f"plans/{old.key}", *chain.from_iterable(map(store.backend.list, folders))):
-            store.backend.delete(key)
+    """Take out the plans that `plans` take the place of.
+
+    Raises as `replaced`, and `PlanMismatch` where a builder that lives makes one of them, before anything is taken out.
+    """
+    stale = replaced(store, plans)
+    if stale and at_work(store.backend, lambda other: any(other.makes(old.id) for old in stale)):
+        raise _refused(store, stale, plans)
+    for old in stale:
+        _take_out(store, old)
+
+
+def _take_out(store: Store, old: Plan) -> None:
+    """Take out a plan of which nothing is made, and what was begun; the plan last.
+
+    Who is frozen on the way finds another plan in its place when it goes on: nothing of that may go.
+    """
+    saved = store.backend.get(place := f"plans/{old.key}")
+    folders = (f"{layout.group_key(old)}/", *bundles_of(old.key))
+    for key in (*chain.from_iterable(map(store.backend.list, folders)), place):
+        if store.backend.get(place) != saved:
+            return
+        store.backend.delete(key)
+
+
+def _refused(store: Store, stale: Sequence[Plan], plans: Sequence[Plan]) -> PlanMismatch:
+    """What is said of plans that a living builder makes otherwise than `plans` ask for."""
+    asked = {plan.key: plan for plan in plans}
+    lines = {line: None for old in stale for line in differences(old.spelled_out, asked[old.key].spelled_out)}
+    makes = ", ".join(f"{old.stage} of {old.called}" for old in stale[:NAMED]) + (", ..." if stale[NAMED:] else "")
+    return PlanMismatch(
+        f"{store}: another build is going on there, which makes {makes} by another plan ({'; '.join(lines)}). Ask for "
+        f"the same to share its work, wait for it, stop it, or name another {parameter('store')}."
+    )
 
 
 def replaced(store: Store, plans: Sequence[Plan]) -> list[Plan]:
@@ -72,30 +101,3 @@ def replaced(store: Store, plans: Sequence[Plan]) -> list[Plan]:
 def _gives_way(store: Store, old: Plan, new: Plan) -> bool:
     same_network = old.identity == new.identity == store.identity
     return same_network and old.stage == FEATURES.name and old.id != new.id and not store.receipts_there(old.key)
-
-
-def last_written(backend: Backend) -> float | None:
-    """Seconds since anything was written, by the clock of the disk; None where that cannot be known."""
-    if not isinstance(backend, LocalBackend):
-        return None
-    folder = backend.root / PARTIAL
-    mark = folder / uuid.uuid4().hex
-    with unnoticed(backend), suppress(OSError):
-        before = folder.stat().st_mtime
-        mark.touch()
-        try:
-            return max(0.0, mark.stat().st_mtime - before)
-        finally:
-            mark.unlink()
-    return None
-
-
-@contextmanager
-def unnoticed(backend: Backend) -> Iterator[None]:
-    """Inside the block nothing counts as written: it is no build."""
-    folder = backend.root / PARTIAL if isinstance(backend, LocalBackend) else None
-    before = folder.stat() if folder is not None and folder.is_dir() else None
-    yield
-    if folder is not None and before is not None:
-        with suppress(OSError):
-            os.utime(folder, ns=(before.st_atime_ns, before.st_mtime_ns))

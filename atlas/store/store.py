@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import zarr
@@ -29,11 +29,12 @@ from atlas.store.bundles import Bundle, Due, Objects, bundle_key, commit, folder
 from atlas.store.plans import read as read_plan
 from atlas.store.plans import restored
 from atlas.store.prepare import prepare
-from atlas.store.receipts import Receipt, digest_of, fold, rows_of, unfold
+from atlas.store.receipts import Receipt, digest_of, digest_of_proofs, fold, rows_of, unfold
 from atlas.store.seals import Seal, attributes_in, fits, found, seal_of, sealed, unsealed
 from atlas.store.zarr_adapter import ZarrStore, encoded
 from atlas.words import command, parameter
 
+T = TypeVar("T")
 Data = Mapping[str, np.ndarray[Any, Any]]
 """Values by the names of their arrays."""
 Blocks = Iterable[np.ndarray[Any, Any]]
@@ -215,7 +216,7 @@ class Store:
         Raises `AtlasError` for anything but exactly the whole shard, `PlanMismatch` where `plan` owns no arrays here.
         """
         owned = plan.written_by("shard")
-        whole = shard.index in plan.complete.wanted and shard == plan.shard(shard.index)
+        whole = 0 <= shard.index < plan.count and shard == plan.shard(shard.index)
         rows = {name: array.of(shard.index) for name, array in owned.items()}
         if not whole:
             raise AtlasError(f"{shard}: no shard of {plan.key}. A shard is written whole.")
@@ -224,14 +225,14 @@ class Store:
     def commit_shard(self, plan: Plan, shard: Shard, objects: Objects, receipt: Receipt) -> Receipt:
         """Put the objects of a shard and their receipt in place, or those of an attempt that was first; its receipt.
 
-        Raises `PlanMismatch` where another plan took the place of `plan` meanwhile: what is there stays.
+        Raises `PlanMismatch` where `plan` was taken out meanwhile, or another took its place: what is there stays.
         """
 
         def due() -> bool:
             now = self.plan(plan.key)
-            if now is not None and now.id != plan.id:
-                is_left = f"was asked for in another way meanwhile; {shard} is left to that"
-                raise PlanMismatch(f"{self}: {plan.key} {is_left}.")
+            if now is None or now.id != plan.id:
+                what = "taken out" if now is None else "asked for in another way"
+                raise PlanMismatch(f"{self}: {plan.key} was {what} meanwhile; {shard} is left to who did.")
             return self.receipt(plan, shard) is None
 
         commit(self.backend, f"receipts/{shard.key}", Bundle.of(receipt, objects), due)
@@ -299,7 +300,8 @@ class Store:
         group = layout.group_key(plan)
         owner = self.attributes_of(f"{group}/zarr.json").get("plan")
         if owner != plan.id:
-            raise PlanMismatch(f"{self}: {group} belongs to plan {str(owner)[:12]}, not {plan.id[:12]}.")
+            is_other = f"belongs to plan {str(owner)[:12]}, not {plan.id[:12]}"
+            raise PlanMismatch(f"{self}: {group} {is_other}: it was asked for in another way meanwhile.")
         return {
             key: packed
             for name, values in data.items()
@@ -360,11 +362,18 @@ class Store:
 
     def receipts(self, plan: Plan) -> dict[int, Receipt]:
         """The valid receipts of `plan` by the index of their shard, asked for or not."""
-        # The single ones first: a fold that goes on meanwhile writes the manifest before it deletes them.
-        single = [Receipt.parse(self.backend.get(key)) for key in self.backend.list(plan.receipts)]
-        folded = unfold(self.backend.get(layout.manifest_key(plan)))
-        found = [*folded, *(receipt for receipt in single if receipt is not None)]
-        return {receipt.shard: receipt for receipt in found if receipt.plan == plan.id}
+        return self.each_receipt(plan, lambda receipt: receipt)
+
+    def each_receipt(self, plan: Plan, told: Callable[[Receipt], T]) -> dict[int, T]:
+        """What is `told` of each valid receipt of `plan`, by the index of its shard: no more of it is kept."""
+        # The single ones first: a fold that goes on meanwhile writes the manifest before it deletes them. They count.
+        single = self._told(map(Receipt.parse, self.backend.get_all(self.backend.list(plan.receipts))), plan, told)
+        return self._told(unfold(self.backend.get(layout.manifest_key(plan))), plan, told) | single
+
+    @staticmethod
+    def _told(receipts: Iterable[Receipt | None], plan: Plan, told: Callable[[Receipt], T]) -> dict[int, T]:
+        mine = (receipt for receipt in receipts if receipt is not None and receipt.plan == plan.id)
+        return {receipt.shard: told(receipt) for receipt in mine}
 
     def receipts_there(self, key: str) -> list[str]:
         """Keys of all that says that a shard of the plan at `key` below `plans/`, or what follows them, is done."""
@@ -402,8 +411,12 @@ class Store:
 
     def todo(self, plan: Plan) -> list[Shard]:
         """What is left of `plan`: the whole of resuming."""
-        done = self.receipts(plan)
-        return [shard for shard in plan.shards if shard.index not in done]
+        return [plan.shard(index) for index in self.left_of(plan)]
+
+    def left_of(self, plan: Plan) -> list[int]:
+        """The same, by their indices alone."""
+        done = self.each_receipt(plan, lambda _: None)
+        return [index for index in plan.wanted if index not in done]
 
     # -- reduces ---------------------------------------------------------------------------------------------------
 
@@ -425,13 +438,16 @@ class Store:
         stage it rests on.
         """
         if plan.over != "whole":
-            return digest_of((self.receipts(plan) if receipts is None else receipts).values())
+            return self._digest(plan) if receipts is None else digest_of(receipts.values())
         before = self.before(plan)
-        read = [] if before is None else list(self.receipts(before).values())
         if before is not None and before.over == "whole":
             columns = self.reduced(layout.columns_receipt(before))
-            read = [] if columns is None else [columns]
-        return fingerprint([plan.id, digest_of(read)])
+            return fingerprint([plan.id, digest_of([] if columns is None else [columns])])
+        return fingerprint([plan.id, digest_of([]) if before is None else self._digest(before)])
+
+    def _digest(self, plan: Plan) -> str:
+        """What `digest_of` says of the receipts that are there of `plan`."""
+        return digest_of_proofs(self.each_receipt(plan, lambda receipt: receipt.proof))
 
     def before(self, plan: Plan) -> Plan | None:
         """The plan that `plan` rests on, as the store has it."""
@@ -444,16 +460,17 @@ class Store:
         """
         if plan.over == "whole":
             return self.columns_done(plan)
-        receipts = self.receipts(plan)
-        return bool(plan.needed) and len(receipts) == len(plan.needed) and not holes_in(receipts)
+        holes = self.each_receipt(plan, lambda receipt: bool(receipt.holes))
+        return bool(plan.needed) and len(holes) == len(plan.needed) and not any(holes.values())
 
     def holes(self, plan: Plan) -> dict[int, str]:
         """Units that could not be made, of shards of `plan` that are done but for them; and why."""
-        return holes_in(self.receipts(plan))
+        holes = self.each_receipt(plan, lambda receipt: receipt.holes)
+        return {unit: reason for some in holes.values() for unit, reason in sorted(some.items())}
 
     def reopen(self, plan: Plan) -> list[Shard]:
         """Have the shards of `plan` that have holes made again, by the next build; say which."""
-        open_ = {index for index, receipt in self.receipts(plan).items() if receipt.holes}
+        open_ = {index for index, holes in self.each_receipt(plan, lambda receipt: receipt.holes).items() if holes}
         if open_:
             self.forget(plan, open_)
         return [plan.shard(index) for index in sorted(open_)]
@@ -462,7 +479,7 @@ class Store:
         """How many pieces of `plan` are left: shards; 1 for a stage without any, or whose cells are not known yet."""
         if plan.over == "whole":
             return int(not self.columns_done(plan))
-        return len(self.todo(plan)) if plan.wanted else 1
+        return len(self.left_of(plan)) if plan.wanted else 1
 
     def settled(self, plan: Plan) -> bool:
         """Whether nothing is left for a layer's reduce: its columns are done, and folded where it is whole."""
@@ -483,14 +500,13 @@ class Store:
         What its shards left for its reduce alone goes, once that is done, and what attempts that died left of bundles.
         """
         self.drop_bundles(plan)
-        if not self.whole(plan):
-            return False
-        receipts = self.receipts(plan)
-        single = list(self.backend.list(plan.receipts))
-        if single:
-            self.backend.put(layout.manifest_key(plan), fold(receipts.values()))
-        for key in (*single, *(self._scratch(plan) if self.columns_done(plan) else ())):
-            self.backend.delete(key)
+        manifest, written = layout.manifest_key(plan), False
+        while not written:
+            there, single = self.backend.get(manifest), list(self.backend.list(plan.receipts))
+            if not self.whole(plan):
+                return False
+            written = not single or self.backend.put_if(manifest, fold(self.receipts(plan).values()), there)
+        self.backend.delete_all([*single, *(self._scratch(plan) if self.columns_done(plan) else ())])
         return True
 
     def drop_bundles(self, plan: Plan) -> int:
@@ -504,7 +520,7 @@ class Store:
         saved = self.planned(plan.names) if shards or wholes else None
         if saved is None or saved.id != plan.id:  # it is replaced: what is there is another's
             return 0
-        done = self.receipts(plan)
+        done = self.each_receipt(plan, lambda _: None)
         over = {folder_of(f"receipts/{plan.shard(index).key}") for index in done}
         due = "" if self.columns_done(plan) else bundle_key(layout.columns_receipt(plan), self.digest(plan))
         useless = [key for key in shards if f"{key.rpartition('/')[0]}/" in over or not key.endswith(plan.id[:16])]
@@ -522,18 +538,22 @@ class Store:
     def dropped(self, plan: Plan) -> set[int]:
         """Shards that are done and what they left for the reduce of `plan` alone is gone."""
         there = set(self._scratch(plan))
-        return {index for index in self.receipts(plan) if not there.issuperset(layout.scratch_objects(plan, index))}
+        done = self.each_receipt(plan, lambda _: None)
+        return {index for index in done if not there.issuperset(layout.scratch_objects(plan, index))}
 
     def forget(self, plan: Plan, indices: set[int]) -> None:
         """Drop the receipts of the shards `indices` of `plan`, so that the next build makes them again."""
-        kept = [receipt for receipt in self.receipts(plan).values() if receipt.shard not in indices]
-        for receipt in kept:
-            self.put_receipt(plan.shard(receipt.shard), receipt)
-        self.backend.delete(layout.manifest_key(plan))
         for index in indices:
             key = f"receipts/{plan.shard(index).key}"
             for gone in (key, *self.backend.list(folder_of(key))):
                 self.backend.delete(gone)
+        manifest = layout.manifest_key(plan)
+        while (there := self.backend.get(manifest)) is not None:
+            kept = [one for one in unfold(there) if one.plan == plan.id and one.shard not in indices]
+            if kept and self.backend.put_if(manifest, fold(kept), there):  # nobody else folds or forgets meanwhile
+                return
+            if not kept:
+                self.backend.delete(manifest)
 
     # -- records ---------------------------------------------------------------------------------------------------
 
@@ -605,11 +625,6 @@ class Store:
         """Note what a build is told."""
         kind = {"encoding-type": "pipeline", "encoding-version": layout.VERSION}
         self.put_json(layout.PIPELINE, kind | {"options": dict(options), "without": list(without)})
-
-
-def holes_in(receipts: Mapping[int, Receipt]) -> dict[int, str]:
-    """Units that are not in the shards of receipts, and why."""
-    return {unit: reason for receipt in receipts.values() for unit, reason in sorted(receipt.holes.items())}
 
 
 def check_version(attributes: dict[str, Any], *, where: str) -> None:

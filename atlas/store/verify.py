@@ -21,6 +21,7 @@ from atlas.plans import Identity, Plan, Shard, by_layer, hole, names_of
 from atlas.recipe import Recipe
 from atlas.stages import IMAGES
 from atlas.store import layout
+from atlas.store.builders import BUILDERS
 from atlas.store.bundles import BUNDLES
 from atlas.store.consistency import agree, newer
 from atlas.store.logs import LINES, whole
@@ -210,9 +211,9 @@ def _damaged_receipts(store: Store, plan: Plan) -> Iterator[Finding]:
             yield Finding("foreign", key, f"it is of {other}, the store's is {plan.id[:12]}", shard)
     data = store.backend.get(layout.manifest_key(plan))
     if data is not None:
-        whole = {receipt.shard for receipt in unfold(data) if receipt.plan == plan.id}
-        lost = max(len(set(plan.needed) - whole - set(store.receipts(plan))), len(rows_of(data)) - len(whole))
-        if lost:
+        rows, whole = rows_of(data), {receipt.shard for receipt in unfold(data) if receipt.plan == plan.id}
+        # One that does not parse may have held all of them.
+        if lost := len(rows) - len(whole) if rows else max(1, len(set(plan.needed) - set(store.receipts(plan)))):
             yield Finding("torn", layout.manifest_key(plan), f"{lost} of its receipts are torn, altered or gone")
 
 
@@ -330,5 +331,7 @@ def _unclaimed(plans: list[Plan], keys: list[str], known: set[str]) -> Iterator[
             yield Finding(kind, key, "it is derived, and no receipt names it", receipt=receipt)
         elif key.startswith(BUNDLES):
             yield Finding("unfinished", key, "a shard or columns not yet in place; the next build goes on with it")
+        elif key.startswith(BUILDERS):
+            yield Finding("unfinished", key, "a build that is going on, or died; atlas gc takes out the latter")
         elif not key.startswith((layout.TABLES, layout.TABLE_RECEIPTS)):
             yield Finding("foreign", key, "no plan accounts for it")

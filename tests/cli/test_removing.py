@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import atlas
-from atlas.store.backends import PARTIAL
+from atlas.store import LocalBackend, builders
+from atlas.store.builders import BUILDERS, Builder
 from tests.cli.conftest import Ran
 from tests.stores import make_store
 
@@ -22,14 +21,7 @@ Command = Callable[..., Ran]
 def store(tmp_path: Path) -> Path:
     place = tmp_path / "made.atlas"
     make_store(place, layers={"a": 40, "b": 3}, size=16)
-    long_ago(place)
     return place
-
-
-def long_ago(place: Path) -> None:
-    """As if the last write was an hour ago."""
-    then = time.time() - 3600
-    os.utime(place / PARTIAL, (then, then))
 
 
 def test_a_layer_is_taken_out(run: Command, store: Path) -> None:
@@ -61,11 +53,16 @@ def test_a_layer_that_is_not_there_is_one_line_and_nothing_goes(run: Command, st
     assert list(atlas.open(store).layers) == ["a", "b"]
 
 
-def test_a_store_that_may_be_built_is_left_alone(run: Command, store: Path) -> None:
-    (store / PARTIAL / "x").touch()
-    (store / PARTIAL / "x").unlink()
-    ran = run("rm", store, "a", "--yes")
+def test_a_store_that_is_built_is_left_alone(run: Command, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(builders, "BEAT", 0.02)
+    monkeypatch.setattr(builders, "PATIENCE", 0.4)
+    with Builder(LocalBackend(store), ["1" * 64]):
+        ran = run("rm", store, "a", "--yes")
+        (left,) = (store / BUILDERS).iterdir()
+        data = left.read_bytes()
     assert (ran.code, len(ran.err.splitlines())) == (1, 1)
-    assert "--force" in ran.err
+    assert "a build of it is going on" in ran.err
     assert list(atlas.open(store).layers) == ["a", "b"]
-    assert run("rm", store, "a", "--yes", "--force").code == 0
+    left.write_bytes(data)  # as one that was killed leaves it
+    assert run("rm", store, "a", "--yes").code == 0
+    assert "1 builds that died are forgotten" in run("gc", store).out

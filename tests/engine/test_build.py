@@ -250,7 +250,7 @@ def test_a_late_worker_of_a_dead_driver_does_no_harm(tiny: Model) -> None:
 def test_tasks_cover_the_shards_once_and_leave_no_worker_idle(tiny: Model) -> None:
     (plan,) = tiny_plans(tiny, "second.1")
     for workers in (1, 2, 7):
-        handed = list(tasks(plan, plan.shards, workers))
+        handed = list(tasks(plan, plan.wanted, workers))
         assert [shard for task in handed for shard in task.shards] == plan.shards
         assert len(handed) >= min(workers, len(plan.shards))
 
@@ -258,5 +258,5 @@ def test_tasks_cover_the_shards_once_and_leave_no_worker_idle(tiny: Model) -> No
 def test_no_task_is_more_than_a_small_part_of_what_a_worker_gets() -> None:
     """One machine of eight that is five times slower: its last task takes five times as long as another's."""
     plan = plan_of(made_layer("a", 32 * 512), size=16)
-    longest = max(len(task.indices) for task in tasks(plan, plan.shards, 8))
+    longest = max(len(task.indices) for task in tasks(plan, plan.wanted, 8))
     assert 5 * longest < 0.19 * len(plan.shards) / 8, "1/7.2 of the whole, and no more than 1.3/8"

@@ -111,6 +111,6 @@ def test_tasks_are_as_long_as_was_measured(model: Model) -> None:
     (plan,) = plans_of(model.identity, [replace(model.layer("head"), channels=64 * 32)], RECIPE, Numerics(), {})
     each = SECONDS / (32 * len(RECIPE.variants)) / 4  # four shards fill a task
     found = Calibration(Numerics(), RECIPE, "a machine", {"head": Cost(each, 0, 0)})
-    assert {len(task.indices) for task in tasks(plan, plan.shards, 1, found)} == {4}
+    assert {len(task.indices) for task in tasks(plan, plan.wanted, 1, found)} == {4}
     slow = replace(found, costs={"head": Cost(10 * each, 0, 0)})
-    assert {len(task.indices) for task in tasks(plan, plan.shards, 1, slow)} == {1}
+    assert {len(task.indices) for task in tasks(plan, plan.wanted, 1, slow)} == {1}

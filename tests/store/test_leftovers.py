@@ -98,5 +98,19 @@ def test_the_command(run: Callable[..., Ran], tmp_path: Path) -> None:  # noqa: 
     assert not verify(Store.open(place)).findings
 
 
+def test_how_old_a_half_written_file_must_be(run: Callable[..., Ran], tmp_path: Path) -> None:  # noqa: F811
+    """By the clock of the disk: nothing of this machine's is asked."""
+    place = tmp_path / "made.atlas"
+    make_store(LocalBackend(place), layers={"a": 40}, size=16)
+    torn = place / PARTIAL / "torn"
+    torn.write_bytes(b"half")
+    os.utime(torn, (time.time() - 600,) * 2)
+    for hours in ((), ("--older", 1), ("--older", 0.2)):
+        assert "0 temporary files" in run("gc", place, *hours).out
+    assert torn.exists()
+    assert "1 temporary files" in run("gc", place, "--older", 0.1).out
+    assert not torn.exists()
+
+
 def test_an_empty_store_has_nothing_left_over(store: Store) -> None:
     assert collect(store_of({"zarr.json": store.backend.get("zarr.json") or b""})) == Collected(0, 0)

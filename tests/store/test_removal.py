@@ -106,6 +106,37 @@ def test_who_builds_by_the_old_recipe_writes_nothing_more() -> None:
     assert not store.receipts(new)
 
 
+class Looking(MemoryBackend):
+    """Tells of every object that is read, before it is."""
+
+    on: Callable[[str], None] = staticmethod(lambda _: None)
+
+    def get(self, key: str) -> bytes | None:
+        self.on(key)
+        return super().get(key)
+
+
+def test_who_was_frozen_while_it_made_way_harms_nothing_of_who_was_faster() -> None:
+    backend = Looking()
+    store = make_store(backend, layers={"a": 40}, size=16, absent={"a": [0, 1]}, columns=False)
+    looks = [f"plans/{store.plans()[0].key}"] * 5
+    made: list[Plan] = []
+
+    def meanwhile(key: str) -> None:
+        """At the last look before something is deleted, for the first time."""
+        if key in looks:
+            looks.pop()
+            if not looks:
+                made.extend(again(store, seed=7))
+                make_shard(store, made[0], made[0].shard(0))
+
+    backend.on = meanwhile
+    with pytest.raises(PlanMismatch):
+        again(store, seed=5)
+    assert made
+    assert held(store, made[0]) == {0}
+
+
 def held(store: Store, plan: Plan) -> set[int]:
     """Shards whose receipts say what is there."""
     held = set()

@@ -15,8 +15,9 @@ import pytest
 
 from atlas.errors import AtlasError, NotAStore, PlanMismatch, StoreError, StoreTooNew
 from atlas.plans import Shard
-from atlas.store import Backend, LocalBackend, MemoryBackend, Receipt, Store
+from atlas.store import Backend, LocalBackend, MemoryBackend, Receipt, Store, verify
 from atlas.store.layout import columns_receipt, manifest_key, metadata
+from tests.schedules import Scheduled
 from tests.stores import (
     IDENTITY,
     image_object,
@@ -394,9 +395,35 @@ def test_forgetting_a_shard_leaves_the_others_done(store: Store) -> None:
     store.fold(PLAN)
     store.forget(PLAN, {1})
     assert [shard.index for shard in store.todo(PLAN)] == [1]
+    assert list(store.backend.list("receipts/")) == [], "the others are where they were"
+    assert not verify(store).damage
     make_shard(store, PLAN, PLAN.shard(1))
     assert store.todo(PLAN) == []
     assert store.fold(PLAN)
+
+
+@pytest.mark.parametrize("first", ["fold", "forget"])
+@pytest.mark.parametrize("at", range(16))
+def test_a_retry_and_a_build_that_folds_lose_no_other_receipt(at: int, first: str) -> None:
+    """Whichever of them is held up by the other, before whichever operation."""
+    backend = Scheduled(MemoryBackend())
+    store = Store.create(backend, IDENTITY, {})
+    store.prepare([PLAN])
+    for shard in PLAN.shards:
+        make_shard(store, PLAN, shard)
+
+    def fold() -> None:
+        store.fold(PLAN)
+
+    def forget() -> None:
+        store.forget(PLAN, {1})
+
+    backend.pause(at, forget if first == "fold" else fold)
+    (fold if first == "fold" else forget)()
+    backend.resume()
+    assert set(store.receipts(PLAN)) >= {index for index in PLAN.needed if index != 1}
+    store.forget(PLAN, {1})
+    assert [shard.index for shard in store.todo(PLAN)] == [1]
 
 
 # -- columns -----------------------------------------------------------------------------------------------------------

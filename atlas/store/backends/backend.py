@@ -9,7 +9,10 @@ survives a power cut; before, none of it can be seen. Readers never see half an 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+
+OLD = 3600.0
+"""Seconds after which what nobody holds is taken for a dead writer's."""
 
 
 class Backend(ABC):
@@ -46,6 +49,15 @@ class Backend(ABC):
     def list(self, prefix: str = "") -> Iterator[str]:
         """Every key that starts with `prefix`, sorted."""
 
+    def get_all(self, keys: Iterable[str]) -> Iterator[bytes | None]:
+        """The objects at `keys`, in their order."""
+        return map(self.get, keys)
+
+    def delete_all(self, keys: Iterable[str]) -> None:
+        """Remove objects, as `delete`."""
+        for key in keys:
+            self.delete(key)
+
     def update(self, key: str, make: Callable[[bytes | None], bytes]) -> bytes:
         """Replace an object by what `make` makes of it, and lose no other writer's doing; say what is there then.
 
@@ -57,8 +69,11 @@ class Backend(ABC):
             if value == there or self.put_if(key, value, there):
                 return value
 
-    def sweep(self) -> int:
-        """Remove what writers that died left behind; say how many pieces. Nothing that lives is touched."""
+    def sweep(self, older: float = OLD) -> int:  # noqa: ARG002 (most places have no such pieces)
+        """Remove what writers that died left behind, `older` than so many seconds by the clock of the place itself.
+
+        Says how many pieces went. Nothing that lives is touched.
+        """
         return 0
 
     def fault(self) -> str:

@@ -15,15 +15,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from atlas.errors import CannotWrite, StoreError, StoreFull
-from atlas.store.backends.backend import Backend
+from atlas.store.backends.backend import OLD, Backend
 from atlas.words import parameter
 
 PARTIAL = ".partial"
 """Folder of a local store where objects are written before they get their name."""
 LOCK = "lock"
 """In that folder: held while an object is compared and replaced."""
-OLD = 3600.0
-"""Seconds after which a partial file that nobody holds is a dead writer's."""
 
 
 class LocalBackend(Backend):
@@ -85,8 +83,8 @@ class LocalBackend(Backend):
         folder, _, _ = prefix.rpartition("/")
         return self._walk(f"{folder}/" if folder else "", prefix)
 
-    def sweep(self) -> int:
-        """Remove the partial files of writers that died: nobody holds them, and they are an hour old.
+    def sweep(self, older: float = OLD) -> int:
+        """Remove the partial files of writers that died: nobody holds them, and they are `older` than so many seconds.
 
         Their age is told by the clock that stamps them, the file system's own: those of two machines may differ.
         """
@@ -94,7 +92,7 @@ class LocalBackend(Backend):
         now, swept = self._now() if leftovers else 0.0, 0
         for path in leftovers:
             with suppress(OSError):  # its writer, or another sweeper, was faster
-                if path.stat().st_mtime < now - OLD and not _held(path):
+                if path.stat().st_mtime < now - older and not _held(path):
                     path.unlink()
                     swept += 1
         return swept

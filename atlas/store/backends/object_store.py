@@ -12,14 +12,14 @@ import os
 import re
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
 from importlib.util import find_spec
-from itertools import chain
+from itertools import chain, islice
 from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import quote
@@ -59,6 +59,8 @@ WRITER = "writer"
 """The metadata of an object that was written on a condition: who wrote it."""
 WRITERS = 8
 """Writers of the proof that one of many wins."""
+ABREAST = 32
+"""Requests that wait for their answers at a time, where there are many."""
 NO_BUCKET = ("NoSuchBucket", "ContainerNotFound", "The specified bucket does not exist")
 """What servers say of a bucket that is not there."""
 METADATA = "169.254.169.254"
@@ -118,6 +120,12 @@ class ObjectBackend(Backend):
     def get(self, key: str) -> bytes | None:
         found = self._asked(key)
         return None if found is None else found[0]
+
+    def get_all(self, keys: Iterable[str]) -> Iterator[bytes | None]:
+        rest = iter(keys)
+        with ThreadPoolExecutor(ABREAST) as pool:
+            while some := [*islice(rest, 16 * ABREAST)]:
+                yield from pool.map(self.get, some)
 
     def _asked(self, key: str, **options: Any) -> tuple[bytes, Any] | None:
         """An object's bytes, and what the server says of it; None where there is none."""
@@ -281,6 +289,11 @@ class ObjectBackend(Backend):
                 obstore.delete(self._store, key)
             except FileNotFoundError:
                 return
+
+    def delete_all(self, keys: Iterable[str]) -> None:
+        with ThreadPoolExecutor(ABREAST) as pool:
+            for _ in pool.map(self.delete, keys):
+                pass
 
     def list(self, prefix: str = "") -> Iterator[str]:
         # A server lists by whole names of folders.
