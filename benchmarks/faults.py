@@ -40,24 +40,10 @@ from tests.object_stores import KEYS, Server, seaweed
 from tests.proxies import Fault, Proxy, proxy
 
 ROOT = Path(__file__).parents[1]
-WORDS = [
-    "build",
-    "tests.networks:broad",
-    "--device=cpu",
-    "--crops=1",
-    "--set=size=32",
-    "--set=steps=16",
-    "--set=draws=1",
-]
-WORDS += [
-    "--set=draws=1",
-    "--atlas=beside.0.1",
-    "--positions=2",
-    "--grids=5",
-    "--atlas-set=size=16",
-    "--atlas-set=steps=2",
-]
-WORDS += ["--atlas-set=tries=1"]
+PIPELINE = """
+tests.networks:broad --device=cpu --crops=1 --set=size=32 --set=steps=16 --set=draws=1
+--atlas=beside.0.1 --positions=2 --grids=5 --atlas-set=size=16 --atlas-set=steps=2 --atlas-set=tries=1
+"""
 SLOTS = 2
 """Tasks that run side by side."""
 CUT, SLOW, FULL = 20.0, 10.0, 8.0
@@ -186,7 +172,7 @@ class Run:
             ["submit", "--yes", f"--address=http://{head}:8265"] if options.submit else ["build", f"--ray={head}:6379"]
         )
         layers = ",".join(f"beside.{number}.1" for number in range(options.layers))
-        self._words = [*begin, *WORDS, f"--layers={layers}", f"--images={images(server)}"]
+        self._words = [*begin, *PIPELINE.split(), f"--layers={layers}", f"--images={images(server)}"]
         self.nodes = [self.node() for _ in range(SLOTS)]
         for machine in (self.head, *self.nodes):
             machine.tend()
