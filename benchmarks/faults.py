@@ -101,9 +101,13 @@ class Build:
         self._process: subprocess.Popen[str] | None = None
         self._reader = Thread()
 
+    @property
+    def runs(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
     def tend(self) -> None:
         """Begin, or begin again, where nothing runs."""
-        if self.done or (self._process is not None and self._process.poll() is None):
+        if self.done or self.runs:
             return
         if self._process is not None:
             self._reader.join()
@@ -129,6 +133,10 @@ class Build:
             self.said.append((time.monotonic(), line.rstrip()))
             with (SHARED / "build.log").open("a") as log:
                 log.write(f"{time.monotonic():.1f} {line}")
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid if self._process is not None else 0
 
     def kill(self) -> None:
         self._killed = True
@@ -173,6 +181,8 @@ class Run:
         )
         layers = ",".join(f"beside.{number}.1" for number in range(options.layers))
         self._words = [*begin, *PIPELINE.split(), f"--layers={layers}", f"--images={images(server)}"]
+        self.desk = self.yard.host("desk") if options.submit else self.head.host
+        """Where the command is run."""
         self.nodes = [self.node() for _ in range(SLOTS)]
         for machine in (self.head, *self.nodes):
             machine.tend()
@@ -194,13 +204,14 @@ class Run:
 
     def begin(self, name: str) -> Build:
         """A build of a new store."""
-        return Build(self.head.host, f"{self._server.bucket}/{name}.atlas", self._words, self._environment)
+        return Build(self.desk, f"{self._server.bucket}/{name}.atlas", self._words, self._environment)
 
     def tend(self) -> None:
         """Begin again what has ended."""
         for machine in (self.head, *self.nodes):
             machine.tend()
-        self.build.tend()
+        if self.build.runs or self.head.there:
+            self.build.tend()
 
     @property
     def made(self) -> dict[str, int]:
@@ -288,14 +299,18 @@ def kill_a_raylet(run: Run) -> str:
 
 @kind("driver", 10)
 def kill_the_driver(run: Run) -> str:
+    before = run.build.starts
     run.build.kill()
+    run.until(lambda: run.build.starts > before)
     return str(run.head.host)
 
 
 @kind("head", 3)
 def kill_the_head(run: Run) -> str:
-    for pid in run.head.host.processes("gcs_server"):
-        os.kill(pid, signal.SIGKILL)
+    """All of Ray on it at once. The driver finds out by itself, and ends."""
+    before = run.build.starts
+    run.head.host.kill(but=run.build.pid)
+    run.until(lambda: run.build.done or run.build.starts > before)
     return str(run.head.host)
 
 

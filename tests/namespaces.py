@@ -133,9 +133,9 @@ class Host:
                     found[int(folder.name)] = words
         return found
 
-    def kill(self, *, stop: signal.Signals = signal.SIGKILL) -> None:
-        """Send a signal to all that runs on this host."""
-        for pid in self.processes():
+    def kill(self, *, stop: signal.Signals = signal.SIGKILL, but: int = 0) -> None:
+        """Send a signal to all that runs on this host, but for one process."""
+        for pid in self.processes().keys() - {but}:
             with suppress(ProcessLookupError):
                 os.kill(pid, stop)
 

@@ -105,6 +105,7 @@ def proxy(endpoint: str, address: str = "127.0.0.1") -> Iterator[Proxy]:
     handler = type("Handler", (_Handler,), {"proxy": made})
     server = ThreadingHTTPServer((address, 0), handler)
     server.daemon_threads = True
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]  # who asked may have died
     made.endpoint = f"http://{address}:{server.server_address[1]}"
     thread = Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from atlas.engine import progress
 from atlas.engine.events import Advanced
 from atlas.engine.progress import Progress
 from atlas.store import MemoryBackend
@@ -18,7 +17,7 @@ def test_a_pace_is_told_once_work_was_watched_for_a_while(
 ) -> None:
     """Work of one kind may begin long after that of others, and its first parts are heard of all at once."""
     times = [0.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: times[-1])
+    monkeypatch.setattr("atlas.engine.progress.time.monotonic", lambda: times[-1])
     plan = plan_of(made_layer("late", 640))
     store = make_store(MemoryBackend(), layers={"early": 32})
     with Progress() as shown:
