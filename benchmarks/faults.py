@@ -54,8 +54,8 @@ STILL = 240.0
 """Seconds in which nothing is made and nothing fails after which a run counts as hanging."""
 DRAIN = 60
 """Seconds in which a machine that gets notice ends what it is at."""
-RETRY, WAITED = re.compile(r"retry \d"), "it had not begun"
-"""How the build tells of a task that is handed out again; and of one that had not begun."""
+RETRY = re.compile(r"retry \d")
+"""How the build tells of a task that is handed out again."""
 OTHERS = re.compile(r"ray::(IDLE|_|\w+Agent)")
 """What Ray's processes are called that are at no shard."""
 REQUESTS = 12
@@ -147,8 +147,8 @@ class Build:
         return "\n".join(line for _, line in self.said[-count:])
 
     def again(self, since: float = 0.0) -> list[float]:
-        """When tasks were handed out again that had begun."""
-        return [at for at, line in self.said if at >= since and RETRY.match(line) and WAITED not in line]
+        """When tasks were handed out again."""
+        return [at for at, line in self.said if at >= since and RETRY.match(line)]
 
     @property
     def flight(self) -> int:

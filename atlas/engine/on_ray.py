@@ -184,17 +184,34 @@ class OnRay:
             yield from _gave_up(one.task, _last_line(error), "error")
 
     def _withdraw(self, running: dict[Any, _UnderWay], again: deque[_UnderWay], nodes: Machines) -> Iterator[Event]:
-        """Take back what is on machines that vanished, and what has not begun: it may wait for one of them."""
+        """Take back what is on machines that vanished, and what has not begun: it may wait for one of them.
+
+        What is on its way already is heard first: a machine that ended in good order has told all.
+        """
         alive = nodes.alive()
         if not nodes.lost():
             return
         self._vanished += 1
         for stream, one in list(running.items()):
-            if one.at is None or one.at.node not in alive:
+            while stream in running and _gone(one, alive) and _speaks(stream):
+                yield from self._advance(stream, running, again, nodes)
+            if stream in running and _gone(one, alive):
                 del running[stream]
                 ray.cancel(stream, force=True)
-                where = "it had not begun when a machine vanished" if one.at is None else f"{one.at.host} vanished"
-                yield from _hand_again(one, again, where)
+                if one.at is None:
+                    again.append(one)  # nothing of it is lost
+                else:
+                    yield from _hand_again(one, again, f"{one.at.host} vanished")
+
+
+def _gone(one: _UnderWay, alive: Collection[str]) -> bool:
+    """Whether a task is on none of the machines that are there."""
+    return one.at is None or one.at.node not in alive
+
+
+def _speaks(stream: Any) -> bool:
+    """Whether something of a stream has come that was not heard yet."""
+    return bool(ray.wait([stream], timeout=0, fetch_local=False)[0])
 
 
 @contextmanager

@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 from ray.cluster_utils import Cluster
 from ray.exceptions import OutOfMemoryError, WorkerCrashedError
 
-from atlas.engine import on_ray, vitals
+from atlas.engine import clusters, on_ray, vitals
 from atlas.engine.clusters import connect
-from atlas.engine.events import Event, Retried, ShardDone, Silent, Task
+from atlas.engine.events import Event, Remarked, Retried, ShardDone, Silent, Task
+from atlas.engine.numerics import numerics_for
 from atlas.engine.on_ray import OnRay
 from atlas.engine.record import Report
 from atlas.engine.run import build, describe
@@ -254,6 +256,44 @@ def test_what_machines_lose_is_not_counted_against_a_task_but_has_an_end() -> No
     assert not isinstance(event, Retried)
     attempts = [next(iter(on_ray._try_again(one, again, "crash", "it crashed"))) for _ in range(on_ray.ATTEMPTS)]
     assert [getattr(event, "attempt", None) for event in attempts] == [1, 2, 3, 4, None]
+
+
+class Gone(clusters.Machines):
+    """A cluster of which all machines have just vanished."""
+
+    def __init__(self) -> None:
+        pass
+
+    def alive(self) -> frozenset[str]:
+        return frozenset()
+
+    def lost(self) -> bool:
+        return True
+
+
+@ray.remote(num_returns="streaming")
+def told() -> Iterator[Any]:
+    yield AT
+    yield Remarked("it is done")
+
+
+def test_a_machine_that_ended_in_good_order_has_told_all(ray_cluster: None) -> None:
+    """As after a drain: its last words may still wait for a driver that was busy when it ended."""
+    stream: Any = told.remote()
+    again = deque[on_ray._UnderWay]()
+    ray.get(stream.completed())
+    running = {stream: on_ray._UnderWay(TASK)}
+    events = list(OnRay(numerics_for("cpu"))._withdraw(running, again, Gone()))
+    assert (events, running, list(again)) == ([Remarked("it is done")], {}, [])
+
+
+def test_what_has_not_begun_is_handed_out_again_without_a_word(ray_cluster: None) -> None:
+    """However many machines vanish meanwhile: nothing of it is lost."""
+    one, again = on_ray._UnderWay(TASK), deque[on_ray._UnderWay]()
+    for _ in range(on_ray.MACHINES + 1):
+        running = {told.options(num_cpus=99).remote(): one}
+        assert list(OnRay(numerics_for("cpu"))._withdraw(running, again, Gone())) == []
+        assert (running, again.pop(), one.lost) == ({}, one, 0)
 
 
 def test_vitals_are_those_of_the_process() -> None:
