@@ -52,7 +52,7 @@ NOTICE = 90.0
 """Seconds in which a machine that vanished is noticed."""
 STILL = 240.0
 """Seconds in which nothing is made and nothing fails after which a run counts as hanging."""
-DRAIN = 60
+DRAIN = 120
 """Seconds in which a machine that gets notice ends what it is at."""
 RETRY = re.compile(r"retry \d")
 """How the build tells of a task that is handed out again."""
@@ -162,6 +162,7 @@ class Run:
     def __init__(self, yard: Yard, server: Server, between: Proxy, options: argparse.Namespace) -> None:
         self.yard, self.between, self.chance = yard, between, random.Random(options.seed)
         self._server, self._began = server, time.monotonic()
+        self.wrong: list[str] = []
         self._environment = ours(
             DISK,
             AWS_ENDPOINT_URL=between.endpoint,
@@ -345,8 +346,8 @@ def drain_a_machine(run: Run) -> str:
     assert process is not None
     process.send_signal(signal.SIGTERM)
     run.until(lambda: process.poll() is not None)
-    if again := run.build.again(began):
-        run.explain(f"a machine that got notice lost {len(again)} tasks")
+    if time.monotonic() - began < DRAIN and (again := run.build.again(began)):
+        run.wrong.append(f"{node.host} got notice, and {len(again)} tasks were lost")
     return str(node.host)
 
 
@@ -480,8 +481,9 @@ def cluster(options: argparse.Namespace) -> Iterator[Run]:
 
 def main(options: argparse.Namespace) -> int:
     """Print what every fault cost and whether anything is wrong; the exit code says so too."""
-    faults, wrong = list[Struck](), list[str]()
+    faults = list[Struck]()
     with cluster(options) as run:
+        wrong = run.wrong
         run.finish()
         wanted = everything(backend_at(run.build.store))
         print(f"In quiet it takes {run.seconds:.0f} s: {len(wanted):,} objects, {len(run.made)} shards and reduces.")
