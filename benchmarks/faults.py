@@ -342,12 +342,10 @@ def cut_a_link_for_ever(run: Run) -> str:
 def drain_a_machine(run: Run) -> str:
     """A machine gets notice: it ends what it is at, and nothing is handed out again."""
     node = run.chance.choice(busy(run))
-    began, process = time.monotonic(), node.process
+    process = node.process
     assert process is not None
     process.send_signal(signal.SIGTERM)
     run.until(lambda: process.poll() is not None)
-    if time.monotonic() - began < DRAIN and (again := run.build.again(began)):
-        run.wrong.append(f"{node.host} got notice, and {len(again)} tasks were lost")
     return str(node.host)
 
 
@@ -444,6 +442,8 @@ def strike(run: Run, name: str) -> Struck:
     heard = build.again(began)
     struck.again, struck.stood = len(heard), time.monotonic() - began
     struck.noticed = heard[0] - began if heard else None
+    if name == "drain" and heard and struck.stood < DRAIN:
+        run.wrong.append(f"{struck.where} got notice, and {len(heard)} tasks were handed out again")
     return struck
 
 
