@@ -14,6 +14,7 @@ another is begun. Every store is compared with the quiet one object by object an
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import random
 import re
@@ -146,9 +147,9 @@ class Build:
     def last(self, count: int) -> str:
         return "\n".join(line for _, line in self.said[-count:])
 
-    def again(self, since: float = 0.0) -> list[float]:
+    def again(self, since: float = 0.0, until: float = math.inf) -> list[float]:
         """When tasks were handed out again."""
-        return [at for at, line in self.said if at >= since and RETRY.match(line)]
+        return [at for at, line in self.said if since <= at < until and RETRY.match(line)]
 
     @property
     def flight(self) -> int:
@@ -162,7 +163,6 @@ class Run:
     def __init__(self, yard: Yard, server: Server, between: Proxy, options: argparse.Namespace) -> None:
         self.yard, self.between, self.chance = yard, between, random.Random(options.seed)
         self._server, self._began = server, time.monotonic()
-        self.wrong: list[str] = []
         self._environment = ours(
             DISK,
             AWS_ENDPOINT_URL=between.endpoint,
@@ -189,7 +189,8 @@ class Run:
             machine.tend()
             while not machine.there:
                 time.sleep(0.1)
-        self.build = self.begin("quiet")
+        self.builds: list[Build] = []
+        self.begin()
 
     def _machine(self, name: str, *words: str) -> Machine:
         host = self.yard.host(name)
@@ -203,9 +204,15 @@ class Run:
         name = f"node-{len(self.yard.hosts)}"
         return self._machine(name, f"--address={self.head.host.address}:6379", "--num-cpus=1")
 
-    def begin(self, name: str) -> Build:
-        """A build of a new store."""
-        return Build(self.desk, f"{self._server.bucket}/{name}.atlas", self._words, self._environment)
+    def begin(self) -> None:
+        """Begin the build of a new store."""
+        store = f"{self._server.bucket}/store-{len(self.builds)}.atlas"
+        self.builds.append(Build(self.desk, store, self._words, self._environment))
+
+    @property
+    def build(self) -> Build:
+        """The one that is under way."""
+        return self.builds[-1]
 
     def tend(self) -> None:
         """Begin again what has ended."""
@@ -416,14 +423,26 @@ class Struck:
     """A fault, and what it cost."""
 
     name: str
+    build: Build
+    began: float
     at: float
-    where: str
-    again: int = 0
-    """Tasks that were handed out again."""
-    noticed: float | None = None
-    """Seconds until the first of them was."""
+    """Seconds since the run began."""
+    where: str = ""
     stood: float = 0.0
-    """Seconds until all is at work again."""
+    """Seconds until all machines are there again, and something was made."""
+    next: float = math.inf
+    """When the next fault began: what is handed out again before that is this one's doing."""
+
+    @property
+    def again(self) -> int:
+        """Tasks that were handed out again."""
+        return len(self.build.again(self.began, self.next))
+
+    @property
+    def noticed(self) -> float | None:
+        """Seconds until the first of them was."""
+        heard = self.build.again(self.began, self.next)
+        return heard[0] - self.began if heard else None
 
     def __str__(self) -> str:
         noticed = "" if self.noticed is None else f", the first after {self.noticed:.1f} s"
@@ -433,28 +452,51 @@ class Struck:
 
 def strike(run: Run, name: str) -> Struck:
     """Let a fault happen, and wait until all is at work again."""
-    busy(run)
-    run.rest(run.chance.uniform(0.5, 3.0))
-    began, at, build = time.monotonic(), run.seconds, run.build
-    struck = Struck(name, at, KINDS[name][1](run))
+    struck = Struck(name, run.build, time.monotonic(), run.seconds)
+    struck.where = KINDS[name][1](run)
     made = len(run.made)
-    run.until(lambda: build.done or (len(run.made) > made and all(node.there for node in run.nodes)))
-    heard = build.again(began)
-    struck.again, struck.stood = len(heard), time.monotonic() - began
-    struck.noticed = heard[0] - began if heard else None
-    if name == "drain" and heard and struck.stood < DRAIN:
-        run.wrong.append(f"{struck.where} got notice, and {len(heard)} tasks were handed out again")
+    run.until(lambda: struck.build.done or (len(run.made) > made and all(node.there for node in run.nodes)))
+    struck.stood = time.monotonic() - struck.began
     return struck
 
 
-def compared(store: str, wanted: dict[str, bytes]) -> list[str]:
+def at_work(run: Run, wanted: dict[str, bytes]) -> list[str]:
+    """Wait for a moment at which a build is at work. One that is whole is compared, and another begun."""
+    wrong: list[str] = []
+    while True:
+        busy(run)
+        run.rest(run.chance.uniform(0.5, 3.0))
+        if not run.build.done:
+            return wrong
+        wrong += compared(run.build, wanted)
+        run.begin()
+
+
+def compared(build: Build, wanted: dict[str, bytes]) -> list[str]:
     """What is wrong with a store: objects that differ from the quiet one's, and what `verify` finds."""
-    opened = Store.open(store)
+    opened = Store.open(build.store)
     collect(opened)
-    found = everything(opened.backend)
+    backend, found = opened.backend, everything(opened.backend)
     wrong = [f"{key} differs" for key in sorted(found.keys() | wanted.keys()) if found.get(key) != wanted.get(key)]
-    told = [key for key in opened.backend.list() if f"{NET}.".encode() in (opened.backend.get(key) or b"")]
-    return wrong + [f"{key} holds an address" for key in told] + list(map(str, verify(opened).findings))
+    wrong += [f"{key} holds an address" for key in backend.list() if f"{NET}.".encode() in (backend.get(key) or b"")]
+    wrong += map(str, verify(opened).findings)
+    wrong += [f"a traceback: {line}" for _, line in build.said if "Traceback" in line]
+    print(f"     {opened} is whole, after {build.starts} starts: {len(wrong) or 'nothing'} wrong", flush=True)
+    return wrong
+
+
+def unheeded(faults: list[Struck]) -> list[str]:
+    """Machines that got notice, and tasks of which were handed out again all the same."""
+    some = [one for one in faults if one.name == "drain" and one.again and one.stood < DRAIN]
+    return [f"{one.where} got notice, and {one.again} tasks were handed out again" for one in some]
+
+
+def again(run: Run, quiet: set[str]) -> list[str]:
+    """Whether more was made again than was in flight."""
+    made = {key: times for key, times in run.made.items() if key not in quiet}
+    twice, flight = sum(made.values()) - len(made), sum(build.flight for build in run.builds)
+    print(f"\n{len(made)} shards and reduces were made, and {twice} of them again; {flight} were in flight at faults.")
+    return [f"{twice} shards were made again"] if twice > flight else []
 
 
 def tell(faults: list[Struck]) -> None:
@@ -481,34 +523,22 @@ def cluster(options: argparse.Namespace) -> Iterator[Run]:
 
 def main(options: argparse.Namespace) -> int:
     """Print what every fault cost and whether anything is wrong; the exit code says so too."""
-    faults = list[Struck]()
+    faults, wrong = list[Struck](), list[str]()
     with cluster(options) as run:
-        wrong = run.wrong
         run.finish()
-        wanted = everything(backend_at(run.build.store))
-        print(f"In quiet it takes {run.seconds:.0f} s: {len(wanted):,} objects, {len(run.made)} shards and reduces.")
-        quiet, started = set(run.made), run.seconds
-        starts = most = 0
-        drawn = deck(options.faults, run.chance, options.kinds or list(KINDS))
-        for number, name in enumerate(drawn):
-            if number == 0 or run.build.done:
-                run.build = run.begin(f"store-{number}")
+        wanted, quiet = everything(backend_at(run.build.store)), set(run.made)
+        print(f"In quiet it takes {run.seconds:.0f} s: {len(wanted):,} objects, {len(quiet)} shards and reduces.")
+        run.begin()
+        for name in deck(options.faults, run.chance, options.kinds or list(KINDS)):
+            wrong += at_work(run, wanted)
+            if faults:
+                faults[-1].next = time.monotonic()
+                print(f"{len(faults):4d} {faults[-1]}", flush=True)
             faults.append(strike(run, name))
-            print(f"{number + 1:4d} {faults[-1]}", flush=True)
-            if run.build.done or number == len(drawn) - 1:
-                run.finish()
-                wrong += compared(run.build.store, wanted)
-                wrong += [f"a traceback: {line}" for _, line in run.build.said if "Traceback" in line]
-                starts, most = starts + run.build.starts, most + run.build.flight
-                print(f"     {run.build.store.rpartition('/')[2]} is done; {len(wrong)} faults of it", flush=True)
-        made = {key: times for key, times in run.made.items() if key not in quiet}
-        print(f"\n{len(faults)} faults in {run.seconds - started:.0f} s; the driver was started {starts} times.")
-    twice = sum(made.values()) - len(made)
-    print(
-        f"{len(made)} shards and reduces were made, {twice} of them once more than needed, of at most {most} in flight."
-    )
-    if twice > most:
-        wrong.append(f"{twice} shards were made again")
+        run.finish()
+        print(f"{len(faults):4d} {faults[-1]}")
+        wrong += compared(run.build, wanted) + unheeded(faults) + again(run, quiet)
+        print(f"{len(faults)} faults of {len(run.builds) - 1} builds in {run.seconds:.0f} s")
     tell(faults)
     for line in wrong:
         print(f"WRONG: {line}")
