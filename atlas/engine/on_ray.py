@@ -174,7 +174,7 @@ class OnRay:
         except DIED as error:
             del running[stream]
             if isinstance(error, NodeDiedError) or (one.at and one.at.node not in nodes.alive()):
-                yield from _hand_again(one, again, f"its machine died: {_first_line(error)}")
+                yield from _hand_again(one, again, f"{one.at.host if one.at else 'its machine'} died")
             else:
                 yield from _try_again(one, again, *_why(error, one.at))
         except RayTaskError as error:
@@ -380,15 +380,18 @@ def _try_again(one: _UnderWay, again: deque[_UnderWay], kind: Kind, reason: str)
 
 
 def _why(error: BaseException, at: _At | None) -> tuple[Kind, str]:
-    """Why a worker died: memory is named, which Ray does only where it killed the worker itself."""
+    """Why a worker died: memory is named, which Ray does only where it killed the worker itself.
+
+    Ray's own words are left out: they name addresses of machines, and the store keeps this.
+    """
     known = None if at is None or isinstance(error, OutOfMemoryError) else _asked([at]).get(at)
     if isinstance(error, OutOfMemoryError) or (at and known and known.kills > at.kills):
         where = f" on {at.host}" if at else ""
         smaller = f"Try fewer {parameter('workers')} or a smaller {parameter('batch')}"
         return "memory", f"its worker was killed for want of memory{where}. {smaller}"
-    if isinstance(error, WorkerCrashedError) and at:
-        return "crash", f"its worker, {at}, crashed or was killed"
-    return "crash", _first_line(error)
+    worker = f"its worker, {at}," if at else "its worker"
+    how = "crashed or was killed" if isinstance(error, WorkerCrashedError) else f"was lost ({type(error).__name__})"
+    return "crash", f"{worker} {how}"
 
 
 def _gave_up(task: Task, reason: str, kind: Kind) -> Iterator[Event]:

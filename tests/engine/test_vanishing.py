@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import ray
 from ray.cluster_utils import Cluster
-from ray.exceptions import OutOfMemoryError, WorkerCrashedError
+from ray.exceptions import NodeDiedError, OutOfMemoryError, TaskCancelledError, WorkerCrashedError
 
 from atlas.engine import clusters, on_ray, vitals
 from atlas.engine.clusters import connect
@@ -244,6 +244,22 @@ def test_a_worker_killed_for_memory_is_named_as_such(monkeypatch: pytest.MonkeyP
     assert "killed for want of memory" in why(None, by_ray, None)
     for kills in (2, None):
         assert why(kills, WorkerCrashedError()) == "its worker, host-7 (process 4321), crashed or was killed"
+    assert why(None, WorkerCrashedError(), None) == "its worker crashed or was killed"
+    assert why(2, TaskCancelledError()) == "its worker, host-7 (process 4321), was lost (TaskCancelledError)"
+
+
+class Died:
+    """The stream of a task whose machine is dead, in Ray's own words."""
+
+    def __next__(self) -> None:
+        raise NodeDiedError("The node it was running on is dead. Node IP: 10.1.2.3")  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.parametrize(("at", "words"), [(AT, "host-7 died"), (None, "its machine died")])
+def test_no_address_of_a_machine_that_died_is_told(at: on_ray._At | None, words: str) -> None:
+    stream, one = Died(), on_ray._UnderWay(TASK, at=at)
+    executor: OnRay = object.__new__(OnRay)
+    assert list(executor._advance(stream, {stream: one}, deque(), Gone())) == [Retried(TASK, 1, words)]
 
 
 def test_what_machines_lose_is_not_counted_against_a_task_but_has_an_end() -> None:
