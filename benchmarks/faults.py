@@ -77,6 +77,8 @@ class Machine:
 
     def tend(self) -> None:
         if self.process is None or self.process.poll() is not None:
+            # Ray would take the processes of other hosts, which it sees here, for those of the cluster named there.
+            (self.host.disk / "ray" / "ray_current_cluster").unlink(missing_ok=True)
             with (SHARED / f"{self.host}.log").open("ab") as log:
                 self.process = self.host.start(self.command, env=self.environment, stdout=log, stderr=log)
 
