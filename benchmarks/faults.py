@@ -53,6 +53,8 @@ NOTICE = 90.0
 """Seconds in which a machine that vanished is noticed."""
 STILL = 240.0
 """Seconds in which nothing is made and nothing fails after which a run counts as hanging."""
+MOST = 100
+"""How often a build is begun again before it is taken for certain that it will never end."""
 DRAIN = 120
 """Seconds in which a machine that gets notice ends what it is at."""
 RETRY = re.compile(r"retry \d")
@@ -117,6 +119,8 @@ class Build:
             self.done = self._process.returncode == 0
             if self._process.returncode not in (0, 1) and not self._killed:
                 raise SystemExit(f"The build ended with {self._process.returncode}:\n{self.last(30)}")
+        if self.starts > MOST:
+            raise SystemExit(f"The build was begun {self.starts} times, and is not done:\n{self.last(30)}")
         if not self.done:
             self.starts, self._killed = self.starts + 1, False
             self._process = self._host.start(
