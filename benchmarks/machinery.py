@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from atlas.engine.events import Event, ShardDone, Task
+from atlas.engine.executors import Staff
 from atlas.engine.making import host
 from atlas.engine.run import build, describe
 from atlas.engine.work import perform

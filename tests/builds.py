@@ -13,7 +13,7 @@ from atlas.engine.run import build, describe
 from atlas.plans import Plan
 from atlas.recipe import ProjectionRecipe, Recipe
 from atlas.store import Backend, MemoryBackend, Store
-from atlas.store.receipts import unfold
+from atlas.store.receipts import Receipt, unfold
 
 if TYPE_CHECKING:
     from atlas.engine.planning.images import ListedImages
@@ -96,6 +96,13 @@ def _content(key: str, data: bytes) -> bytes:
     if not key.startswith("manifests/"):
         return data
     return "\n".join(receipt.proof for receipt in unfold(data)).encode()
+
+
+def everything(backend: Backend) -> dict[str, bytes]:
+    """The same with receipts, but for their records: what is left when work was done, however it was done."""
+    receipts = {key: Receipt.parse(backend.get(key)) for key in backend.list("receipts/")}
+    proofs = {key: receipt.proof.encode() if receipt else b"" for key, receipt in receipts.items()}
+    return contents(backend) | proofs
 
 
 def copied(backend: Backend) -> MemoryBackend:

@@ -271,3 +271,25 @@ def poisoned() -> tuple[Tiny, Preprocessing]:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return Poisoned(), SMALL
+
+
+class Broad(nn.Module):
+    """Many layers side by side, each of several shards: a build of many tasks that are all alike."""
+
+    def __init__(self, layers: int = 32, channels: int = 64) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 16, 4, stride=4), nn.ReLU())
+        self.beside = nn.ModuleList(nn.Sequential(nn.Conv2d(16, channels, 1), nn.ReLU()) for _ in range(layers))
+        self.head = nn.Linear(channels, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        stem = self.stem(x)
+        found: torch.Tensor = self.head(torch.stack([layer(stem).mean((2, 3)) for layer in self.beside]).sum(0))
+        return found
+
+
+def broad() -> tuple[Broad, Preprocessing]:
+    """A network of many layers side by side."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Broad(), SMALL

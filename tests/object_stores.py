@@ -18,10 +18,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.proxies import Proxy, proxy
+
+if TYPE_CHECKING:
+    from tests.namespaces import Host
 
 SERVERS = ("moto", pytest.param("seaweed", marks=pytest.mark.slow))
 KEYS = {
@@ -93,21 +97,22 @@ def moto() -> Iterator[Server]:
 
 
 @contextmanager
-def seaweed(folder: Path) -> Iterator[Server]:
-    """A new bucket of a SeaweedFS server that keeps its data in `folder`."""
+def seaweed(folder: Path, host: Host | None = None) -> Iterator[Server]:
+    """A new bucket of a SeaweedFS server that keeps its data in `folder`; on a `host`, where one is said."""
+    address, start = (host.address, host.start) if host else ("127.0.0.1", subprocess.Popen)
     ports = {name: free_port() for name in ("master.port", "volume.port", "filer.port", "s3.port")}
     allowed = {"name": "tests", "actions": ["Admin", "Read", "Write", "List", "Tagging"]}
     keys = {"accessKey": KEYS["AWS_ACCESS_KEY_ID"], "secretKey": KEYS["AWS_SECRET_ACCESS_KEY"]}
     (folder / "s3.json").write_text(json.dumps({"identities": [{**allowed, "credentials": [keys]}]}))
     words = [str(Path(sys.executable).with_name("weed")), "server", f"-dir={folder}", "-volume.max=100"]
-    words += ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3"]
+    words += [f"-ip={address}", f"-ip.bind={address}", "-filer", "-s3"]
     words += [f"-{name}={port}" for name, port in ports.items()]
     words += [f"-{name}.port.grpc={free_port()}" for name in ("master", "volume", "filer", "s3")]
     words += ["-s3.port.iceberg=0", "-s3.port.lance=0", f"-s3.config={folder / 's3.json'}"]
     with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(words, stdout=log, stderr=log)
+        server = start(words, stdout=log, stderr=log)
         try:
-            endpoint = f"http://127.0.0.1:{ports['s3.port']}"
+            endpoint = f"http://{address}:{ports['s3.port']}"
             yield Server(endpoint, bucket(endpoint))
         finally:
             server.kill()  # it takes its time to end by itself

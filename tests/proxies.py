@@ -18,6 +18,9 @@ Fault = Literal["", "500", "503", "reset", "cut", "short"]
 """`cut`: the body breaks off; `short`: it is shorter, and the headers say so."""
 
 
+WRITER = "x-amz-meta-writer"
+
+
 class Proxy:
     """What was asked, and what goes wrong."""
 
@@ -27,6 +30,8 @@ class Proxy:
         self.wrong: Callable[[str, str, int], Fault] = lambda _method, _path, _number: ""
         self.asked: list[tuple[str, str, int]] = []
         """Method, path with its question, and bytes of the answer."""
+        self.writers: dict[str, set[str]] = {}
+        """Of each object that was written on a condition, who tried to; one who tried again is one."""
         self.lock = Lock()
 
     @property
@@ -61,6 +66,8 @@ class _Handler(BaseHTTPRequestHandler):
         with self.proxy.lock:
             number = len(self.proxy.asked)
             self.proxy.asked.append((self.command, self.path, len(data)))
+            if writer := self.headers.get(WRITER):
+                self.proxy.writers.setdefault(self.path, set()).add(writer)
         self._send(self.proxy.wrong(self.command, self.path, number), answer, data)
 
     def _send(self, fault: Fault, answer: http.client.HTTPResponse, data: bytes) -> None:
@@ -92,13 +99,14 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def proxy(endpoint: str) -> Iterator[Proxy]:
-    """A proxy before `endpoint`."""
+def proxy(endpoint: str, address: str = "127.0.0.1") -> Iterator[Proxy]:
+    """A proxy before `endpoint`, at an address of this machine."""
     made = Proxy(endpoint)
     handler = type("Handler", (_Handler,), {"proxy": made})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server = ThreadingHTTPServer((address, 0), handler)
     server.daemon_threads = True
-    made.endpoint = f"http://127.0.0.1:{server.server_address[1]}"
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]  # who asked may have died
+    made.endpoint = f"http://{address}:{server.server_address[1]}"
     thread = Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:

@@ -56,7 +56,7 @@ class Task:
             return columns_of(plan)
         first, last = plan.shard(min(self.indices)), plan.shard(max(self.indices))
         start, stop = (first.start, last.stop) if self.rows is None else (first.start + row for row in self.rows)
-        return f"{plan.stage} {plan.called}:{start}-{stop - 1}"
+        return str(replace(first, start=start, stop=stop))
 
 
 def counted(stage: str, receipt: Receipt) -> dict[str, int]:

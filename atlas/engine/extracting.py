@@ -19,7 +19,7 @@ from atlas.engine.events import Advanced, Event
 from atlas.engine.making import Made, Making, Piece
 from atlas.engine.reducing import Receipts, Reduced, gathered
 from atlas.plans import Plan, Shard
-from atlas.stages.dataset import EXAMPLE
+from atlas.stages.dataset import EXAMPLE, IMAGES
 from atlas.store import Store
 
 if TYPE_CHECKING:
@@ -104,6 +104,7 @@ class Desk:
         if plan.collection.photographs:
             self.pictures["picture"] = np.full((*shape, EXAMPLE, EXAMPLE, 3), GREY, np.uint8)
         self._held: dict[int, Looked] = {}
+        self._hashes: dict[int, np.ndarray[Any, Any]] = {}
 
     def fill(self, examples: Sequence[ExamplePlace], how: Round) -> Iterator[int]:
         """Measure and cut out `examples`, which are sorted by image; yields how many were done, now and then."""
@@ -144,7 +145,12 @@ class Desk:
         return self._held[number]
 
     def _sha256(self, number: int) -> bytes:
-        return self._worker.store.read("images/sha256", slice(number, number + 1)).tobytes()
+        """The hash in the list. Of this a whole part is read at a time: one row costs as many requests."""
+        part, row = divmod(number, IMAGES.shard)
+        if part not in self._hashes:
+            rows = slice(part * IMAGES.shard, min((part + 1) * IMAGES.shard, self._plan.collection.count))
+            self._hashes[part] = self._worker.store.read("images/sha256", rows)
+        return bytes(self._hashes[part][row])
 
     def _measure(self, batch: list[tuple[ExamplePlace, Crop]], how: Round) -> None:
         import torch

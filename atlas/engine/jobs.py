@@ -36,6 +36,8 @@ CHATTY = ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk"
 """What tells of each package that it packs and sends."""
 COMMAND = "Job entrypoint command failed"
 """How Ray begins where the job's own command failed: the end of its log follows."""
+UNKNOWN = "does not exist"
+"""What Ray says of a job that it does not know."""
 UNBUFFERED = {"PYTHONUNBUFFERED": "1"}
 """All that the environment of a job is told: credentials are the cluster's own."""
 
@@ -143,7 +145,12 @@ class Jobs:
                 info = self.asked(lambda client: client.get_job_info(name))
                 log = self.asked(lambda client: client.get_job_logs(name))
                 heard = time.monotonic()
-            except AtlasError:
+            except AtlasError as error:
+                if UNKNOWN in str(error):
+                    raise JobFailed(
+                        f"{name} is lost: the cluster's head was started anew, and does not know it. What is finished "
+                        "is kept: submit it again, and the next attempt goes on."
+                    ) from error
                 if time.monotonic() - heard > PATIENCE:
                     raise
             else:

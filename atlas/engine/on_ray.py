@@ -182,7 +182,7 @@ class OnRay:
         except DIED as error:
             del running[stream]
             if isinstance(error, NodeDiedError) or (one.at and one.at.node not in nodes.alive()):
-                yield from _hand_again(one, again, f"its machine died: {_first_line(error)}", _where(one.at))
+                yield from _hand_again(one, again, "its machine died", _where(one.at))
             else:
                 yield from _try_again(one, again, *_why(error, one.at), _where(one.at))
         except RayTaskError as error:
@@ -192,17 +192,34 @@ class OnRay:
             yield from _gave_up(one.task, _last_line(error), "error")
 
     def _withdraw(self, running: dict[Any, _UnderWay], again: deque[_UnderWay], nodes: Machines) -> Iterator[Event]:
-        """Take back what is on machines that vanished, and what has not begun: it may wait for one of them."""
+        """Take back what is on machines that vanished, and what has not begun: it may wait for one of them.
+
+        What is on its way already is heard first: a machine that ended in good order has told all.
+        """
         alive = nodes.alive()
         if not nodes.lost():
             return
         self._vanished += 1
         for stream, one in list(running.items()):
-            if one.at is None or one.at.node not in alive:
+            while stream in running and _gone(one, alive) and _speaks(stream):
+                yield from self._advance(stream, running, again, nodes)
+            if stream in running and _gone(one, alive):
                 del running[stream]
                 ray.cancel(stream, force=True)
-                why = "it had not begun when a machine vanished" if one.at is None else "its machine vanished"
-                yield from _hand_again(one, again, why, _where(one.at))
+                if one.at is None:
+                    again.append(one)  # nothing of it is lost
+                else:
+                    yield from _hand_again(one, again, "its machine vanished", _where(one.at))
+
+
+def _gone(one: _UnderWay, alive: Collection[str]) -> bool:
+    """Whether a task is on none of the machines that are there."""
+    return one.at is None or one.at.node not in alive
+
+
+def _speaks(stream: Any) -> bool:
+    """Whether something of a stream has come that was not heard yet."""
+    return bool(ray.wait([stream], timeout=0, fetch_local=False)[0])
 
 
 @contextmanager
@@ -375,14 +392,16 @@ def _try_again(one: _UnderWay, again: deque[_UnderWay], kind: Kind, reason: str,
 
 
 def _why(error: BaseException, at: _At | None) -> tuple[Kind, str]:
-    """Why a worker died: memory is named, which Ray does only where it killed the worker itself."""
+    """Why a worker died: memory is named, which Ray does only where it killed the worker itself.
+
+    Ray's own words are left out: they name addresses of machines, and the store keeps this.
+    """
     known = None if at is None or isinstance(error, OutOfMemoryError) else _asked([at]).get(at)
     if isinstance(error, OutOfMemoryError) or (at and known and known.kills > at.kills):
         smaller = f"Try fewer {parameter('workers')} or a smaller {parameter('batch')}"
         return "memory", f"its worker was killed for want of memory. {smaller}"
-    if isinstance(error, WorkerCrashedError) and at:
-        return "crash", "its worker crashed or was killed"
-    return "crash", _first_line(error)
+    how = "crashed or was killed" if isinstance(error, WorkerCrashedError) else f"was lost ({type(error).__name__})"
+    return "crash", f"its worker {how}"
 
 
 def _gave_up(task: Task, reason: str, kind: Kind) -> Iterator[Event]:

@@ -138,7 +138,7 @@ class _Watcher:
         self._bar.update(
             self._bar_of(stage), completed=done, total=total, description=shown(layer or stage.work), pace=pace
         )
-        if not self._console.is_terminal and newly > 0 and now - self._said > QUIET:
+        if not self._console.is_terminal and newly > 0 and now - max(self._said, began) > QUIET:
             self._said = now
             left = (total - done) * elapsed / newly
             self._console.print(line(f"{done:,} of {total:,} {stage.items}{pace}, about {left:.0f} s left"))

@@ -368,6 +368,27 @@ def test_merged_numbers_whose_receipt_is_lost_are_collected_again_by_the_second_
 # -- what goes wrong ---------------------------------------------------------------------------------------------------
 
 
+class Asked(MemoryBackend):
+    """Remembers what of it was read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read: list[str] = []
+
+    def get(self, key: str) -> bytes | None:
+        self.read.append(key)
+        return super().get(key)
+
+
+def test_examples_ask_for_hashes_of_images_once_a_shard(tiny: Model, images: ListedImages) -> None:
+    """In an object store each reading is some requests, and a shard shows hundreds of images."""
+    backend = Asked()
+    plans = collecting_plans(tiny, images, "first.1")
+    build_in(backend, tiny, plans, images=images)
+    shards = sum(len(plan.shards) for plan in plans)
+    assert 0 < backend.read.count("images/sha256/c/0/0") <= shards + 2  # the list, and the table of images
+
+
 def test_a_list_that_changed_since_is_one_line(tiny: Model, images: ListedImages, folder: Path, tmp_path: Path) -> None:
     backend = MemoryBackend()
     collect_in(backend, tiny, images, layers=["head"])

@@ -19,7 +19,7 @@ import pytest
 import atlas
 from atlas.cli.options import as_options
 from atlas.engine.jobs import Jobs
-from atlas.errors import AtlasError
+from atlas.errors import AtlasError, JobFailed
 from atlas.store import Store
 from tests.engine.test_clusters import free_port, head, ours
 
@@ -229,6 +229,19 @@ def test_a_cluster_with_a_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
             (tmp_path / ".ray").mkdir()
             (tmp_path / ".ray" / "auth_token").write_text(token)
             assert Jobs(address).asked(lambda client: client.list_jobs()) == []
+
+
+def test_a_job_that_its_cluster_no_longer_knows_is_not_waited_for() -> None:
+    class Anew:
+        def get_job_info(self, name: str) -> None:
+            raise RuntimeError(f"Request failed with status code 404: Job {name} does not exist.")
+
+    jobs = object.__new__(Jobs)
+    jobs.address, jobs._client = "http://127.0.0.1:8265", Anew()
+    began = time.monotonic()
+    with pytest.raises(JobFailed, match=r"atlas-1 is lost: the cluster's head was started anew.*submit it again"):
+        jobs.follow("atlas-1", print)
+    assert time.monotonic() - began < 5
 
 
 @pytest.mark.parametrize(

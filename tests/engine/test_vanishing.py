@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 from ray.cluster_utils import Cluster
-from ray.exceptions import OutOfMemoryError, WorkerCrashedError
+from ray.exceptions import NodeDiedError, OutOfMemoryError, TaskCancelledError, WorkerCrashedError
 
-from atlas.engine import on_ray, vitals
+from atlas.engine import clusters, on_ray, vitals
 from atlas.engine.clusters import connect
-from atlas.engine.events import Event, Retried, ShardDone, Silent, Task
+from atlas.engine.events import Event, Remarked, Retried, ShardDone, Silent, Task
+from atlas.engine.numerics import numerics_for
 from atlas.engine.on_ray import OnRay
 from atlas.engine.record import Report
 from atlas.engine.run import build, describe
@@ -243,6 +245,24 @@ def test_a_worker_killed_for_memory_is_named_as_such(monkeypatch: pytest.MonkeyP
     assert "killed for want of memory" in why(None, by_ray, None)
     for kills in (2, None):
         assert why(kills, WorkerCrashedError()) == "its worker crashed or was killed"
+    assert why(None, WorkerCrashedError(), None) == "its worker crashed or was killed"
+    assert why(2, TaskCancelledError()) == "its worker was lost (TaskCancelledError)"
+
+
+class Died:
+    """The stream of a task whose machine is dead, in Ray's own words."""
+
+    def __next__(self) -> None:
+        raise NodeDiedError("The node it was running on is dead. Node IP: 10.1.2.3")  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.parametrize(("at", "where"), [(AT, "host-7 (process 4321)"), (None, "")])
+def test_no_address_of_a_machine_that_died_is_told(at: on_ray._At | None, where: str) -> None:
+    stream, one = Died(), on_ray._UnderWay(TASK, at=at)
+    executor: OnRay = object.__new__(OnRay)
+    assert list(executor._advance(stream, {stream: one}, deque(), Gone())) == [
+        Retried(TASK, 1, "its machine died", "machine", where)
+    ]
 
 
 def test_what_machines_lose_is_not_counted_against_a_task_but_has_an_end() -> None:
@@ -256,6 +276,44 @@ def test_what_machines_lose_is_not_counted_against_a_task_but_has_an_end() -> No
     tried = [on_ray._try_again(one, again, "crash", "it crashed", "host-7") for _ in range(on_ray.ATTEMPTS)]
     attempts = [next(iter(events)) for events in tried]
     assert [getattr(event, "attempt", None) for event in attempts] == [1, 2, 3, 4, None]
+
+
+class Gone(clusters.Machines):
+    """A cluster of which all machines have just vanished."""
+
+    def __init__(self) -> None:
+        pass
+
+    def alive(self) -> frozenset[str]:
+        return frozenset()
+
+    def lost(self) -> bool:
+        return True
+
+
+@ray.remote(num_returns="streaming")
+def told() -> Iterator[Any]:
+    yield AT
+    yield Remarked("it is done")
+
+
+def test_a_machine_that_ended_in_good_order_has_told_all(ray_cluster: None) -> None:
+    """As after a drain: its last words may still wait for a driver that was busy when it ended."""
+    stream: Any = told.remote()
+    again = deque[on_ray._UnderWay]()
+    ray.get(stream.completed())
+    running = {stream: on_ray._UnderWay(TASK)}
+    events = list(OnRay(numerics_for("cpu"))._withdraw(running, again, Gone()))
+    assert (events, running, list(again)) == ([Remarked("it is done")], {}, [])
+
+
+def test_what_has_not_begun_is_handed_out_again_without_a_word(ray_cluster: None) -> None:
+    """However many machines vanish meanwhile: nothing of it is lost."""
+    one, again = on_ray._UnderWay(TASK), deque[on_ray._UnderWay]()
+    for _ in range(on_ray.MACHINES + 1):
+        running = {told.options(num_cpus=99).remote(): one}
+        assert list(OnRay(numerics_for("cpu"))._withdraw(running, again, Gone())) == []
+        assert (running, again.pop(), one.lost) == ({}, one, 0)
 
 
 def test_vitals_are_those_of_the_process() -> None:

@@ -14,7 +14,7 @@ import pytest
 from atlas.errors import CannotWrite, NotAStore, StoreError
 from atlas.store import Backend, ObjectBackend, Store, backend_at
 from atlas.store.backends import object_store
-from tests.object_stores import KEYS, Server, environment, moto, seaweed
+from tests.object_stores import KEYS, Server, counted_by_a_proxy, environment, moto, seaweed
 from tests.store.contract import BackendContract
 
 pytestmark = pytest.mark.builder
@@ -113,3 +113,24 @@ def test_a_server_that_is_away_is_told_of_soon(monkeypatch: pytest.MonkeyPatch) 
     assert "cannot be reached" in str(error.value)
     assert "\n" not in str(error.value)
     assert KEYS["AWS_SECRET_ACCESS_KEY"] not in str(error.value)
+
+
+def test_an_answer_that_breaks_off_now_and_then_is_asked_for_again(moto_server: Server) -> None:
+    """Lists, and what is said of objects that are there or are not; the client itself goes on with objects alone."""
+    with counted_by_a_proxy(moto_server) as between:
+        backend = backend_at(f"{moto_server.bucket}/{uuid.uuid4().hex}")
+        between.wrong = lambda _method, _path, number: "cut" if number % 3 else ""
+        value = bytes(range(256)) * 40
+        for number in range(4):
+            backend.put(f"a/{number}", value)
+            assert backend.get(f"b/{number}") is None
+            assert backend.put_new(f"b/{number}", value)
+            assert not backend.put_new(f"b/{number}", b"another")
+            assert backend.put_if(f"b/{number}", value[1:], value)
+            assert backend.get(f"b/{number}") == value[1:]
+            assert backend.range(f"a/{number}", 3, 300) == value[3:300]
+            assert backend.range(f"a/{number}", -7) == value[-7:]
+            assert backend.range(f"a/{number}", 9) == value[9:]
+        assert list(backend.list("a/")) == [f"a/{number}" for number in range(4)]
+        backend.delete("a/0")
+        assert backend.get("a/0") is None

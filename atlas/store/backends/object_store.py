@@ -12,7 +12,7 @@ import os
 import re
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from functools import cache
 from importlib.util import find_spec
 from itertools import chain, islice
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import obstore
@@ -37,6 +37,7 @@ from obstore.store import from_url
 from atlas.errors import CannotWrite, StoreError
 from atlas.store.backends.backend import Backend
 
+T = TypeVar("T")
 # What the machine believes about file names is not asked: some believe that .js is plain text.
 KINDS = {
     ".html": "text/html; charset=utf-8",
@@ -49,6 +50,10 @@ PATIENCE = timedelta(seconds=60)
 """How long a request is tried again that failed for reasons of the network or of the server."""
 TRIES = 3
 """How often bytes are asked for whose answers break off."""
+BROKEN = "request or response body error"
+"""What is said of an answer that broke off."""
+REPEATS = 6
+"""How often a request is made whose answer breaks off."""
 PAUSE = 0.1
 """Seconds before the first of them; each next pause is twice as long."""
 HOST = re.compile(r"https?://[^\s\"')]+")
@@ -131,8 +136,7 @@ class ObjectBackend(Backend):
         """An object's bytes, and what the server says of it; None where there is none."""
         with self._explained(key):
             try:
-                found = obstore.get(self._store, key, **options)
-                return bytes(found.bytes()), found
+                return _repeated(lambda: _with_bytes(obstore.get(self._store, key, **options)))
             except FileNotFoundError:
                 return None
 
@@ -165,7 +169,9 @@ class ObjectBackend(Backend):
                 if (size := self._size(key)) is None:
                     return None
                 begin, end, _ = slice(start, stop).indices(size)
-                return bytes(obstore.get_range(self._store, key, start=begin, end=end)) if begin < end else b""
+                if begin >= end:
+                    return b""
+                return _repeated(lambda: bytes(obstore.get_range(self._store, key, start=begin, end=end)))
             except FileNotFoundError:
                 return None
 
@@ -176,8 +182,9 @@ class ObjectBackend(Backend):
         """
         with self._explained(key):
             try:
-                found = obstore.get(self._store, key, options={} if wanted is None else {"range": wanted})
-                return Part(bytes(found.bytes()), found.range[0], found.meta["size"], found.meta["e_tag"] or "")
+                options: Any = {} if wanted is None else {"range": wanted}
+                data, found = _repeated(lambda: _with_bytes(obstore.get(self._store, key, options=options)))
+                return Part(data, found.range[0], found.meta["size"], found.meta["e_tag"] or "")
             except FileNotFoundError:
                 return None
             except BaseError:
@@ -273,7 +280,8 @@ class ObjectBackend(Backend):
         writer = uuid.uuid4().hex
         with self._explained(key, CannotWrite):
             try:
-                obstore.put(self._store, key, value, mode=mode, attributes={WRITER: writer}, use_multipart=False)
+                told: Any = {"attributes": {WRITER: writer}, "use_multipart": False}
+                _repeated(lambda: obstore.put(self._store, key, value, mode=mode, **told))
             except (AlreadyExistsError, PreconditionError):
                 found = self._asked(key)
                 return found is not None and found[1].attributes.get(WRITER) == writer
@@ -286,7 +294,7 @@ class ObjectBackend(Backend):
     def delete(self, key: str) -> None:
         with self._explained(key, CannotWrite):
             try:
-                obstore.delete(self._store, key)
+                _repeated(lambda: obstore.delete(self._store, key))
             except FileNotFoundError:
                 return
 
@@ -299,10 +307,12 @@ class ObjectBackend(Backend):
         # A server lists by whole names of folders.
         folder = prefix.rpartition("/")[0]
         with self._explained(prefix):
-            found = chain.from_iterable(obstore.list(self._store, folder or None))
-            # Not every server lists in order.
-            keys = sorted(one["path"] for one in found if one["path"].startswith(prefix))
-        return iter(keys)
+            return iter(_repeated(lambda: self._sorted(folder, prefix)))
+
+    def _sorted(self, folder: str, prefix: str) -> Sequence[str]:
+        found = chain.from_iterable(obstore.list(self._store, folder or None))
+        # Not every server lists in order.
+        return sorted(one["path"] for one in found if one["path"].startswith(prefix))
 
     def fault(self) -> str:
         """Whether one of many writers wins: on that rests that nothing is done twice or lost."""
@@ -342,6 +352,24 @@ class ObjectBackend(Backend):
         """Where credentials are looked for, where it is their lack that an error tells of."""
         asked = any(name in str(error) for name in (METADATA, "credential", "token", "Account"))
         return f" Credentials are taken from {CREDENTIALS[self._scheme]}." if asked else ""
+
+
+def _repeated(ask: Callable[[], T]) -> T:
+    """What a request gives. The client goes on with an object that breaks off, but with no list and no refusal."""
+    pause = PAUSE
+    for _ in range(REPEATS - 1):
+        try:
+            return ask()
+        except BaseError as error:
+            if BROKEN not in str(error):
+                raise
+        time.sleep(pause)
+        pause *= 2
+    return ask()
+
+
+def _with_bytes(found: Any) -> tuple[bytes, Any]:
+    return bytes(found.bytes()), found
 
 
 def _found(meta: Any) -> Found:
