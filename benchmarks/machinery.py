@@ -26,7 +26,7 @@ from typing import Any
 
 from atlas.engine.events import Event, ShardDone, Task
 from atlas.engine.executors import Staff
-from atlas.engine.making import host
+from atlas.engine.making import process
 from atlas.engine.run import build, describe
 from atlas.engine.work import perform
 from atlas.engine.worker import Job, Supplies
@@ -72,7 +72,7 @@ class Bare:
         return [self._receipt(plan, index) for index in task.indices for plan in task.plans]
 
     def _receipt(self, plan: Plan, index: int) -> ShardDone:
-        shard, record = plan.shard(index), RECORD | host()
+        shard, record = plan.shard(index), RECORD | process()
         objects = (Stored(f"layers/{plan.on.key}/naps/slept/c/{index}", 4, "0" * 64),)
         numbers: dict[str, Any] = {name: [[0.5, 0.25]] for name in ("mean", "peak")} | {"status": [[0, 0]]}
         receipt = Receipt(plan.id, index, (shard.start, shard.stop), objects, numbers, record)

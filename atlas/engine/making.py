@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 import os
 import platform
-import socket
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -111,7 +110,7 @@ class Piece:
 
     def record(self) -> dict[str, Any]:
         """Where it was made: recorded beside the work, never compared."""
-        return host() | ({"backoff": self.width} if self.width < self.plan.numerics.batch else {})
+        return process() | ({"backoff": self.width} if self.width < self.plan.numerics.batch else {})
 
 
 def commit(piece: Piece, made: Iterable[Kept]) -> Iterator[Event]:
@@ -216,6 +215,6 @@ class Clock:
 
 
 @lru_cache(maxsize=1)
-def host() -> dict[str, Any]:
-    """Where this process runs."""
-    return {"host": socket.gethostname(), "pid": os.getpid(), "machine": platform.machine()}
+def process() -> dict[str, Any]:
+    """What a receipt says of the process that made a shard: nothing of which machine it runs on."""
+    return {"pid": os.getpid(), "machine": platform.machine()}

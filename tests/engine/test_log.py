@@ -280,3 +280,10 @@ def test_a_plan_and_a_submission_reckon_money_alike(run: Callable[..., Ran], tmp
     assert "hours" not in run(*plan).out
     assert "core-hours, 0.00 at 2 an hour (an estimate for a nominal core; measure" in run(*plan, "--price", "2").out
     assert HASTY.steps == 3
+
+
+def test_no_receipt_names_a_machine(tiny: Model) -> None:
+    backend = MemoryBackend()
+    build_in(backend, tiny, tiny_plans(tiny))
+    for key in backend.list():
+        assert socket.gethostname().encode() not in (backend.get(key) or b""), key
