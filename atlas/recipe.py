@@ -21,7 +21,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self
 
 from atlas.errors import AtlasError, UnknownName
 from atlas.words import parameter
@@ -74,6 +74,8 @@ class Knobs:
     ids: their defaults stay for ever."""
     KIND: ClassVar[str] = ""
     """What a message calls whose knobs they are."""
+    EXAMPLE: ClassVar[str] = ""
+    """A setting, as a message shows it."""
     RANGES: ClassVar[Mapping[str, tuple[float, float]]] = {}
     """The least and the most that knobs may be, where they are not None."""
 
@@ -101,42 +103,38 @@ class Knobs:
         knobs = {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
         return cls(**_called(knobs))
 
+    @classmethod
+    def named(cls, name: str, **changes: Any) -> Self:
+        """The preset `name`, with `changes` to its knobs. Raises `UnknownName` for either's unknown names."""
+        presets: Mapping[str, Self] = PRESETS_OF[cls]
+        if name not in presets:
+            raise UnknownName.among(cls.KIND, name, presets, hint=f"There are: {', '.join(presets)}.")
+        changes, known = _called(changes), [field.name for field in fields(cls)]
+        for changed in changes:
+            if changed not in known:
+                raise UnknownName.among(f"setting of a {cls.KIND}", changed, known)
+        return replace(presets[name], **changes)
+
+    @classmethod
+    def parse(cls, name: str, settings: Iterable[str], said: str = "settings") -> Self:
+        """The preset `name` changed by texts such as `steps=96`, `scale=0.8,1.2`, `variants=positive`, `pca=none`.
+
+        `said` is the parameter that gave them. Raises `AtlasError` where a setting cannot be read, `UnknownName` for
+        an unknown knob.
+        """
+        changes = {}
+        for setting in settings:
+            knob, _, text = setting.partition("=")
+            if not text:
+                raise AtlasError(f"{parameter(said, setting)}: write NAME=VALUE, as in {cls.EXAMPLE}.")
+            changes[knob] = _read(cls, said, knob, text)
+        return cls.named(name, **changes)
+
 
 def _as_json(value: Any) -> Any:
     if isinstance(value, Knobs):
         return value.to_dict()
     return list(value) if isinstance(value, tuple) else value
-
-
-K = TypeVar("K", bound=Knobs)
-
-
-def _preset(presets: Mapping[str, K], kind: str, knob: str, name: str, changes: Mapping[str, Any]) -> K:
-    """The one of `presets` called `name`, with `changes` to its knobs. Raises `UnknownName` for either's unknown names.
-
-    `kind` is what a preset is called, `knob` what one of its knobs is.
-    """
-    if name not in presets:
-        raise UnknownName.among(kind, name, presets, hint=f"There are: {', '.join(presets)}.")
-    changes, known = _called(changes), [field.name for field in fields(presets[name])]
-    for changed in changes:
-        if changed not in known:
-            raise UnknownName.among(knob, changed, known)
-    return replace(presets[name], **changes)
-
-
-def _changes(recipe: type[Any], said: str, settings: Iterable[str], like: str) -> dict[str, Any]:
-    """What `settings`, given by the parameter `said`, change of a recipe.
-
-    Raises `AtlasError` where one cannot be read.
-    """
-    changes = {}
-    for setting in settings:
-        knob, _, text = setting.partition("=")
-        if not text:
-            raise AtlasError(f"{parameter(said, setting)}: write NAME=VALUE, as in {like}.")
-        changes[knob] = _read(recipe, said, knob, text)
-    return changes
 
 
 def _read(recipe: type[Any], said: str, knob: str, text: str) -> Any:
@@ -171,6 +169,7 @@ class Recipe(Knobs):
     """
 
     KIND = "recipe"
+    EXAMPLE = "steps=96"
     RANGES: ClassVar = {
         **dict.fromkeys(("learning_rate", "beta1", "beta2", "decay_power", "init_std", "jitter"), (0, math.inf)),
         **dict.fromkeys(("rotation", "diversity", "cosine_power", "contrast"), (0, math.inf)),
@@ -296,20 +295,6 @@ class Recipe(Knobs):
         """The variants that are made side by side so as to differ, in the order they were asked for."""
         return tuple(variant for variant in self.variants if variant.startswith("diverse-"))
 
-    @classmethod
-    def named(cls, name: str, **changes: Any) -> Recipe:
-        """The preset `name`, with `changes` to its knobs. Raises `UnknownName` for either's unknown names."""
-        return _preset(PRESETS, "recipe", "setting of a recipe", name, changes)
-
-    @classmethod
-    def parse(cls, name: str, settings: Iterable[str], said: str = "settings") -> Recipe:
-        """The preset `name` changed by texts such as `steps=96`, `scale=0.8,1.2`, `variants=positive`.
-
-        `said` is the parameter that gave them. Raises `AtlasError` where a setting cannot be read, `UnknownName` for
-        an unknown knob.
-        """
-        return cls.named(name, **_changes(cls, said, settings, "steps=96"))
-
 
 STANDARD = Recipe(lr_warmup_steps=8, lr_decay_fraction=0.3, contrast=1.5)
 PRESETS = {
@@ -426,6 +411,7 @@ class ProjectionRecipe(Knobs):
     """How activations are laid out. Defaults are those of the preset `standard`, after the Activation Atlas."""
 
     KIND = "projection"
+    EXAMPLE = "n_neighbors=20"
     RANGES: ClassVar = {
         **dict.fromkeys(("n_neighbors", "max_samples", "pca"), (2, math.inf)),
         "min_dist": (0, 1),
@@ -463,22 +449,13 @@ class ProjectionRecipe(Knobs):
                 "metric of a projection", self.metric, METRICS, hint=f"There are: {', '.join(METRICS)}."
             )
 
-    @classmethod
-    def named(cls, name: str, **changes: Any) -> ProjectionRecipe:
-        """The preset `name`, with `changes` to its knobs. Raises `UnknownName` for either's unknown names."""
-        return _preset(LAYOUTS, "projection", "setting of a projection", name, changes)
-
-    @classmethod
-    def parse(cls, name: str, settings: Iterable[str]) -> ProjectionRecipe:
-        """The preset `name` changed by texts such as `n_neighbors=20`, `pca=none`. Raises as `Recipe.parse`."""
-        return cls.named(name, **_changes(cls, "projection_settings", settings, "n_neighbors=20"))
-
 
 LAYOUTS = {
     "standard": ProjectionRecipe(),
     "class": ProjectionRecipe(name="class", n_neighbors=20, min_dist=0.02),
 }
 """The second for the samples of a class: there are fewer of them, and what parts them is finer."""
+PRESETS_OF: dict[type[Knobs], Mapping[str, Any]] = {Recipe: PRESETS, ProjectionRecipe: LAYOUTS}
 
 
 DTYPES = ("float32", "bfloat16")

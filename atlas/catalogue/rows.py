@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from atlas.catalogue import derived, numbers
+from atlas.catalogue.answers import STORED
 from atlas.catalogue.columns import quantile
 from atlas.plans import Plan, by_layer
 from atlas.recipe import VARIANTS
@@ -43,8 +44,7 @@ MOST_SIMILAR = Expression("$addresses[near + 1] || ':' || near_index")
 SOME = 1 << 16
 """Images a chunk."""
 STATUSES = {int(status): status.name.lower() for status in ImageStatus}
-SHARED = {"activation_mean": "mean", "activation_std": "std", "activation_min": "least", "activation_max": "largest"}
-SHARED |= {name: name for name in ("active_positions", "active_images")}
+SHARED = {name if name.startswith("active") else f"activation_{name}": array for name, array in STORED.items()}
 """Columns that are arrays of the statistics as they are."""
 
 

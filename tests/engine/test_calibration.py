@@ -108,7 +108,7 @@ def test_only_plans_of_the_same_kind_are_priced(model: Model) -> None:
 
 
 def test_tasks_are_as_long_as_was_measured(model: Model) -> None:
-    (plan,) = plans_of(model.identity, [replace(model.layer("head"), channels=64 * 32)], RECIPE, Numerics(), {})
+    (plan,) = plans_of(model.identity, [replace(model.layer("head"), channels=128 * 32)], RECIPE, Numerics(), {})
     each = SECONDS / (32 * len(RECIPE.variants)) / 4  # four shards fill a task
     found = Calibration(Numerics(), RECIPE, "a machine", {"head": Cost(each, 0, 0)})
     assert {len(task.indices) for task in tasks(plan, plan.wanted, 1, found)} == {4}

@@ -88,17 +88,20 @@ class BuildPlan:
     @property
     def seconds(self) -> float | None:
         """What these take one device, or one core, as it was measured; None where it was not."""
-        each = {plan: None if self.calibration is None else self.calibration.seconds(plan) for plan in self.rendering}
-        known = [one * plan.pictures for plan, one in each.items() if one is not None]
-        return sum(known) if known and len(known) == len(each) else None
+        return sum(self._known.values()) if self._known and len(self._known) == len(self.rendering) else None
+
+    @property
+    def _known(self) -> dict[Plan, float]:
+        """Seconds of the pictures of each plan that was measured."""
+        each = {plan: self.calibration.seconds(plan) if self.calibration else None for plan in self.rendering}
+        return {plan: one * plan.pictures for plan, one in each.items() if one is not None}
 
     @property
     def hours(self) -> float:
         """Hours of one GPU, or of one core, that what is left takes; without the pictures of atlases."""
         speed = SPEED if self.plans and self.plans[0].numerics.device == "cpu" else GPU
         shares = {plan: self.left[plan] / max(1, len(plan.shards)) for plan in self.rendering}
-        each = {plan: self.calibration.seconds(plan) if self.calibration else None for plan in self.rendering}
-        known = {plan: seconds * plan.pictures for plan, seconds in each.items() if seconds is not None}
+        known = self._known
         rendering = sum(share * known.get(plan, plan.flops / speed) for plan, share in shares.items())
         return (rendering + sum(self._collecting()) / speed) / 3600
 

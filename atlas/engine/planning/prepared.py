@@ -282,7 +282,7 @@ def _charting(
         width=WIDTHS_OF_SAMPLING[numerics.device],
         maps=atlases.maps(model, maps_of(pipeline)),
         grids=_sides(pipeline),
-        layout=lambda preset: ProjectionRecipe.parse(pipeline.projection or preset, settings),
+        layout=lambda preset: ProjectionRecipe.parse(pipeline.projection or preset, settings, "projection_settings"),
         whitening=atlases.WHITENING if pipeline.whitening is None else pipeline.whitening,
         known=() if store is None else store.plans(),
     )
