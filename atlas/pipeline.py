@@ -191,9 +191,9 @@ class Pipeline:
         str | Path | None,
         Option(
             IMAGES,
-            "Folder for what can be had again: hashes of images that were listed, and copies of those that lie in "
-            "object stores. At an address in an object store only the hashes are kept. Default: ATLAS_CACHE if it is "
-            "set, else atlas in the user's cache.",
+            "Cache folder: hashes of listed images, and copies of images from object stores. If it is an address in an "
+            "object store, it holds only the hashes. Default: ATLAS_CACHE if it is set, else atlas in the user's "
+            "cache.",
             metavar="FOLDER",
             local=True,
         ),
@@ -202,7 +202,8 @@ class Pipeline:
         float | None,
         Option(
             IMAGES,
-            "Gigabytes that these copies may take; the least recently used go first. 0 keeps none. Default: 20.",
+            "Size limit of the cached copies in GB; the least recently used are removed first. 0 keeps no copies. "
+            "Default: 20.",
             metavar="GB",
             least=0,
             local=True,
@@ -345,8 +346,8 @@ class Pipeline:
         float | None,
         Option(
             COMPUTING,
-            "Hours after which the build hands out no more work and ends. What is left is said; the same command goes "
-            "on.",
+            "Hours after which the build starts no new work and ends. It reports what is left; run the same command to "
+            "resume.",
             least=0,
             local=True,
         ),
@@ -355,7 +356,7 @@ class Pipeline:
         float | None,
         Option(
             COMPUTING,
-            "What an hour of one GPU (of one core, with `device=cpu`) costs: plans and summaries say what that makes.",
+            "Price of an hour of one GPU (of one core, with `device=cpu`). Plans and summaries then show the cost.",
             least=0,
             local=True,
         ),

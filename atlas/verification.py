@@ -51,7 +51,8 @@ class Verification:
             f"{len(found.damage)} damaged, {unfinished} unfinished, {found.backoffs} retried at a smaller batch."
         )
         if found.holes:
-            yield f"{len(found.holes)} units could not be made: to try them again: atlas retry"
+            count = "1 unit" if len(found.holes) == 1 else f"{len(found.holes):,} units"
+            yield f"{count} could not be made. To retry: atlas retry STORE"
         if self.repaired:
             for finding in found.damage:
                 yield f"{finding.key}: {cure(finding)}."

@@ -56,9 +56,9 @@ def build(said: dict[str, Any]) -> None:
 
 @o.takes_pipeline
 def retry(said: dict[str, Any]) -> None:
-    """Fill the holes of a store: make the shards again in which a unit could not be made.
+    """Retry the units of a store that could not be made.
 
-    The argument is the store; with the other options as for build. What a build would go on with is done too.
+    The argument is the store; options are those of build. Work that a build would resume is done too.
     """
     with o.needing_build():
         from atlas.engine.catalogue import make

@@ -23,8 +23,8 @@ Target = Annotated[
 def copy(store: Place, place: Target) -> None:
     """Copy a store to another folder or object store. Every object copied is checked against its hash.
 
-    A copy that was stopped goes on where it was; one that is there gets what it lacks. A store that is being built may
-    be copied: its copy is one of which less is done.
+    A stopped copy resumes, and an existing copy gets what it lacks. A store may be copied while it is built; the copy
+    then holds what was finished.
     """
     with counting("Copying shards") as tell:
         _report(store, place, copying.copy(store, place, tell=tell))
@@ -43,10 +43,10 @@ def _report(store: str, place: str, found: Copied) -> None:
     """Say what was copied. Raises `StoreError` where something was left out."""
     say(f"{found.objects:,} objects, {found.bytes / 1e6:,.1f} MB written to {place}.")
     for key in found.damaged:
-        complain(f"{key} is missing or damaged: what it belongs to was left out.")
+        complain(f"{key} is missing or damaged: what it belongs to was not copied.")
     if found.damaged:
         mended = command("atlas", "verify", "--repair", store)
-        raise StoreError(f"{store} is damaged: {len(found.damaged)} of its objects. Mend it, then copy again: {mended}")
+        raise StoreError(f"{store} has {len(found.damaged)} damaged objects. Repair it, then copy again: {mended}")
 
 
 COMMANDS = (copy, publish)

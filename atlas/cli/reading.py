@@ -77,7 +77,7 @@ def _status(store: str) -> None:
         say(f"{summary(_images(opened))}.")
     logs = runs(opened)
     if logs:
-        last, goes_on = logs[-1].totals, "" if logs[-1].ended else " so far: it goes on, or was killed"
+        last, goes_on = logs[-1].totals, "" if logs[-1].ended else " so far: it is running, or was killed"
         say(f"Last run: {duration(last.seconds)}{goes_on}.")
         tell(last)
     _tell_build(opened)
@@ -97,13 +97,14 @@ def _status(store: str) -> None:
         raise BuildFailed(f"{len(failed)} shards of {store} failed. Run the same atlas build to try them again.")
     if holes:
         again = command("atlas", "retry", store)
-        raise BuildFailed(f"{len(holes)} units of {store} could not be made. To try them again: {again}")
+        count = "1 unit" if len(holes) == 1 else f"{len(holes):,} units"
+        raise BuildFailed(f"{count} of {store} could not be made. To retry: {again}")
 
 
 def _tell_build(store: Store) -> None:
     """Say whether somebody builds it."""
     if builders := len(at_work(store.backend)):
-        say("A build is going on." if builders == 1 else f"{builders} builds are going on.")
+        say("A build is running." if builders == 1 else f"{builders} builds are running.")
 
 
 def _tell_gone(store: Store, missing: Collection[str]) -> None:
@@ -128,12 +129,14 @@ def log(
     run: Annotated[
         str, typer.Option("--run", metavar="RUN", help="Which run: its number, or its id. Default: the last one.")
     ] = "",
-    failed: Annotated[bool, typer.Option("--failed", help="Only what failed, with where it happened.")] = False,
-    follow: Annotated[bool, typer.Option("--follow", help="Go on until the run ends. Ctrl-C stops following.")] = False,
+    failed: Annotated[bool, typer.Option("--failed", help="Show failures only, with tracebacks.")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Show new events until the run ends. Ctrl-C stops following.")
+    ] = False,
 ) -> None:
-    """Show what happened in a run of a build, in order; also while it goes on, or after it was killed.
+    """Show the events of a run in order, also while it runs or after it was killed.
 
-    Times are those since the run began. In Python: atlas.open(STORE).runs.
+    Times count from the start of the run. In Python: atlas.open(STORE).runs.
     """
     found, shown = run_called(Store.open(store), run), 0
     say(f"Run {found.number or found.id} of {store}. {_begun(found)}".rstrip())

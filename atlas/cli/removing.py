@@ -32,10 +32,10 @@ def rm(
     _refuse_short(opened, layers)
     _refuse_live(opened)
     if not yes and not _agreed(found, opened):
-        say("Nothing was taken out.")
+        say("Nothing was removed.")
         return
     for layer in found:
-        say(f"{layer}: {remove(opened, layer):,} objects are taken out.")
+        say(f"{layer}: {remove(opened, layer):,} objects removed.")
     write_index(opened)  # at once: what it names is taken to be there
     _make_again(opened)
 
@@ -50,7 +50,9 @@ def _refuse_short(store: Store, layers: list[str]) -> None:
 def _refuse_live(store: Store) -> None:
     """Raise `AtlasError` where a build is going on."""
     if at_work(store.backend):
-        raise AtlasError(f"{store}: a build of it is going on, which would make again what goes. Stop it first.")
+        raise AtlasError(
+            f"{store}: a build of this store is running and would make the layer again. Stop the build first."
+        )
 
 
 def _agreed(found: dict[str, int], store: Store) -> bool:
@@ -79,17 +81,18 @@ def gc(
             "--older",
             metavar="HOURS",
             min=0,
-            help="Temporary files go when they are so old by the disk's own clock, and no process holds them.",
+            help="Remove temporary files that are at least this old by the disk's clock. Files that a process holds "
+            "are kept.",
         ),
     ] = OLD / 3600,
 ) -> None:
-    """Take out what builds that died left behind: temporary files, and shards that were written by others since.
+    """Remove what dead builds left behind: temporary files, and bundles that are no longer needed.
 
-    Builds may go on meanwhile; nothing that they need goes.
+    Builds may run meanwhile; nothing that they need is removed.
     """
     went = collect(Store.open(store), 3600 * older)
-    dead = f", and {went.builders:,} builds that died are forgotten" if went.builders else ""
-    say(f"{went.partial:,} temporary files and {went.bundles:,} bundles are taken out{dead}.")
+    dead = f"{went.builders:,} records of dead builds"
+    say(f"Removed: {went.partial:,} temporary files, {went.bundles:,} bundles, {dead}.")
 
 
 COMMANDS = (rm, gc)

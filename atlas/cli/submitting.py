@@ -36,13 +36,13 @@ def submit(
         bool, typer.Option("--follow/--no-follow", help="Show the log of the job until it ends. Ctrl-C detaches.")
     ] = True,
 ) -> None:
-    """Run `atlas build` with the same options as a job on a Ray cluster. Needs ray[default] there and here.
+    """Run `atlas build` with the same options as a job on a Ray cluster. Needs ray[default] here and on the cluster.
 
-    Shows the plan and what it costs, asks, submits. Run the same command again to attach to the job; if it failed, to
-    submit the next attempt, which goes on where it stopped.
+    Shows the plan and its cost, asks for confirmation, and submits. Run the same command again to attach to the job. If
+    the job failed, this submits the next attempt, which resumes.
 
-    A model of your own (package.module:factory), labels and small files that lie in the current folder travel with the
-    job. The store, and what is large, lie where every machine of the cluster sees them.
+    A model of your own (package.module:factory), labels and small files in the current folder are sent with the job.
+    Put the store and large files where every machine of the cluster can read them.
     """
     with o.needing_build():
         from atlas.engine.jobs import Jobs
@@ -53,7 +53,7 @@ def submit(
     jobs = Jobs(address)
     found = jobs.found(sent)
     if found.done(sent):
-        say(f"{sent.name}-{found.attempt} succeeded, and {sent.place} is whole: there is nothing to do.")
+        say(f"{sent.name}-{found.attempt} succeeded, and {sent.place} is complete: there is nothing to do.")
         return
     if not found.alive:
         _show(asked)
@@ -80,7 +80,7 @@ def _show(asked: Pipeline) -> None:
 
     found = planned(asked)
     if isinstance(found, str):
-        remark(f"Not planned here: {found.rstrip('.')}. The job plans it.")
+        remark(f"No plan is shown: {found.rstrip('.')}. The job makes the plan.")
         return
     columns, rows = found.table()
     if rows:
@@ -91,16 +91,17 @@ def _show(asked: Pipeline) -> None:
 
 def _agreed(sent: Parcel, address: str) -> bool:
     if not sys.stdin.isatty():
-        raise AtlasError(f"Submit a build of {sent.place} to {address}? Nobody is there to ask: --yes")
+        what = f"Submitting a build of {sent.place} to {address}"
+        raise AtlasError(f"{what} needs confirmation, but input is not a terminal: add --yes")
     return typer.confirm(f"Submit it to {address}?")
 
 
 def _introduce(made: Submission, sent: Parcel) -> None:
     if made.began:
-        travels = f" With it travels: {brief(', '.join(sent.files), 200)}." if sent.files else ""
+        travels = f" Files sent: {brief(', '.join(sent.files), 200)}." if sent.files else ""
         say(f"Submitted {made.id}, which builds {made.place}.{travels}")
     else:
-        say(f"{made.id} builds {made.place} already: attached to it.")
+        say(f"Attached to {made.id}, which already builds {made.place}.")
 
 
 def _follow(made: Submission) -> None:
@@ -108,7 +109,7 @@ def _follow(made: Submission) -> None:
     try:
         made.follow()
     except KeyboardInterrupt:
-        remark(f"Detached: {made.id} goes on. To follow it again: {again()}")
+        remark(f"Detached: {made.id} is still running. To follow it again: {again()}")
         remark(f"To stop it: {made.stopping}")
         raise typer.Exit from None
     say(f"{made.id} succeeded.")

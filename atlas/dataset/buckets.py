@@ -122,6 +122,6 @@ class RangeFile:
         stop = min(start + self._block, self._size)
         part = _part(self._file, start, stop)
         if part is None or self._mark not in (None, part.mark) or len(part.data) < stop - start:
-            raise ImagesError(f"{self._file.decode()} changed while it was listed. Run the same again.")
+            raise ImagesError(f"{self._file.decode()} changed while it was listed. Run the same command again.")
         self._mark = part.mark
         return part.data

@@ -160,10 +160,10 @@ class Copies:
     def _explained(self, error: Exception) -> str:
         instead = f"Images are read from the object store each time. Name another folder by {parameter('cache')}"
         if isinstance(error, OSError) and error.errno in FULL:
-            return f"The disk is full where copies of images are kept ({self.place}). {instead}, or make room."
+            return f"The disk is full at the cache of images ({self.place}). {instead}, or make room."
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         where = f" in {self.place}" if isinstance(error, OSError) else ""
-        return f"No copies of images can be kept{where}: {reason.lower()}. {instead}."
+        return f"Images cannot be cached{where}: {reason.lower()}. {instead}."
 
 
 @dataclass

@@ -150,7 +150,7 @@ class Hashes:
 
     def _despair(self, why: str) -> None:
         where = f"Name another place by {parameter('cache')}"
-        self.trouble = f"Hashes of images cannot be noted, so the next listing reads all of them again. {why} {where}."
+        self.trouble = f"Hashes of images cannot be saved, so the next listing reads all images again. {why} {where}."
 
 
 def _rows(data: bytes) -> Rows:

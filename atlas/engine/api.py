@@ -57,8 +57,8 @@ def build(pipeline: Pipeline) -> Catalogue:
     """Build a store, or go on with one that is there, and open it.
 
     `model` is a spec, a `Model` of `load_model`, any `torch.nn.Module` (with `preprocessing` and `store`), a pipeline
-    file (`resnet50.yaml`) or the store of a build that is to go on; other arguments go before what a file says.
-    Progress is shown on standard error. Raises `AtlasError` for arguments that cannot be, before anything is written,
+    file (`resnet50.yaml`) or a store whose build to resume; other arguments override the file. Progress is shown
+    on standard error. Raises `AtlasError` for invalid arguments, before anything is written,
     and `BuildFailed` where shards failed; what is finished is kept, and the same call tries the others again.
     """
     return _opened(*make(pipeline))
@@ -66,9 +66,9 @@ def build(pipeline: Pipeline) -> Catalogue:
 
 @_takes(Pipeline)
 def retry(pipeline: Pipeline) -> Catalogue:
-    """Fill the holes of a store: make the shards again in which a unit could not be made. `model` is the store.
+    """Retry the units of a store that could not be made. `model` is the store.
 
-    All that `build` would do is done too, and its arguments are taken. Raises `BuildFailed` where a unit fails again.
+    It also does all that `build` would do, and takes the same arguments. Raises `BuildFailed` where a unit fails again.
     """
     return _opened(*make(pipeline, retry=True))
 

@@ -44,7 +44,9 @@ def make(pipeline: Pipeline, *, retry: bool = False) -> tuple[PreparedBuild, Rep
         report = carry_out(ready, retry=retry)
     if report.left is not None:
         spent = parameter("max_hours", f"{pipeline.max_hours:g}")
-        remark(f"{spent}: time was up. {report.left:,} shards are left: the same command goes on.")
+        remark(
+            f"{spent}: the time limit was reached. {report.left:,} shards are left. To resume, run the same command."
+        )
     return ready, report
 
 

@@ -53,7 +53,7 @@ LEAVE = 5.0
 """Seconds to take leave of a head that is gone."""
 BEAT = 3.0
 """Seconds between two questions to the head."""
-GO_ON = "What is finished is kept: the same command goes on, once Ray runs again."
+GO_ON = "What is finished is kept. Once Ray runs again, run the same command to resume."
 TOKEN = (
     "the cluster asks for another token than this machine has. Give it the one that `ray get-auth-token` "
     "prints on the cluster's head: RAY_AUTH_TOKEN=TOKEN, or the file ~/.ray/auth_token"
@@ -254,8 +254,8 @@ def _asked(address: str, said: str, mode: str) -> tuple[str, str]:
         ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=ANSWER, env=environment)
     except subprocess.TimeoutExpired as error:
         raise AtlasError(
-            f"{said}: what listens there does not answer as a Ray cluster within {ANSWER:.0f} s. Is it Ray's own "
-            "port (6379 unless said to ray start)?"
+            f"{said}: what listens there does not answer as a Ray cluster within {ANSWER:.0f} s. Give the "
+            "port of Ray itself (6379 by default)."
         ) from error
     return ("" if ran.returncode else ran.stdout.split()[-1]), ran.stdout + ran.stderr
 
@@ -266,8 +266,8 @@ def _answers(address: str, said: str) -> None:
         return
     if "://" in address:
         raise AtlasError(
-            f"{said}: a build joins a cluster from one of its machines, by HOST:PORT (6379 unless said to ray start) "
-            "or auto. From elsewhere submit it: ray job submit --address http://HOST:8265"
+            f"{said}: a build joins a cluster from one of its machines, by HOST:PORT (port 6379 by default) or "
+            f"auto. From elsewhere, use atlas submit with {parameter('address', 'http://HOST:8265')}."
         )
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 2**16:

@@ -71,8 +71,8 @@ class Submission:
         status, message = self.jobs.follow(self.id, told)
         if status != "SUCCEEDED":
             raise JobFailed(
-                f"{self.id} {'failed' if status == 'FAILED' else 'was stopped'}: {message}. What is finished is kept: "
-                "submit it again, and the next attempt goes on."
+                f"{self.id} {'failed' if status == 'FAILED' else 'was stopped'}: {message}. What is finished is kept. "
+                "To resume, submit it again."
             )
 
     def stop(self) -> None:
@@ -148,8 +148,8 @@ class Jobs:
             except AtlasError as error:
                 if UNKNOWN in str(error):
                     raise JobFailed(
-                        f"{name} is lost: the cluster's head was started anew, and does not know it. What is finished "
-                        "is kept: submit it again, and the next attempt goes on."
+                        f"{name} is lost: the cluster's head was restarted and no longer knows the job. What is "
+                        "finished is kept. To resume, submit it again."
                     ) from error
                 if time.monotonic() - heard > PATIENCE:
                     raise
@@ -193,8 +193,8 @@ def _begun(client: Any, name: str, folder: str, sent: Parcel) -> bool:
 def _checked(address: str) -> str:
     if not address.startswith(("http://", "https://")):
         raise AtlasError(
-            f"{parameter('address', address)}: jobs are taken at http://HOST:8265, the address of the cluster's "
-            "dashboard; `ray dashboard FILE.yaml` brings that of a cluster of `ray up` to http://127.0.0.1:8265"
+            f"{parameter('address', address)}: give the address of the cluster's dashboard, http://HOST:8265. For a "
+            "cluster started with `ray up`, run `ray dashboard FILE.yaml` and give http://127.0.0.1:8265"
         )
     return address.rstrip("/")
 
@@ -235,7 +235,10 @@ def _why(error: Exception) -> str:
     if _asks(error):
         return TOKEN
     if isinstance(error, ConnectionError | OSError):
-        return "no Ray cluster takes jobs there. Does its dashboard run, and does the address lead to it?"
+        return (
+            "no Ray cluster takes jobs there. Check that the cluster's dashboard is running and that the address is "
+            "right."
+        )
     return _line(error)
 
 

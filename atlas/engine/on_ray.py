@@ -317,7 +317,7 @@ def _look_after(running: Collection[_UnderWay]) -> Iterator[Event]:
             what = _told(one, known)
             if known and one.at and now - one.worked > STUCK:
                 _end.options(**_on(one.at)).remote(one.at.pid)
-                what += ". It is killed, and its task handed out again"
+                what += ". The process is killed and its task retried"
             yield Silent(one.task, f"no progress for {now - one.heard:.0f} s: {what}", _where(one.at))
         one.seen = known or one.seen
 
@@ -325,10 +325,10 @@ def _look_after(running: Collection[_UnderWay]) -> Iterator[Event]:
 def _told(one: _UnderWay, known: Vitals | None) -> str:
     """What is known of a task that is silent."""
     if one.at is None:
-        return "it has not begun. Has the cluster no room for it?"
+        return "it has not started: the cluster has no free slot, or the worker is still starting"
     if known is None:
         return "its machine does not answer"
-    return f"its process is {'stopped' if known.stopped else 'there, but does nothing' if known.alive else 'gone'}"
+    return f"its process is {'stopped' if known.stopped else 'alive but idle' if known.alive else 'gone'}"
 
 
 def _where(at: _At | None) -> str:
@@ -370,7 +370,7 @@ def _hand_again(one: _UnderWay, again: deque[_UnderWay], reason: str, where: str
     """Hand a task out again whose machine vanished: no fault of the task's."""
     one.lost += 1
     if one.lost > MACHINES:
-        yield from _gave_up(one.task, f"{MACHINES} machines died under it: {reason}", "machine")
+        yield from _gave_up(one.task, f"given up after {MACHINES} lost machines: {reason}", "machine")
     else:
         again.append(one)
         yield Retried(one.task, one.attempt, reason, "machine", where)
@@ -399,7 +399,7 @@ def _why(error: BaseException, at: _At | None) -> tuple[Kind, str]:
     known = None if at is None or isinstance(error, OutOfMemoryError) else _asked([at]).get(at)
     if isinstance(error, OutOfMemoryError) or (at and known and known.kills > at.kills):
         smaller = f"Try fewer {parameter('workers')} or a smaller {parameter('batch')}"
-        return "memory", f"its worker was killed for want of memory. {smaller}"
+        return "memory", f"its worker was killed because the machine ran out of memory. {smaller}"
     how = "crashed or was killed" if isinstance(error, WorkerCrashedError) else f"was lost ({type(error).__name__})"
     return "crash", f"its worker {how}"
 
@@ -433,10 +433,10 @@ def hardware(device: str, told: Callable[[str], None]) -> Hardware:
     if wanted == "CPU":
         if device == "auto":
             ask = parameter("device", "cuda")
-            told(f"The cluster has no GPU now: this is planned for the CPU. To ask for GPUs: {ask}")
+            told(f"The cluster has no GPU now, so the build uses CPUs. To wait for GPUs: {ask}")
         return replace(found, cuda=False)
     if device == "auto" and not found.cuda:
-        told(f"The cluster has GPUs, but torch sees none of them {found.where}: this is planned for the CPU.")
+        told(f"The cluster has GPUs, but torch sees none of them {found.where}, so the build uses CPUs.")
     return found
 
 
@@ -446,7 +446,7 @@ def _wanted(device: str, nodes: Machines) -> str:
         return "GPU" if device == "cuda" else "CPU"
     if not (nodes.has("GPU") or nodes.has("CPU")):
         raise AtlasError(
-            "The cluster has no workers yet, so it is open what they will compute on. Say it: "
+            "The cluster has no workers yet, so the device is unknown. Set "
             f"{parameter('device', 'cuda')} or {parameter('device', 'cpu')}"
         )
     return "GPU" if nodes.has("GPU") else "CPU"
@@ -460,7 +460,9 @@ def _answer(asked: Any, wanted: str, nodes: Machines, told: Callable[[str], None
         now = time.monotonic()
         if now - began > COMING and not nodes.has(wanted):
             ray.cancel(asked, force=True)
-            raise AtlasError(f"The cluster has had no {wanted} for {now - began:.0f} s. Does it scale to any?")
+            raise AtlasError(
+                f"The cluster has had no {wanted} for {now - began:.0f} s. Check that the cluster can start one."
+            )
         if now - said > SILENCE:
             said = now
             told(f"Waiting for a free {wanted} of the cluster; it has {nodes.has(wanted):g} now.")

@@ -77,7 +77,7 @@ class Report:
         if self.holes:
             units = "1 unit" if self.holes == 1 else f"{self.holes:,} units"
             retry = command("atlas", "retry", place)
-            again.append(f"{units} could not be made, and the others are there: to try again, {retry}")
+            again.append(f"{units} could not be made: to retry, {retry}")
         return f"{'; '.join(again)}. What is finished is kept in {place}." if again else ""
 
 

@@ -251,8 +251,9 @@ class _Driver:
         if len(self._firsts) >= FIRST and not self._made:
             *_, last = self._firsts.values()
             raise BuildFailed(
-                f"The first {len(self._firsts)} shards failed alike ({last.shard}: {last.reason}): the others were not "
-                f"tried. What is finished is kept in {self._store}."
+                f"The first {len(self._firsts)} shards failed alike ({last.shard}: {last.reason}), so the others were "
+                f"not tried. What is finished is kept in {self._store}. Fix the cause, then run the same "
+                "command to resume."
             )
 
     def _follow(self, event: Event) -> None:

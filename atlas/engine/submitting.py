@@ -127,7 +127,7 @@ def planned(pipeline: Pipeline) -> BuildPlan | str:
     Raises `AtlasError` for what cannot be anywhere.
     """
     if elsewhere := _elsewhere(pipeline):
-        return f"{', '.join(elsewhere)} cannot be looked into from this machine"
+        return f"{', '.join(elsewhere)} cannot be read from this machine"
     try:
         from atlas.engine.planning.build_plan import BuildPlan
 
@@ -184,7 +184,7 @@ def _said(preprocessing: Any) -> Any:
         return preprocessing
     if hasattr(preprocessing, "text"):
         return preprocessing.text()
-    raise AtlasError(f"{parameter('preprocessing')} of a job is said in words, as 'size=224 mean=0,0,0 std=1,1,1'.")
+    raise AtlasError(f"{parameter('preprocessing')} of a job must be text, as in 'size=224 mean=0,0,0 std=1,1,1'.")
 
 
 def _settled(pipeline: Pipeline, name: str) -> tuple[Any, list[str]]:
@@ -221,7 +221,10 @@ def _searched(text: str) -> str:
     if len(plain) == len(parts) or _there(text):
         return ""
     if not plain:
-        raise AtlasError(f"{text}: what travels with a job lies in a folder of its own. Name that.")
+        raise AtlasError(
+            f"{text}: this pattern searches the whole current folder, which is not sent with a job. Move the files to "
+            "a subfolder and name that."
+        )
     return str(Path(*plain))
 
 

@@ -254,10 +254,10 @@ def _open(found: Mapping[str, Tensor], able: Mapping[str, Tensor]) -> str:
         which = " or ".join(parameter("logits", name) for name in (able if len(able) <= FEW else ["NAME"]))
         return f"several outputs could be its logits, {_listed(able)}: no classes are claimed. Say which: {which}"
     if not found:
-        return "it answers with no tensor: no classes are claimed."
+        return "it returns no tensor: no classes are claimed."
     return (
         f"none of its outputs is known to be logits, one number a class for each image: {_listed(found)}. No classes "
-        f"are claimed. Where one is: {parameter('logits', 'NAME')}"
+        f"are claimed. If one of them holds the logits: {parameter('logits', 'NAME')}"
     )
 
 
@@ -265,7 +265,7 @@ def _of_sorted(ordered: Mapping[str, Tensor]) -> str:
     """Why values that are in order are not taken for the logits, and how to settle it."""
     return (
         f"the values of its output {_listed(ordered)} are sorted in every image, so no place is a class's: no classes "
-        f"are claimed. Where a layer or another output gives the logits: {parameter('logits', 'NAME')}"
+        f"are claimed. If a layer or another output holds the logits: {parameter('logits', 'NAME')}"
     )
 
 

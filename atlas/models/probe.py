@@ -46,8 +46,8 @@ BANDS = 4
 PATCH = 4
 """Sides of the patches of colour of the picture that is put beside others."""
 UNPLACED = (
-    "nothing shows that its tokens lie row by row in the image, behind class tokens at most; they get no places. Where "
-    f"they do, say it: {parameter('layout', 'LAYER=ntc+1')} for one class token in front"
+    "nothing shows that its tokens lie row by row in the image (after class tokens, if any), so they have no "
+    f"positions. If they do, set {parameter('layout', 'LAYER=ntc+1')} for one class token in front"
 )
 KINDS: dict[int, Kind] = {2: "linear", 3: "tokens", 4: "conv"}
 """By how many axes an activation has."""
@@ -591,7 +591,7 @@ def _nothing(first: _Pass) -> str:
     """Which modules gave what instead of an entry for each image, why that may be, and what to do."""
     shapes = {name: seen.shape for name, seen in first.seen.items()}
     if not shapes:
-        return "Its modules give no tensors of their own, so hand it the modules that compute them."
+        return "Its modules return no tensors. Pass the network that contains the modules that compute them."
     gave: dict[str, list[str]] = {}
     for name, shape in shapes.items():
         gave.setdefault(_entries(shape), []).append(name)

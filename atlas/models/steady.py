@@ -24,7 +24,7 @@ RANDOM = (
     "its answer to the same images differs from pass to pass: something draws random numbers, or counts (dropout by a "
     "function needs training=self.training)"
 )
-ABSENT = "the forward pass does not always come to it: that hangs on the images, or on chance"
+ABSENT = "the forward pass does not always reach it: this depends on the images, or on chance"
 BATCH = (
     "its answer to an image depends on the images beside it, as with batch normalisation that has no running statistics"
 )

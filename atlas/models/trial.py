@@ -33,7 +33,7 @@ WIDEST = 64
 """The same at most: a wider batch that is asked for is not tried whole."""
 NEAREST = 4
 """Layers known to hear of the image that a backward pass may end at."""
-UNREACHED = "the forward pass does not come to it for other images"
+UNREACHED = "the forward pass does not reach it for other images"
 UNHEARD = (
     "no gradient comes back from it to the image (no_grad, detach, argmax or a checkpoint without "
     "use_reentrant=False stands before it)"
@@ -86,7 +86,7 @@ def _unnameable(layer: Layer) -> str:
     return TOO_LONG if len(key) > LONGEST else TAKEN if key == METADATA else ""
 
 
-HALF = "its name holds half a character, which no file's name can. Give the module another name"
+HALF = "its name holds half a character (an unpaired surrogate), which no file name can. Give the module another name"
 METADATA = "zarr.json"
 TAKEN = f"a file of every store is called {METADATA}. Give the module another name"
 LONGEST = 255 - len(".json")

@@ -41,7 +41,10 @@ def collect(store: Store, older: float = OLD) -> Collected:
     bundles = set(store.backend.list(BUNDLES))
     plans = store.plans()
     for key in lost(store):
-        raise StoreError(f"{store}: plans/{key} is gone, so that nobody knows what is left over. Run its build first.")
+        raise StoreError(
+            f"{store}: plans/{key} is gone, so nothing can be removed safely. Run the atlas build that made "
+            "it, then try again."
+        )
     dropped = sum(map(store.drop_bundles, plans))
     theirs = {folder_of(plan.receipts) for plan in plans} | {folder_of(layout.columns_receipt(plan)) for plan in plans}
     for key in sorted(bundles & set(store.backend.list(BUNDLES))):

@@ -82,8 +82,8 @@ def _refused(store: Store, stale: Sequence[Plan], plans: Sequence[Plan]) -> Plan
     lines = {line: None for old in stale for line in differences(old.spelled_out, asked[old.key].spelled_out)}
     makes = ", ".join(f"{old.stage} of {old.called}" for old in stale[:NAMED]) + (", ..." if stale[NAMED:] else "")
     return PlanMismatch(
-        f"{store}: another build is going on there, which makes {makes} by another plan ({'; '.join(lines)}). Ask for "
-        f"the same to share its work, wait for it, stop it, or name another {parameter('store')}."
+        f"{store}: another build of this store is running and makes {makes} with other settings ({'; '.join(lines)}). "
+        f"Use the same settings to share its work, wait until it ends, stop it, or name another {parameter('store')}."
     )
 
 

@@ -23,7 +23,7 @@ Command = Callable[..., Ran]
 ROOT = Path(__file__).parents[2]
 TINY = "tests.networks:tiny"
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
-FOREIGN = ("ray start --head", "ray job submit --address")
+FOREIGN = ("ray start --head",)
 """Options of commands that are not ours, which are told as they are typed."""
 FILES = [file for file in sorted(ROOT.glob("atlas/**/*.py")) if "node_modules" not in file.parts]
 LIBRARY = [file for file in FILES if ROOT / "atlas/cli" not in file.parents]

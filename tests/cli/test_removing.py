@@ -39,7 +39,7 @@ def test_nothing_goes_unless_it_is_said(run: Command, store: Path, monkeypatch: 
     assert "--yes" in ran.complaints[0]
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
     monkeypatch.setattr("typer.confirm", lambda _: False)
-    assert run("rm", store, "a").out == "Nothing was taken out.\n"
+    assert run("rm", store, "a").out == "Nothing was removed.\n"
     assert list(atlas.open(store).layers) == ["a", "b"]
     monkeypatch.setattr("typer.confirm", lambda _: True)
     assert run("rm", store, "a").code == 0
@@ -61,7 +61,7 @@ def test_a_store_that_is_built_is_left_alone(run: Command, store: Path, monkeypa
         (left,) = (store / BUILDERS).iterdir()
         data = left.read_bytes()
     assert (ran.code, len(ran.err.splitlines())) == (1, 1)
-    assert "a build of it is going on" in ran.err
+    assert "a build of this store is running" in ran.err
     assert list(atlas.open(store).layers) == ["a", "b"]
     left.write_bytes(data)  # as one that was killed leaves it
     assert run("rm", store, "a", "--yes").code == 0

@@ -182,7 +182,7 @@ def test_a_damaged_file_of_hashes_is_left_out(tmp_path: Path) -> None:
     nowhere.add(marks, sha256)
     nowhere.tidy(marks)
     assert not nowhere.find(marks)[0].any()
-    assert "cannot be noted" in nowhere.trouble
+    assert "cannot be saved" in nowhere.trouble
     assert len(nowhere.trouble.splitlines()) == 1
 
 

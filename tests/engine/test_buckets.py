@@ -166,8 +166,8 @@ def test_where_no_copies_can_be_kept_one_line_says_so_and_all_goes_on(
     _trouble.clear()
     words = ("--cache", str(tmp_path / "file"), "--store", str(tmp_path / "x.atlas"), "--no-pictures", "--local")
     told = run("build", "tests.networks:tiny", "--images", place, *words)
-    assert "No copies of images can be kept" in told
-    assert "Hashes of images cannot be noted" in told
+    assert "Images cannot be cached" in told
+    assert "Hashes of images cannot be saved" in told
 
 
 # -- listing -----------------------------------------------------------------------------------------------------------

@@ -127,12 +127,17 @@ def test_another_plan_is_refused_while_one_lives_and_not_after_it_was_killed(
     before = (place / "plans/features/first.1.json").read_bytes()
     refused = run("build", *PICTURES, "--set", "steps=3", "--store", place)
     assert (refused.code, len(refused.err.splitlines())) == (1, 1)
-    for told in ("another build is going on", "features of first.1", "recipe.steps: 100000 here, 3 asked", "--store"):
+    for told in (
+        "another build of this store is running",
+        "features of first.1",
+        "recipe.steps: 100000 here, 3 asked",
+        "--store",
+    ):
         assert told in refused.err
     assert (place / "plans/features/first.1.json").read_bytes() == before
     assert other.poll() is None
-    assert "A build is going on." in run("status", place).out
-    assert "is going on" in run("rm", place, "first.1", "--yes").err
+    assert "A build is running." in run("status", place).out
+    assert "is running" in run("rm", place, "first.1", "--yes").err
     other.kill()
     other.wait()
     assert run("build", *PICTURES, "--set", "steps=3", "--store", place).code == 0

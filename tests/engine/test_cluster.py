@@ -95,7 +95,7 @@ def test_what_the_workers_have_decides_not_the_head(
         headed.add_node(num_cpus=1, **SMALL)
         headed.wait_for_nodes()
         assert on_ray.hardware("auto", told.append).cuda is False
-        assert "The cluster has no GPU now: this is planned for the CPU." in told.pop()
+        assert "The cluster has no GPU now, so the build uses CPUs." in told.pop()
         headed.add_node(num_cpus=1, num_gpus=1, resources={"blind": 1}, **SMALL)
         headed.wait_for_nodes()
         found = on_ray.hardware("auto", told.append)

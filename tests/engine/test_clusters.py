@@ -171,7 +171,7 @@ def test_a_cluster_that_does_not_start_is_one_line(alone: Path, monkeypatch: pyt
         ("127.0.0.1:", "is no address"),
         ("127.0.0.1:99999", "is no address"),
         (":6379", "is no address"),
-        ("http://127.0.0.1:8265", "ray job submit"),
+        ("http://127.0.0.1:8265", "use atlas submit with"),
         ("ray://127.0.0.1:10001", "HOST:PORT"),
         ("127.0.0.1:9", "no Ray cluster answers there"),
         ("nowhere.invalid:6379", "no Ray cluster answers there"),

@@ -278,7 +278,7 @@ def test_the_command_line_names_the_hole_and_fills_it(
     assert any(f"second.1:{UNIT} could not be made: ArithmeticError" in line for line in ran.complaints)
     ran = run("verify", place)
     assert ran.code == 0
-    assert "1 units could not be made" in ran.out
+    assert "1 unit could not be made" in ran.out
     assert run("retry", place, "--local").code == 1
     poisoned("")
     assert run("build", place, "--local").code == 1, "a build leaves the hole"

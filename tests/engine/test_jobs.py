@@ -127,12 +127,12 @@ def test_a_build_is_submitted_with_the_users_package_followed_and_whole(desk: De
     file = desk.pipeline("first")
     refused = desk.submit(file, "--price", "2", code=1)
     assert "core-hours, 0.00 at 2 an hour (an estimate" in refused
-    assert "Nobody is there to ask: --yes" in refused
+    assert "needs confirmation, but input is not a terminal: add --yes" in refused
     assert desk.jobs(file) == []
     out = desk.submit(file, "--yes")
     (job,) = desk.jobs(file)
     assert f"Submitted {job.submission_id}, which builds {desk.folder}/first.atlas" in out
-    assert "With it travels: mypackage, helpers.py." in out
+    assert "Files sent: mypackage, helpers.py." in out
     assert "400 pictures" in out
     assert f"{job.submission_id} succeeded." in out
     assert atlas.verify(desk.folder / "first.atlas").whole
@@ -141,7 +141,7 @@ def test_a_build_is_submitted_with_the_users_package_followed_and_whole(desk: De
     assert SECRET not in told
     assert str(desk.folder / "work") not in told
     again = desk.submit(file, "--yes")
-    assert "is whole: there is nothing to do" in again
+    assert "is complete: there is nothing to do" in again
     assert len(desk.jobs(file)) == 1
 
 
@@ -158,13 +158,13 @@ def test_ctrl_c_detaches_a_second_one_attaches_and_what_was_stopped_goes_on(desk
     out, _ = first.communicate(timeout=60)
     assert first.returncode == 0, out
     (job,) = desk.jobs(file)
-    assert f"Detached: {job.submission_id} goes on. To follow it again: " in out
+    assert f"Detached: {job.submission_id} is still running. To follow it again: " in out
     assert re.search(r"To stop it: ray job stop --address http://127\.0\.0\.1:\d+ atlas-[0-9a-f]{12}-1", out)
     assert "Traceback" not in out
     assert str(job.status.value) == "RUNNING"
 
     attached = desk.submit(file, "--workers=1", "--no-follow")  # who does the work changes nothing; nobody is asked
-    assert f"{job.submission_id} builds {store} already: attached to it." in attached
+    assert f"Attached to {job.submission_id}, which already builds {store}." in attached
     assert len(desk.jobs(file)) == 1
 
     following = desk.begin(file)
@@ -174,7 +174,7 @@ def test_ctrl_c_detaches_a_second_one_attaches_and_what_was_stopped_goes_on(desk
     out, _ = following.communicate(timeout=120)
     assert following.returncode == 1
     assert f"{job.submission_id} was stopped: " in out
-    assert "the next attempt goes on" in out
+    assert "To resume, submit it again" in out
 
     desk.flag("held", up=False)
     done = sum(map(len, (Store.open(store).receipts(plan) for plan in Store.open(store).plans())))
@@ -204,7 +204,7 @@ def test_an_attempt_that_failed_is_followed_by_the_next_and_time_that_is_up_by_a
     told: list[str] = []
     made.follow(told.append)
     assert made.status == "SUCCEEDED"
-    assert "--max-hours 0: time was up. 7 shards are left" in "\n".join(told)
+    assert "--max-hours 0: the time limit was reached. 7 shards are left" in "\n".join(told)
     assert "0 pictures" in "\n".join(told)
     last = atlas.submit(str(file), address=desk.address)
     assert last is not None
@@ -239,7 +239,7 @@ def test_a_job_that_its_cluster_no_longer_knows_is_not_waited_for() -> None:
     jobs = object.__new__(Jobs)
     jobs.address, jobs._client = "http://127.0.0.1:8265", Anew()
     began = time.monotonic()
-    with pytest.raises(JobFailed, match=r"atlas-1 is lost: the cluster's head was started anew.*submit it again"):
+    with pytest.raises(JobFailed, match=r"atlas-1 is lost: the cluster's head was restarted.*submit it again"):
         jobs.follow("atlas-1", print)
     assert time.monotonic() - began < 5
 
@@ -247,8 +247,8 @@ def test_a_job_that_its_cluster_no_longer_knows_is_not_waited_for() -> None:
 @pytest.mark.parametrize(
     ("address", "told"),
     [
-        ("127.0.0.1:8265", "jobs are taken at http://HOST:8265"),
-        ("ray://127.0.0.1:10001", "jobs are taken at http://HOST:8265"),
+        ("127.0.0.1:8265", "the address of the cluster's dashboard, http://HOST:8265"),
+        ("ray://127.0.0.1:10001", "the address of the cluster's dashboard, http://HOST:8265"),
         ("http://127.0.0.1:9", "no Ray cluster takes jobs there"),
         ("http://nowhere.invalid:8265", "no Ray cluster takes jobs there"),
     ],

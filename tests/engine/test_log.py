@@ -106,7 +106,7 @@ def test_a_killed_driver_leaves_what_was_done_until_then(
     (last,) = runs(store)
     assert not last.ended
     assert last.totals.shards == len(logged)
-    assert f"{last.totals.seconds:.0f} s so far: it goes on, or was killed." in run("status", place).out
+    assert f"{last.totals.seconds:.0f} s so far: it is running, or was killed." in run("status", place).out
     assert not verify(store).damage
     assert run("build", TINY, "--layers", "second.1", "--store", place, "--local", *SLOW).code == 0
     first, second = atlas.open(place).runs

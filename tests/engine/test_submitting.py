@@ -117,13 +117,13 @@ def test_preprocessing_is_said_in_any_form(here: Path, said: Any) -> None:
 @pytest.mark.parametrize(
     ("said", "told"),
     [
-        ({"preprocessing": len}, "is said in words"),
+        ({"preprocessing": len}, "must be text"),
         ({"store": None}, "`store` is missing"),
         ({"store": "mine.atlas"}, "`store=mine.atlas` would lie in the job's own folder"),
         ({"ray": "auto"}, "`ray=auto` with `address`"),
         ({"local": True}, "`local=yes` with `address`"),
         ({"model": nn.Linear(1, 1)}, "one in memory has none"),
-        ({"images": "*.png"}, "lies in a folder of its own"),
+        ({"images": "*.png"}, "Move the files to a subfolder"),
         ({"weights": "http://example.org/x.pt"}, "http:// is not supported"),
     ],
 )
@@ -168,10 +168,10 @@ def test_a_plan_is_made_here_for_gpus_unless_cpus_are_said() -> None:
 @pytest.mark.parametrize(
     ("said", "told"),
     [
-        ({"images": "/nowhere/photos"}, "/nowhere/photos cannot be looked into"),
+        ({"images": "/nowhere/photos"}, "/nowhere/photos cannot be read"),
         ({"weights": "/nowhere/run.pt#ema"}, "/nowhere/run.pt"),
         ({"images": "s3://bucket/photos"}, "s3://bucket/photos"),
-        ({"model": "of_the_cluster.models:net"}, "of_the_cluster cannot be looked into"),
+        ({"model": "of_the_cluster.models:net"}, "of_the_cluster cannot be read"),
     ],
 )
 def test_what_is_only_on_the_cluster_is_planned_there(said: dict[str, Any], told: str) -> None:

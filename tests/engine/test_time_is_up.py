@@ -69,13 +69,13 @@ def test_it_is_said_and_no_failure(run: Callable[..., Ran], tmp_path: Path) -> N
     command = ("build", TINY, "--layers", "first.1", "--store", tmp_path / "s", "--local", *HASTY)
     ran = run(*command, "--max-hours", "0")
     assert ran.code == 0, ran.err
-    assert "--max-hours 0: time was up. 2 shards are left: the same command goes on." in ran.err
+    assert "--max-hours 0: the time limit was reached. 2 shards are left. To resume, run the same command." in ran.err
     assert "0 pictures" in ran.out
     assert "earlier command" not in ran.out
     assert run("status", tmp_path / "s").code == 0
-    assert "time was up" not in run(*command).err
+    assert "the time limit was reached" not in run(*command).err
     assert atlas.verify(tmp_path / "s").whole
-    assert "time was up" not in run(*command, "--max-hours", "0").err, "there was nothing to hand out"
+    assert "the time limit was reached" not in run(*command, "--max-hours", "0").err, "there was nothing to hand out"
 
 
 @pytest.mark.parametrize("hours", [-1, float("nan"), "long"])

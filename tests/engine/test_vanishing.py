@@ -154,7 +154,7 @@ def test_a_worker_that_stands_still_is_named_and_in_the_end_given_up(
     silent = [reason for reason in silent if "has not begun" not in reason]  # as long as the worker starts
     assert "its process is stopped" in silent[0]
     assert silent[0].endswith(f"(process {stopped[0]})")
-    assert "It is killed, and its task handed out again" in silent[-1]
+    assert "The process is killed and its task retried" in silent[-1]
     assert [event.attempt for event in events if isinstance(event, Retried)] == [1]
 
 
@@ -174,7 +174,7 @@ def test_a_head_that_dies_is_one_line_that_says_how_to_go_on(tmp_path: Path, ray
             _, err = driver.communicate(timeout=300)
     lines = [line for line in err.splitlines() if line.startswith("error:")]
     assert (driver.returncode, len(lines)) == (1, 1), err
-    assert "the same command goes on" in lines[0]
+    assert "run the same command to resume" in lines[0]
     assert "Traceback" not in err
 
 
@@ -207,11 +207,11 @@ def seen(cpu: float, moved: int = 0, **more: bool) -> Vitals:
 @pytest.mark.parametrize(
     ("at", "answers", "words"),
     [
-        (None, [None], ["it has not begun. Has the cluster no room for it?, "]),
+        (None, [None], ["it has not started: the cluster has no free slot, or the worker is still starting, "]),
         (AT, [None], ["its machine does not answer, host-7 (process 4321)"]),
         (AT, [seen(5), seen(50), seen(99)], []),
         (AT, [seen(5), seen(5, 2**20)], []),
-        (AT, [seen(5), seen(5)], ["its process is there, but does nothing, host-7 (process 4321)"]),
+        (AT, [seen(5), seen(5)], ["its process is alive but idle, host-7 (process 4321)"]),
         (AT, [seen(5, stopped=True)], ["its process is stopped, host-7 (process 4321)"]),
         (AT, [seen(5), seen(5, alive=False)], ["its process is gone, host-7 (process 4321)"]),
     ],
@@ -240,9 +240,9 @@ def test_a_worker_killed_for_memory_is_named_as_such(monkeypatch: pytest.MonkeyP
         return on_ray._why(error, at)[1]
 
     by_ray = OutOfMemoryError("Task was killed due to the node running low on memory")  # type: ignore[no-untyped-call]
-    assert "killed for want of memory" in why(3, WorkerCrashedError())
+    assert "killed because the machine ran out of memory" in why(3, WorkerCrashedError())
     assert "`workers`" in why(3, WorkerCrashedError())
-    assert "killed for want of memory" in why(None, by_ray, None)
+    assert "killed because the machine ran out of memory" in why(None, by_ray, None)
     for kills in (2, None):
         assert why(kills, WorkerCrashedError()) == "its worker crashed or was killed"
     assert why(None, WorkerCrashedError(), None) == "its worker crashed or was killed"

@@ -220,7 +220,7 @@ def test_what_chance_leaves_out_is_named_whatever_draws(between: Between) -> Non
     model, before = model_of(passes.Stem(between)), random.getstate()
     assert [layer.name for layer in model.layers] == ["conv"]
     assert random.getstate() == before
-    with pytest.raises(ModelError, match="'more' is not built: the forward pass does not always come to it"):
+    with pytest.raises(ModelError, match="'more' is not built: the forward pass does not always reach it"):
         model.select(["more"])
     with pytest.raises(ModelError, match=r"'head' is not built: .* differs from pass to pass"):
         model.select(["head"])

@@ -281,7 +281,7 @@ def test_a_module_that_is_no_layer_is_named_with_the_reason() -> None:
 def test_a_layer_that_is_not_reached_is_named() -> None:
     found = failures("moody", "few")
     assert set(found) == {"few"}
-    assert "does not come to it" in found["few"]
+    assert "does not reach it" in found["few"]
 
 
 def test_state_that_a_factory_makes_again_is_no_obstacle() -> None:

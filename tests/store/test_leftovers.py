@@ -93,7 +93,7 @@ def test_the_command(run: Callable[..., Ran], tmp_path: Path) -> None:  # noqa: 
     os.utime(torn, (time.time() - 9000,) * 2)
     ran = run("gc", place)
     assert (ran.code, ran.err) == (0, "")
-    assert "1 temporary files and 1 bundles are taken out" in ran.out
+    assert "Removed: 1 temporary files, 1 bundles, 0 records of dead builds." in ran.out
     assert not torn.exists()
     assert not verify(Store.open(place)).findings
 

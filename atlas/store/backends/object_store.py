@@ -206,7 +206,9 @@ class ObjectBackend(Backend):
                 part = self._answered(key, start, stop, last=turn == TRIES - 1)
                 if part is None or len(part.data) == min(stop, max(part.size, start)) - start:
                     return part
-        raise StoreError(f"{self}: {key} cannot be read: {TRIES} answers in a row broke off. Run the same again later.")
+        raise StoreError(
+            f"{self}: {key} cannot be read: {TRIES} responses in a row were cut off. Run the same command again later."
+        )
 
     def _answered(self, key: str, start: int, stop: int, *, last: bool) -> Part | None:
         """What the server answers, whole or not. What breaks off on the way is empty, unless it was the `last` time."""
