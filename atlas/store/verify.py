@@ -331,7 +331,5 @@ def _unclaimed(plans: list[Plan], keys: list[str], known: set[str]) -> Iterator[
             yield Finding(kind, key, "it is derived, and no receipt names it", receipt=receipt)
         elif key.startswith(BUNDLES):
             yield Finding("unfinished", key, "a shard or columns not yet in place; the next build goes on with it")
-        elif key.startswith(BUILDERS):
-            yield Finding("unfinished", key, "a build that is going on, or died; atlas gc takes out the latter")
-        elif not key.startswith((layout.TABLES, layout.TABLE_RECEIPTS)):
+        elif not key.startswith((layout.TABLES, layout.TABLE_RECEIPTS, BUILDERS)):  # who builds is no result
             yield Finding("foreign", key, "no plan accounts for it")

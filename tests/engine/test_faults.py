@@ -29,14 +29,14 @@ def faults(*words: str) -> str:
     return ran.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_twenty_faults_of_every_kind() -> None:
     told = faults("--faults=20", "--layers=1")
     struck = {name for name, count in re.findall(r"^(\w+) +(\d+) +\d+ ", told, re.MULTILINE) if int(count)}
     assert len(struck) == 13
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_job_whose_head_is_killed_goes_on_when_it_is_submitted_again() -> None:
     told = faults("--submit", "--faults=1", "--kinds=head", "--layers=1")
     assert re.search(r"is whole, after [2-9] starts: nothing wrong", told)
