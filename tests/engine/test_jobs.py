@@ -169,7 +169,7 @@ def test_ctrl_c_detaches_a_second_one_attaches_and_what_was_stopped_goes_on(desk
 
     following = desk.begin(file)
     assert following.stdout is not None
-    assert "attached to it" in following.stdout.readline()
+    assert "Attached to" in following.stdout.readline()
     Jobs(desk.address).asked(lambda client: client.stop_job(job.submission_id))
     out, _ = following.communicate(timeout=120)
     assert following.returncode == 1
