@@ -35,8 +35,11 @@ __all__ = ["run"]
 TINY = "tests.networks:tiny"
 QUICK = [f"--set={setting}" for setting in ("size=32", "steps=2", "draws=1", "redirected=0")]
 SLOW = [f"--set={setting}" for setting in ("size=64", "steps=32", "draws=1", "redirected=0")]
-BUILD = "import atlas.store.logs; atlas.store.logs.OFTEN = 0.05; from atlas.cli import main; main()"
-"""A build whose log is written more often, so that a test need not wait."""
+BUILD = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import atlas.store.logs; "
+    "atlas.store.logs.OFTEN = 0.05; from atlas.cli import main; main()"
+)
+"""A build whose log is written more often, so that a test need not wait, and that heeds Ctrl-C wherever tests run."""
 
 
 @pytest.fixture(scope="module")
