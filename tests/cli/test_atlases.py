@@ -117,7 +117,7 @@ def test_a_plan_says_what_it_will_do(run: Command, folder: Path, tmp_path: Path)
         (("--projection", "flat"), "no projection 'flat'"),
         (("--layout-set", "n_neighbors=few"), "n_neighbors must be a whole number"),
         (("--layout-set", "neighbors=9"), "Did you mean 'n_neighbors'"),
-        (("--layout-set", "pca=1"), "pca must be at least 2"),
+        (("--layout-set", "pca=1"), "pca must be a number from 2 up"),
         (("--layout-set", "align_to=head"), "no map of that layer"),
         (("--atlas-recipe", "slow"), "no recipe 'slow'"),
         (("--atlas-set", "variants=negative"), "one picture, `positive`"),

@@ -65,4 +65,4 @@ def test_a_store_that_is_built_is_left_alone(run: Command, store: Path, monkeypa
     assert list(atlas.open(store).layers) == ["a", "b"]
     left.write_bytes(data)  # as one that was killed leaves it
     assert run("rm", store, "a", "--yes").code == 0
-    assert "1 builds that died are forgotten" in run("gc", store).out
+    assert "1 records of dead builds" in run("gc", store).out
