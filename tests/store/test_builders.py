@@ -161,6 +161,5 @@ def test_what_was_replaced_between_two_reads_of_a_store_that_is_built_is_no_dama
 def test_a_builder_is_no_stranger_to_verify() -> None:
     store = make_store(MemoryBackend(), layers={"a": 3}, size=16)
     with Builder(store.backend, [ONE]):
-        (finding,) = verify(store).findings
-        assert (finding.kind, finding.key) == ("unfinished", next(store.backend.list(BUILDERS)))
-    assert verify(store).findings == ()
+        assert next(store.backend.list(BUILDERS))
+        assert verify(store).findings == ()
