@@ -151,7 +151,7 @@ def test_a_worker_that_stands_still_is_named_and_in_the_end_given_up(
         report, events = watched(tmp_path / "store", tiny, unhurried, strike)
     assert not report.failed
     silent = [f"{event.reason} {event.where}" for event in events if isinstance(event, Silent)]
-    silent = [reason for reason in silent if "has not begun" not in reason]  # as long as the worker starts
+    silent = [reason for reason in silent if "has not started" not in reason]  # as long as the worker starts
     assert "its process is stopped" in silent[0]
     assert silent[0].endswith(f"(process {stopped[0]})")
     assert "The process is killed and its task retried" in silent[-1]
