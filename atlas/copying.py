@@ -13,7 +13,7 @@ from pathlib import Path
 from atlas.catalogue import write_index, write_tables
 from atlas.errors import AtlasError, NotAStore
 from atlas.server import put_page
-from atlas.store import Backend, Copied, LocalBackend, Store, backend_at
+from atlas.store import Backend, Copied, LocalBackend, ObjectBackend, Store, backend_at
 from atlas.store import copy as copy_results
 from atlas.store.layout import TABLES
 from atlas.words import shown
@@ -65,7 +65,10 @@ def _require_apart(store: Store, place: str | Path | Backend) -> None:
 
 
 def _where(backend: Backend) -> str:
-    return os.path.realpath(backend.root) if isinstance(backend, LocalBackend) else str(backend).rstrip("/")
+    """What tells a place apart from all others."""
+    if isinstance(backend, LocalBackend):
+        return os.path.realpath(backend.root)
+    return str(backend).rstrip("/") if isinstance(backend, ObjectBackend) else str(id(backend))
 
 
 def _require_free(backend: Backend) -> None:

@@ -57,7 +57,8 @@ class Axes:
     def turned(self) -> Axes:
         """The same with height for width."""
         letters = self.letters.translate(str.maketrans("hw", "wh"))
-        return replace(self, letters=letters, size=self.size[::-1], told=True)
+        evidence = f"{self.evidence}, parts of the image that change"
+        return replace(self, letters=letters, size=self.size[::-1], evidence=evidence, told=True)
 
 
 @dataclass(frozen=True)

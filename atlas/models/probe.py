@@ -381,6 +381,8 @@ class _Probe:
         doubted = arrival.source in self._contradicted if found is None else self._speaks_against(name, found, first)
         if doubted and (found or keeps_order(arrival.module)):
             self._contradicted.add(name)
+        elif not doubted:  # more is known by now
+            self._contradicted.discard(name)
         return None if doubted else found
 
     def _speaks_against(self, name: str, found: Axes, first: _Pass) -> bool:
@@ -433,9 +435,10 @@ class _Probe:
         if self._batch[arrival.source] != self._batch[name]:
             return None
         found = replace(source, evidence=f"as {arrival.source}")
-        if keeps_axes(arrival.module) or len(bare) != 3:
-            return found if keeps_axes(arrival.module) else replace(found, size=(), prefix=0)
-        return replace(found, size=tuple(bare[found.letters.index(side)] for side in "hw"))
+        if keeps_axes(arrival.module):
+            return found
+        size = tuple(bare[found.letters.index(side)] for side in "hw") if len(bare) == 3 else ()
+        return replace(found, size=size, prefix=0)
 
     def _is_same(self, name: str, other: str, first: _Pass) -> bool:
         """Whether two names of one tensor are of the same numbers in the same order: it may be turned in place."""

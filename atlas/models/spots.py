@@ -26,10 +26,10 @@ FAR = 2.0
 """Cells beyond which it makes no difference how far a token lies from the spot."""
 NEAR = 0.4
 """Cells that the tokens which move most may lie from their spots in the mean."""
-FEW = 1 / 4
-"""Share of the tokens that move, or of the spots that one moves for, each counted by how far: more are mixed."""
 SHARP = 0.1
 """The same where few tokens move, so that there is no doubt where they lie."""
+FEW = 1 / 4
+"""Share of the tokens that move, or of the spots that one moves for, each counted by how far: more are mixed."""
 APART = 0.2
 """By how much another order must be farther from the spots."""
 

@@ -60,12 +60,13 @@ def able(
 
     Raises `ModelError` where a layer that was `named` itself cannot, or none can.
     """
-    known = _known.setdefault(model, {})
+    width = min(max(WIDE, batch or WIDE), WIDEST)
+    known = _known.setdefault(model, {}).setdefault(width, {})
     new = [layer for layer in layers if layer.name not in known]
     if new:
         known.update({layer.name: _unnameable(layer) for layer in new})
         others = [layer for layer in new if not known[layer.name]]
-        known.update(trial(model, others, batch) if others else {})
+        known.update(trial(model, others, width) if others else {})
     failed = {layer.name: known[layer.name] for layer in layers if known[layer.name]}
     for name in (name for name in failed if name in named):
         raise ModelError(f"{model.spec}: layer {name!r} cannot be built: {failed[name]}.")
@@ -95,18 +96,18 @@ TOO_LONG = (
     f"in the name of a file it would take more than {LONGEST} bytes, which no file system takes. Give the module a "
     "shorter name"
 )
-_known: WeakKeyDictionary[Model, dict[str, str]] = WeakKeyDictionary()
-"""What was tried: name of a layer -> why it cannot be built, empty where it can."""
+_known: WeakKeyDictionary[Model, dict[int, dict[str, str]]] = WeakKeyDictionary()
+"""What was tried, by how many images side by side: name of a layer -> why it cannot be built, empty where it can."""
 
 
-def trial(model: Model, layers: Sequence[Layer], batch: int | None = None) -> dict[str, str]:
+def trial(model: Model, layers: Sequence[Layer], width: int = WIDE) -> dict[str, str]:
     """Why each of `layers` that cannot be built cannot: {name: reason}; the network is afterwards as it was.
 
-    The images are tried side by side as many as `batch`, 8 to 64, the last of them too: what is full then is so for it.
+    `width` images are tried side by side, the last of them too: what is full then is so for it.
     Raises `ModelError` where the network as a whole cannot be built anew.
     """
     with as_it_was(model.network):
-        return _tried(model, layers, min(max(WIDE, batch or WIDE), WIDEST))
+        return _tried(model, layers, width)
 
 
 def _tried(model: Model, layers: Sequence[Layer], width: int) -> dict[str, str]:

@@ -48,7 +48,10 @@ class Completed:
         """A part of an object that is made up, as `ObjectBackend.part` gives it."""
         (folder,) = re.findall(DERIVED, key)
         if folder not in self._layers or key == f"{folder}/zarr.json":  # readers ask for this first
-            self._layers[folder] = self._made(folder)
+            made = self._made(folder)
+            if not made:  # nor is it remembered of what: anybody may ask for anything
+                return None
+            self._layers[folder] = made
         data = self._layers[folder].get(key)
         if data is None:
             return None

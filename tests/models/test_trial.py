@@ -369,9 +369,16 @@ def many() -> Made:
     return nn.Sequential(Roomy(lambda images: images > 8), nn.Linear(8, 4)), SMALL
 
 
-@pytest.mark.parametrize(("name", "batch"), [("full", None), ("many", 16)])
-def test_what_only_the_last_images_or_a_wider_batch_feel_is_found(name: str, batch: int | None) -> None:
+@pytest.mark.parametrize(("name", "batch"), [("full", 8), ("many", 16)])
+def test_what_only_the_last_images_or_a_wider_batch_feel_is_found(name: str, batch: int) -> None:
     model = load_model(f"{HERE}:{name}")
     found = trial(model, model.layers, batch)
     assert found.keys() >= {"0", "1"}
     assert all("depend on the other images in the batch" in reason for reason in found.values())
+
+
+def test_a_wider_batch_is_tried_though_a_narrower_was() -> None:
+    model = load_model(f"{HERE}:many")
+    assert len(able(model, model.layers)) == len(model.layers)
+    with pytest.raises(ModelError, match="depend on the other images"):
+        able(model, model.layers, batch=16)

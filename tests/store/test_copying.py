@@ -149,3 +149,9 @@ def test_nothing_is_published_among_other_files(source: Store, tmp_path: Path) -
     with pytest.raises(NotAStore, match=r"a\.jpg"):
         copying.publish(source, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["a.jpg"]
+
+
+def test_two_places_in_memory_are_two(source: Store) -> None:
+    first, second = MemoryBackend(), MemoryBackend()
+    copying.copy(source, first)
+    assert whole(copying.copy(first, second).store).keys() == whole(Store.open(first)).keys()
