@@ -29,7 +29,7 @@ from atlas.catalogue.renamed import COLUMNS, OLD
 from atlas.catalogue.rows import Chunk, Expression, Source
 from atlas.plans import fingerprint
 from atlas.stages import ACTIVATIONS, CELLS, EXAMPLES, FEATURES, ICONS, IMAGES, STATISTICS
-from atlas.store import LocalBackend, Receipt, Store, digest_of
+from atlas.store import LocalBackend, Receipt, Store
 from atlas.store.bundles import stored
 from atlas.store.layout import LIST, RELATIONS, TABLE_RECEIPTS, columns_receipt
 from atlas.store.layout import TABLES as FOLDER
@@ -143,10 +143,10 @@ def digest(source: Source, name: str) -> str:
     shared = [store.reduced(key) for key in (LIST, RELATIONS)]
     read = [receipt and [receipt.plan, receipt.proof] for receipt in (*columns, *shared)]
     if name == "images" and source.images is not None:
-        read.append([source.images.id, digest_of(store.receipts(source.images).values())])
+        read.append([source.images.id, store.digest(source.images)])
     half = [layer.plans[FEATURES.name] for layer in source.layers if FEATURES.name in layer.plans]
     if name == "units":  # of layers whose columns are not written, what their shards say is told
-        read += [[plan.id, digest_of(store.receipts(plan).values())] for plan in half if not store.columns_done(plan)]
+        read += [[plan.id, store.digest(plan)] for plan in half if not store.columns_done(plan)]
     columns_of = [[column.name, column.type] for column in TABLES[name]]
     return fingerprint([FORMAT, columns_of, planned, read, source.class_names])
 

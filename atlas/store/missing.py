@@ -105,4 +105,4 @@ def _speaks(store: Store, witness: str) -> bool:
     if witness.endswith("/zarr.json"):
         return bool(store.attributes_of(witness).get("plan"))
     data = store.backend.get(witness)
-    return bool(unfold(data)) if witness.startswith("manifests/") else Receipt.parse(data) is not None
+    return any(map(bool, unfold(data))) if witness.startswith("manifests/") else Receipt.parse(data) is not None

@@ -84,7 +84,9 @@ def restored(store: Store, key: str) -> Plan | None:
     if plan.id != saved["id"] or plan.key != key:
         return None
     asked = _asked(found(store.backend.get(f"plans/{key}")), plan)
-    return plan.asking({*store.receipts(plan), *asked}).established(_evidence(store, layer) if layer else "")
+    return plan.asking({*store.each_receipt(plan, lambda _: None), *asked}).established(
+        _evidence(store, layer) if layer else ""
+    )
 
 
 def _evidence(store: Store, layer: str) -> str:

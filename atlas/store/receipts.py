@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any
 
 from atlas.plans import fingerprint
-from atlas.store.seals import Seal, fits, found, parsed, seal_of, sealed
+from atlas.store.seals import Seal, fits, parsed, seal_of, sealed
 
 SHAPE = {
     "plan": str,
@@ -32,6 +32,9 @@ SHAPE = {
 
 KEPT = 2**20
 """Bytes of a manifest from which on its receipts are not kept in memory."""
+BEGIN, BETWEEN, END = b'{"encoding-type": "manifest", "receipts": [', b", ", b"]}"
+"""What stands in a manifest around its receipts."""
+DECODER = json.JSONDecoder()
 
 
 @dataclass(frozen=True)
@@ -126,28 +129,56 @@ def digest_of_proofs(proofs: Mapping[int, str]) -> str:
 
 def fold(receipts: Iterable[Receipt]) -> bytes:
     """The manifest of a finished layer."""
-    rows = [receipt.to_dict() for receipt in sorted(receipts, key=lambda receipt: receipt.shard)]
-    return json.dumps({"encoding-type": "manifest", "receipts": rows}, allow_nan=False).encode()
+    return manifest_of({receipt.shard: receipt.to_bytes() for receipt in receipts})
 
 
-def unfold(data: bytes | None) -> tuple[Receipt, ...]:
+def manifest_of(written: Mapping[int, bytes]) -> bytes:
+    """The same, of receipts as they are written, by their shards."""
+    return BEGIN + BETWEEN.join(written[shard] for shard in sorted(written)) + END
+
+
+def unfold(data: bytes | None) -> Iterable[Receipt]:
     """The receipts in a manifest; those that are torn are left out, and all of them where it does not parse.
 
-    They are proven once for the same bytes, unless there are many: a reader asks for them again and again.
+    They are proven once for the same bytes, unless there are many: a reader asks for them again and again. Of many, one
+    at a time is in memory.
     """
-    return _unfolded(data) if len(data or b"") < KEPT else _unfolded.__wrapped__(data)
+    return _unfolded(data) if len(data or b"") < KEPT else _whole_ones(data)
 
 
 @lru_cache(maxsize=32)
 def _unfolded(data: bytes | None) -> tuple[Receipt, ...]:
-    receipts = []
+    return tuple(_whole_ones(data))
+
+
+def _whole_ones(data: bytes | None) -> Iterator[Receipt]:
     for row in rows_of(data):
         with suppress(ValueError):
-            receipts.append(Receipt.from_dict(row))
-    return tuple(receipts)
+            yield Receipt.from_dict(row)
 
 
-def rows_of(data: bytes | None) -> list[Any]:
+def rows_of(data: bytes | None) -> Iterator[Any]:
     """What stands in a manifest, whole or not; nothing where it does not parse."""
-    manifest = found(data)
-    return manifest["receipts"] if fits(manifest, {"receipts": list}) else []
+    try:
+        for _ in _rows(data or b""):
+            pass
+    except (ValueError, RecursionError):
+        return
+    yield from _rows(data or b"")
+
+
+def _rows(data: bytes) -> Iterator[Any]:
+    """The same, one at a time. Raises ValueError where it does not parse, maybe after some."""
+    if not data.startswith(BEGIN + b"{"):  # it is empty, or somebody else has written it
+        manifest = parsed(data)
+        yield from manifest["receipts"] if fits(manifest, {"receipts": list}) else ()
+        return
+    text, at, between = data.decode(), len(BEGIN), BETWEEN.decode()
+    while True:
+        row, at = DECODER.raw_decode(text, at)
+        yield row
+        if not text.startswith(between, at):
+            break
+        at += len(between)
+    if text[at:].rstrip() != END.decode():
+        raise ValueError("the manifest does not end as one does")

@@ -29,7 +29,7 @@ from atlas.store.bundles import Bundle, Due, Objects, bundle_key, commit, folder
 from atlas.store.plans import read as read_plan
 from atlas.store.plans import restored
 from atlas.store.prepare import prepare
-from atlas.store.receipts import Receipt, digest_of, digest_of_proofs, fold, rows_of, unfold
+from atlas.store.receipts import Receipt, digest_of, digest_of_proofs, fold, manifest_of, rows_of, unfold
 from atlas.store.seals import Seal, attributes_in, fits, found, seal_of, sealed, unsealed
 from atlas.store.zarr_adapter import ZarrStore, encoded
 from atlas.words import command, parameter
@@ -386,7 +386,7 @@ class Store:
         for key in self.backend.list(plan.receipts):
             self.told_of(key)
         manifest = self.backend.get(layout.manifest_key(plan))
-        if manifest is not None and len(unfold(manifest)) < max(1, len(rows_of(manifest))):
+        if manifest is not None and len([*unfold(manifest)]) < max(1, sum(1 for _ in rows_of(manifest))):
             raise self.damaged(layout.manifest_key(plan))
         return self.receipts(plan)
 
@@ -505,9 +505,13 @@ class Store:
             there, single = self.backend.get(manifest), list(self.backend.list(plan.receipts))
             if not self.whole(plan):
                 return False
-            written = not single or self.backend.put_if(manifest, fold(self.receipts(plan).values()), there)
+            written = not single or self.backend.put_if(manifest, self._folded(plan), there)
         self.backend.delete_all([*single, *(self._scratch(plan) if self.columns_done(plan) else ())])
         return True
+
+    def _folded(self, plan: Plan) -> bytes:
+        """The manifest of all that is there; of many receipts no more than their bytes is kept in memory."""
+        return manifest_of(self.each_receipt(plan, Receipt.to_bytes))
 
     def drop_bundles(self, plan: Plan) -> int:
         """Take out the bundles of `plan` that nobody will put in place any more; say how many.

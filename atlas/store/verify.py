@@ -211,9 +211,12 @@ def _damaged_receipts(store: Store, plan: Plan) -> Iterator[Finding]:
             yield Finding("foreign", key, f"it is of {other}, the store's is {plan.id[:12]}", shard)
     data = store.backend.get(layout.manifest_key(plan))
     if data is not None:
-        rows, whole = rows_of(data), {receipt.shard for receipt in unfold(data) if receipt.plan == plan.id}
+        rows, whole = (
+            sum(1 for _ in rows_of(data)),
+            {receipt.shard for receipt in unfold(data) if receipt.plan == plan.id},
+        )
         # One that does not parse may have held all of them.
-        if lost := len(rows) - len(whole) if rows else max(1, len(set(plan.needed) - set(store.receipts(plan)))):
+        if lost := rows - len(whole) if rows else max(1, len(set(plan.needed) - store.each_receipt(plan, bool).keys())):
             yield Finding("torn", layout.manifest_key(plan), f"{lost} of its receipts are torn, altered or gone")
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atlas.store import Receipt, Stored, digest_of
+from atlas.store import receipts as receipts_module
 from atlas.store.receipts import fold, unfold
 
 NUMBERS = st.one_of(st.none(), st.integers(-(2**53), 2**53), st.floats(allow_nan=False, allow_infinity=False))
@@ -84,19 +86,54 @@ def test_a_digest_is_of_the_receipts_whatever_their_order() -> None:
     assert len({digest_of(receipts[:count]) for count in range(5)}) == 5
 
 
-def test_a_manifest_gives_its_receipts_back_in_order() -> None:
+MANY = pytest.mark.parametrize("kept", [receipts_module.KEPT, 0], ids=["few", "many"])
+"""Of many receipts one at a time is in memory."""
+
+
+@MANY
+def test_a_manifest_gives_its_receipts_back_in_order(kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(receipts_module, "KEPT", kept)
     receipts = [_receipt(shard) for shard in (2, 0, 1)]
     assert list(unfold(fold(receipts))) == sorted(receipts, key=lambda receipt: receipt.shard)
-    assert unfold(None) == ()
+    assert list(unfold(None)) == list(unfold(fold([]))) == []
 
 
-def test_a_damaged_manifest_keeps_the_receipts_that_are_whole() -> None:
+def test_a_manifest_is_written_as_ever() -> None:
+    """Whoever reads it needs no more than JSON; and whatever wrote it, it is read."""
+    for count in range(4):
+        receipts = [_receipt(shard) for shard in range(count)]
+        rows = [receipt.to_dict() for receipt in receipts]
+        manifest = {"encoding-type": "manifest", "receipts": rows}
+        assert fold(receipts) == json.dumps(manifest).encode()
+        for written in (json.dumps(manifest, indent=1), json.dumps(manifest, separators=(",", ":"), sort_keys=True)):
+            assert list(unfold(written.encode())) == receipts
+
+
+def test_many_receipts_are_folded_and_unfolded_in_little_memory() -> None:
+    receipts = (_receipt(shard) for shard in range(6_000))
+    tracemalloc.start()
+    try:
+        data = fold(receipts)
+        folding = tracemalloc.get_traced_memory()[1]
+        assert len(data) > receipts_module.KEPT
+        tracemalloc.reset_peak()
+        assert sum(receipt.shard for receipt in unfold(data)) == sum(range(6_000))
+        unfolding = tracemalloc.get_traced_memory()[1] - len(data)
+    finally:
+        tracemalloc.stop()
+    assert folding < 5 * len(data)
+    assert unfolding < 2 * len(data)
+
+
+@MANY
+def test_a_damaged_manifest_keeps_the_receipts_that_are_whole(kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(receipts_module, "KEPT", kept)
     data = fold([_receipt(shard) for shard in range(3)])
     altered = data.replace(b'"shard": 1', b'"shard": 7')
     assert altered != data
     assert [receipt.shard for receipt in unfold(altered)] == [0, 2]
-    for torn in (data[:-1], data[:40], b"[]", b"null", b"3", b'{"receipts": 3}', b"\xff"):
-        assert unfold(torn) == ()
+    for torn in (data[:-1], data[:40], data[:-2] + b", ]}", b"[]", b"null", b"3", b'{"receipts": 3}', b"\xff"):
+        assert list(unfold(torn)) == []
 
 
 def _receipt(shard: int) -> Receipt:

@@ -259,6 +259,17 @@ def test_pictures_that_come_when_one_has_left_and_returned_are_shown(quiet: Page
     the_map(quiet)
 
 
+def test_who_leaves_while_the_address_is_written_leaves(quiet: Page, here: str, shown: Atlas) -> None:
+    """The browser tells of a new address a moment after it has it: what is written meanwhile must not replace it."""
+    quiet.goto(f"{here}{route(shown)}")
+    the_map(quiet)
+    quiet.evaluate(f"""() => {{
+        location.hash = "#/{shown.layer.name}";
+        document.body.click();
+    }}""")
+    expect(quiet.get_by_role("heading", level=1)).to_have_text(shown.layer.name)
+
+
 def test_an_address_says_what_is_looked_at(quiet: Page, here: str, shown: Atlas) -> None:
     side = shown.grids[-1]
     cell = max(shown.grid(side), key=lambda cell: cell.count)
