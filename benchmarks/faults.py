@@ -41,15 +41,13 @@ from tests.object_stores import KEYS, Server, seaweed
 from tests.proxies import Fault, Proxy, proxy
 
 ROOT = Path(__file__).parents[1]
-PIPELINE = """
-tests.networks:broad --device=cpu --crops=1 --set=size=32 --set=steps=16 --set=draws=1
---atlas=beside.0.1 --positions=2 --grids=5 --atlas-set=size=16 --atlas-set=steps=2 --atlas-set=tries=1
-"""
+PIPELINE = "tests.networks:broad --device=cpu --crops=1 --set=size=32 --set=steps=16 --set=draws=1"
+ATLAS = "--atlas=beside.0.1 --positions=2 --grids=5 --atlas-set=size=16 --atlas-set=steps=2 --atlas-set=tries=1"
 SLOTS = 2
 """Tasks that run side by side."""
 CUT, SLOW, FULL = 20.0, 10.0, 8.0
 """Seconds of a link that is down, of a machine that is slow, of a disk that is full."""
-NOTICE = 90.0
+NOTICE = {"short": 30.0, "ray": 90.0}
 """Seconds in which a machine that vanished is noticed."""
 STILL = 240.0
 """Seconds in which nothing is made and nothing fails after which a run counts as hanging."""
@@ -168,6 +166,7 @@ class Run:
 
     def __init__(self, yard: Yard, server: Server, between: Proxy, options: argparse.Namespace) -> None:
         self.yard, self.between, self.chance = yard, between, random.Random(options.seed)
+        self.notice = NOTICE[options.patience]
         self._server, self._began = server, time.monotonic()
         self._environment = ours(
             DISK,
@@ -187,7 +186,8 @@ class Run:
             ["submit", "--yes", f"--address=http://{head}:8265"] if options.submit else ["build", f"--ray={head}:6379"]
         )
         layers = ",".join(f"beside.{number}.1" for number in range(options.layers))
-        self._words = [*begin, *PIPELINE.split(), f"--layers={layers}", f"--images={images(server)}"]
+        atlas = [] if options.without_atlas else ATLAS.split()
+        self._words = [*begin, *PIPELINE.split(), f"--layers={layers}", f"--images={images(server)}", *atlas]
         self.desk = self.yard.host("desk") if options.submit else self.head.host
         """Where the command is run."""
         self.nodes = [self.node() for _ in range(SLOTS)]
@@ -345,7 +345,7 @@ def cut_a_link_for_ever(run: Run) -> str:
     began = time.monotonic()
     node.host.link(up=False)
     run.nodes[run.nodes.index(node)] = run.node()
-    noticed = began + NOTICE  # where its task was at its end, nothing is handed out again
+    noticed = began + run.notice  # where its task was at its end, nothing is handed out again
     run.until(lambda: run.build.done or run.build.again(began) or time.monotonic() > noticed)
     node.host.end()
     return str(node.host)
@@ -557,9 +557,10 @@ def said() -> argparse.Namespace:
     parser.add_argument("--faults", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--layers", type=int, default=24)
+    parser.add_argument("--without-atlas", action="store_true", help="no activation atlas: shorter builds")
     parser.add_argument("--kinds", type=lambda text: text.split(","))
     parser.add_argument("--submit", action="store_true", help="as a job of the cluster")
-    parser.add_argument("--patience", choices=["short", "ray"], default="short")
+    parser.add_argument("--patience", choices=[*NOTICE], default="short")
     return parser.parse_args()
 
 
