@@ -118,6 +118,12 @@ def test_a_pipeline_is_planned_for_the_gpus_of_a_cluster_by_a_head_without(heade
     assert {(plan.numerics.device, plan.numerics.batch) for plan in ready.plans} == {("cuda", WIDTH["cuda"])}
     with computing(replace(asked, device="cpu")) as hardware:
         assert hardware.cuda is False
+    found = atlas.plan("tests.networks:tiny", tmp_path / "s", layers="head", ray=headed.address, price=2.0)
+    assert {plan.numerics.device for plan in found.plans} == {"cuda"}
+    told = str(found)
+    assert "on one GPU of the cluster" in told
+    assert "GPU-hours" in told
+    assert not (tmp_path / "s").exists()
 
 
 @pytest.mark.slow
@@ -129,6 +135,8 @@ def test_a_cluster_that_scales_from_zero_is_asked_waited_for_and_counted_as_it_g
     model, told = load_model("tests.networks:tiny"), list[str]()
     plans = tiny_plans(model)
     with connect(headed.address):
+        assert on_ray.hardware("cuda", told.append, waits=False) == replace(here(), cuda=True, slots=0)
+        assert "No GPU of the cluster is free to be asked" in told.pop()
         found: list[Hardware] = []
         asking = Thread(target=lambda: found.append(on_ray.hardware("cpu", told.append)))
         asking.start()
