@@ -360,6 +360,10 @@ class Machines:
         """How much of a resource they have together: it grows where a cluster does."""
         return sum(machine.get(resource, 0.0) for machine in self._alive.values())
 
+    def having(self, resource: str) -> list[str]:
+        """Ids of the machines that have any of a resource."""
+        return [key for key, machine in self._alive.items() if machine.get(resource)]
+
     def lost(self) -> bool:
         """Whether one has vanished since this was asked last."""
         before, self._known = self._known, frozenset(self._alive)

@@ -429,8 +429,8 @@ def hardware(device: str, told: Callable[[str], None], *, waits: bool = True) ->
     """
     with machines() as nodes:
         wanted = _wanted(device, nodes)
-        if waits or ray.available_resources().get(wanted, 0) >= 1:  # type: ignore[no-untyped-call]
-            found = _answer(_hardware.options(**WANTED[wanted]).remote(), wanted, nodes, told)
+        if waits or _free(wanted, nodes):
+            found = _answer(_hardware.options(**_question(wanted, nodes)).remote(), wanted, nodes, told)
         else:
             found = replace(here(), cuda=True)
             told(f"No {wanted} of the cluster is free to be asked: torch {found.torch} is assumed, as on this machine.")
@@ -454,6 +454,21 @@ def _wanted(device: str, nodes: Machines) -> str:
             f"{parameter('device', 'cuda')} or {parameter('device', 'cpu')}"
         )
     return "GPU" if nodes.has("GPU") else "CPU"
+
+
+def _question(wanted: str, nodes: Machines) -> dict[str, Any]:
+    """What the question asks for. A CPU that is there need not be free; a GPU must, or torch sees none."""
+    there = nodes.having(wanted)
+    if wanted == "CPU" and there:
+        return {"num_cpus": 0, "scheduling_strategy": NodeAffinitySchedulingStrategy(there[0], soft=True)}
+    return WANTED[wanted]
+
+
+def _free(wanted: str, nodes: Machines) -> bool:
+    """Whether the question is answered without waiting."""
+    if wanted == "CPU":
+        return bool(nodes.having(wanted))
+    return bool(ray.available_resources().get(wanted, 0) >= 1)  # type: ignore[no-untyped-call]
 
 
 def _answer(asked: Any, wanted: str, nodes: Machines, told: Callable[[str], None]) -> Hardware:

@@ -26,8 +26,6 @@ from atlas.store.store import Store
 
 SIDE_BY_SIDE = 8
 """Receipts whose objects are copied at a time: of an object store, each waits for its answer."""
-SMALL = (layout.CLASSES, layout.PIPELINE)
-"""Objects that no receipt names, beside calibrations and logs."""
 
 Piece = tuple[list[Stored], Callable[[Objects], object]]
 """Objects that a receipt names, and what puts them in their places in the copy, and then the receipt."""
@@ -64,31 +62,39 @@ def copy(source: Store, place: str | Path | Backend, tell: Callable[[int, int], 
             damaged.extend(broken)
             told(done, len(found))
 
+    def alone() -> bool:
+        return len(store.plans()) == len(plans)
+
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-        list(pool.map(partial(_alike, source, store), _small(source, store)))
+        list(pool.map(partial(_alike, source, store), _small(source, store, alone=alone())))
         # A reduce rests on receipts of shards or on another reduce, and what is derived on all of these.
         carry_over(_shards(source, store, plans), tell)
         for plan in plans:
             carry_over(_reduce(source, store, plan))
-        carry_over(_whole(source, store, alone=len(store.plans()) == len(plans)))
+        carry_over(_whole(source, store, alone=alone()))
     for plan in plans:
         store.fold(plan)
     return Copied(store, len(written), sum(one.size for one in written), tuple(damaged))
 
 
-def _small(source: Store, store: Store) -> Iterator[str]:
-    """Small objects that the copy lacks, or may have otherwise; parts of logs are written once."""
-    yield from SMALL
+def _small(source: Store, store: Store, *, alone: bool) -> Iterator[str]:
+    """Small objects that the copy lacks, or may have otherwise; parts of logs are written once.
+
+    What the last build was told stays where the copy was asked for more than the store.
+    """
+    yield layout.CLASSES
+    if alone or store.backend.get(layout.PIPELINE) is None:
+        yield layout.PIPELINE
     yield from source.backend.list(layout.CALIBRATIONS)
     there = set(store.backend.list(layout.LOGS))
     yield from (key for key in source.backend.list(layout.LOGS) if key not in there or not key.endswith(LINES))
 
 
 def _alike(source: Store, store: Store, key: str) -> None:
-    """Make a small object of the copy what it is in the source."""
-    data = source.backend.get(key)
-    if data is not None and store.backend.get(key) != data:
-        store.backend.put(key, data)
+    """Make a small object of the copy what it is in the source, unless somebody writes it meanwhile."""
+    data, there = source.backend.get(key), store.backend.get(key)
+    if data is not None and there != data:
+        store.backend.put_if(key, data, there)
 
 
 def _begun(source: Store, backend: Backend) -> Store:

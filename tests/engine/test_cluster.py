@@ -13,6 +13,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
+import ray
 from ray.cluster_utils import Cluster
 
 import atlas
@@ -70,6 +71,11 @@ if any("default_worker" in word for word in sys.orig_argv):
 """Lets torch see a device in Ray's workers: there is none here."""
 
 
+@ray.remote(num_cpus=1, max_retries=0)
+def occupied() -> None:
+    time.sleep(600)
+
+
 @pytest.fixture
 def headed(ray_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     """A cluster whose head computes nothing, and to which a test adds machines."""
@@ -94,7 +100,9 @@ def test_what_the_workers_have_decides_not_the_head(
             on_ray.hardware("tpu", told.append)
         headed.add_node(num_cpus=1, **SMALL)
         headed.wait_for_nodes()
-        assert on_ray.hardware("auto", told.append).cuda is False
+        busy = occupied.remote()
+        assert on_ray.hardware("auto", told.append).cuda is False, "a busy worker can be asked"
+        ray.cancel(busy, force=True)
         assert "The cluster has no GPU now, so the build uses CPUs." in told.pop()
         headed.add_node(num_cpus=1, num_gpus=1, resources={"blind": 1}, **SMALL)
         headed.wait_for_nodes()

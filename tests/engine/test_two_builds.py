@@ -28,7 +28,7 @@ from tests.object_stores import KEYS, seaweed
 pytestmark = [pytest.mark.builder, pytest.mark.slow]
 
 PIPELINE = ("tests.networks:broad", "--set=size=32", "--set=draws=1", "--set=redirected=0", "--crops=1", "--device=cpu")
-LAYERS = 8
+LAYERS = 4
 UNDER_WAY = 4
 """Tasks that a driver has under way, each of a shard or two: see `AHEAD`."""
 
@@ -45,7 +45,7 @@ class Ground:
     def begin(self, place: str, *words: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "atlas", "build", *PIPELINE, "--images", str(self.images), "--store", place]
         return subprocess.Popen(
-            [*command, "--layers", ",".join(f"layers.{number}" for number in range(LAYERS)), *words],
+            [*command, "--layers", ",".join(f"beside.{number}.1" for number in range(LAYERS)), *words],
             env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -54,7 +54,7 @@ class Ground:
 
     def told(self, process: subprocess.Popen[str], code: int = 0) -> str:
         """What a build printed."""
-        out, err = process.communicate(timeout=300)
+        out, err = process.communicate(timeout=500)
         assert process.returncode == code, out + err
         assert "Traceback" not in err
         assert KEYS["AWS_SECRET_ACCESS_KEY"] not in out + err
@@ -110,7 +110,7 @@ def test_another_plan_is_refused_while_one_lives_and_takes_its_place_after_kill_
     place = f"{ground.bucket}/{uuid.uuid4().hex[:8]}.atlas"
     backend = backend_at(place)
     first = ground.begin(place, *how, "--set=steps=100000")
-    until(lambda: next(backend.list("plans/features/"), None), 120)
+    until(lambda: next(backend.list("plans/features/"), None), 300)
     before = contents(backend)
     refused = ground.told(ground.begin(place, *how, "--set=steps=3"), code=1)
     errors = [line for line in refused.splitlines() if line.startswith("error:")]
@@ -129,7 +129,7 @@ def test_one_that_is_killed_is_made_up_for_by_the_other(ground: Ground, how: lis
     place = f"{ground.bucket}/{uuid.uuid4().hex[:8]}.atlas"
     backend = backend_at(place)
     both = [ground.begin(place, *how, "--set=steps=60") for _ in range(2)]
-    until(lambda: len(list(backend.list(BUILDERS))) == 2 and next(backend.list("receipts/features/"), None), 120)
+    until(lambda: len(list(backend.list(BUILDERS))) == 2 and next(backend.list("receipts/features/"), None), 300)
     both[0].kill()
     both[0].communicate()
     ground.told(both[1])
