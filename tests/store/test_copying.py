@@ -135,17 +135,16 @@ def test_what_changed_since_is_brought_up_to_date(source: Store, tmp_path: Path)
     assert whole(newer) == whole(source)
 
 
-def test_what_a_copy_that_has_more_was_told_last_stays(source: Store, tmp_path: Path) -> None:
-    part = copy(source, tmp_path / "part").store
+def test_what_a_copy_that_has_more_was_told_last_stays(tmp_path: Path) -> None:
+    part, more = (make_store(MemoryBackend(), layers=layers, size=16) for layers in ({"a": 40}, {"a": 40, "b": 3}))
     part.put_pipeline({"layers": ["a"]}, [])
-    more = make_store(tmp_path / "more", layers={"a": 40, "b": 3, "c": 3}, size=16)
-    more.put_pipeline({"layers": ["a", "b", "c"]}, [])
+    more.put_pipeline({"layers": ["a", "b"]}, [])
     copy(part, more.backend)
-    assert (more.pipeline or {})["options"] == {"layers": ["a", "b", "c"]}
+    assert (more.pipeline or {})["options"] == {"layers": ["a", "b"]}
     fewer = copy(part, tmp_path / "c").store
-    part.put_pipeline({"layers": ["a", "b"]}, [])
+    part.put_pipeline({"layers": ["a", "a"]}, [])
     copy(part, fewer.backend)
-    assert (fewer.pipeline or {})["options"] == {"layers": ["a", "b"]}
+    assert (fewer.pipeline or {})["options"] == {"layers": ["a", "a"]}
 
 
 def test_what_is_built_meanwhile_is_copied_as_far_as_it_is(source: Store, tmp_path: Path) -> None:
