@@ -12,8 +12,8 @@
     copy, publish        a store -> the same elsewhere; with its page, for a static host
     load_model, render   a network to look into; pictures of some of its units, without a store
 
-`build`, `plan`, `load_model` and `render` need the extra `build`. Reading is imported at once and is light; all else is
-imported when it is first asked for.
+`build`, `plan`, `load_model` and `render` need the extra `build`. What does something is imported when it is first
+asked for, so that the command line is there at once, and hears a Ctrl-C.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from atlas.catalogue import Catalogue, open
 from atlas.errors import AtlasError
 from atlas.pipeline import Pipeline
 from atlas.recipe import Numerics, Recipe
@@ -29,6 +28,7 @@ from atlas.units import Layer, Unit
 from atlas.version import VERSION
 
 if TYPE_CHECKING:
+    from atlas.catalogue import Catalogue, open
     from atlas.copying import copy, publish
     from atlas.engine.api import build, plan, retry, submit
     from atlas.engine.jobs import Submission
@@ -67,6 +67,7 @@ __all__ = [
 
 _LATER = {
     "BuildPlan": "atlas.engine.planning.build_plan",
+    "Catalogue": "atlas.catalogue",
     "Model": "atlas.models",
     "Preprocessing": "atlas.models",
     "Submission": "atlas.engine.jobs",
@@ -74,6 +75,7 @@ _LATER = {
     "build": "atlas.engine.api",
     "copy": "atlas.copying",
     "load_model": "atlas.models",
+    "open": "atlas.catalogue",
     "plan": "atlas.engine.api",
     "publish": "atlas.copying",
     "render": "atlas.rendering",

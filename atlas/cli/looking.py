@@ -12,7 +12,7 @@ from atlas.cli import options as o
 from atlas.errors import AtlasError
 from atlas.pipeline import Pipeline, split
 from atlas.terminal import complain, remark, say, table
-from atlas.words import command, count
+from atlas.words import command, count, parameter
 
 if TYPE_CHECKING:
     from atlas.cost import Calibration
@@ -130,18 +130,22 @@ def plan(
 ) -> None:
     """Show what `atlas build` would do with the same options, and what it costs.
 
+    The plan is for the Ray cluster that --ray or RAY_ADDRESS names, if any; --calibrate always measures this machine.
     Writes nothing, except a calibration (--calibrate with --store) and a pipeline file (--save).
     """
     with o.needing_build():
-        from atlas.engine.planning.build_plan import BuildPlan
-        from atlas.engine.planning.prepared import prepared
+        from atlas.engine.catalogue import planned
         from atlas.engine.planning.recorded import resolved
 
     asked = resolved(said)
     if save is not None:
         _refuse_place(save)
-    ready = prepared(asked, counted=True)
-    found = BuildPlan.of(ready)
+    if calibrate and asked.ray not in (None, "local"):
+        raise AtlasError(
+            f"--calibrate with {parameter('ray', asked.ray)}: pictures are measured on this machine, not on the "
+            f"cluster. Run it on one of its machines, with {parameter('local', True)}"
+        )
+    ready, found = planned(replace(asked, ray="local") if calibrate and not asked.local else asked)
     if calibrate and found.rendering:
         found = replace(found, calibration=_calibrated(ready, keep=asked.store is not None))
     columns, rows = found.table()

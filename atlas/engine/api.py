@@ -14,9 +14,9 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from atlas.catalogue import Catalogue
-from atlas.engine.catalogue import make
+from atlas.engine.catalogue import make, planned
 from atlas.engine.planning.build_plan import BuildPlan
-from atlas.engine.planning.prepared import PreparedBuild, prepared
+from atlas.engine.planning.prepared import PreparedBuild
 from atlas.engine.planning.recorded import resolved
 from atlas.engine.record import Report
 from atlas.errors import BuildFailed
@@ -106,6 +106,7 @@ submit.__doc__ = f"{submit.__doc__}\n    Args:\n{_told(TAKEN)}\n        address:
 def plan(pipeline: Pipeline) -> BuildPlan:
     """What `build` would do with the same arguments: units, pictures, images, and what they cost.
 
-    Nothing is written. `print` shows it; `pictures`, `flops` and `bytes` are its sums.
+    It is planned for the cluster that `ray` or RAY_ADDRESS names, where one is named. Nothing is written. `print` shows
+    it; `pictures`, `flops` and `bytes` are its sums.
     """
-    return BuildPlan.of(prepared(pipeline, counted=True))
+    return planned(pipeline)[1]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from atlas.engine.executors import InProcess
 from atlas.engine.memory import shortage
 from atlas.engine.numerics import Hardware, here
+from atlas.engine.planning.build_plan import BuildPlan
 from atlas.engine.planning.prepared import PreparedBuild, prepared
 from atlas.engine.planning.recorded import record
 from atlas.engine.progress import Progress
@@ -50,9 +51,22 @@ def make(pipeline: Pipeline, *, retry: bool = False) -> tuple[PreparedBuild, Rep
     return ready, report
 
 
+def planned(pipeline: Pipeline) -> tuple[PreparedBuild, BuildPlan]:
+    """What `make` would do, and what it would cost where it is done: by the cluster that a pipeline joins, or here.
+
+    Nothing is written, and no cluster is made to grow. Raises as `prepared`.
+    """
+    with computing(pipeline, only_asked=True) as hardware:
+        ready = prepared(pipeline, counted=True, hardware=hardware)
+        return ready, BuildPlan.of(ready, hardware.slots)
+
+
 @contextmanager
-def computing(pipeline: Pipeline) -> Iterator[Hardware]:
-    """What the shards of a pipeline are computed on: this machine, or the cluster that it joins for the block."""
+def computing(pipeline: Pipeline, *, only_asked: bool = False) -> Iterator[Hardware]:
+    """What the shards of a pipeline are computed on: this machine, or the cluster that it joins for the block.
+
+    With `only_asked` no worker is waited for; see `atlas.engine.on_ray.hardware`.
+    """
     if not joins_cluster(pipeline):
         yield here()
         return
@@ -60,7 +74,7 @@ def computing(pipeline: Pipeline) -> Iterator[Hardware]:
     from atlas.engine.on_ray import hardware
 
     with connect(pipeline.ray, told=remark):
-        yield hardware(pipeline.device, remark)
+        yield hardware(pipeline.device, remark, waits=not only_asked)
 
 
 def carry_out(ready: PreparedBuild, note: str | None = None, *, retry: bool = False) -> Report:

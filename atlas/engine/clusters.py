@@ -28,6 +28,8 @@ from typing import Any
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # before ray is imported: it reads this once
 
 import ray
+from ray.core.generated import gcs_pb2
+from ray.exceptions import AuthenticationError, RayError
 
 from atlas.errors import AtlasError, ClusterLost
 from atlas.words import parameter
@@ -321,21 +323,33 @@ def machines() -> Iterator[Machines]:
 class Machines:
     """The machines of a cluster, as its head tells of them.
 
-    A thread asks: where the head is gone, who asks does not return.
+    A thread asks: where the head is gone, who asks does not return. It sees what is lost before Ray does, which ends
+    this process without a word of its own.
     """
 
     def __init__(self) -> None:
         self.over = Event()
         context = ray.get_runtime_context()
+        try:
+            nodes = _nodes()
+        except RayError as error:
+            raise ClusterLost(f"The Ray cluster's head, {context.gcs_address}, is gone. {GO_ON}") from error
         self._own, self._head = context.get_node_id(), context.gcs_address
-        self._alive = _alive()
+        own = nodes.get(self._own)
+        self._door = own and f"{own.node_manager_address}:{own.node_manager_port}"
+        """Where Ray listens on this machine."""
+        self._alive = _resources(nodes)
         self._known = frozenset(self._alive)
         self._heard = time.monotonic()
+        self._lost = ""
+        """What of the cluster is lost, in words."""
         Thread(target=self._ask, daemon=True).start()
 
     def alive(self) -> frozenset[str]:
-        """Their ids. Raises `AtlasError` where the head is gone, or Ray has ended on this machine."""
+        """Their ids. Raises `ClusterLost` where the head is gone or another, or Ray has ended on this machine."""
         silent = time.monotonic() - self._heard
+        if self._lost:
+            raise ClusterLost(f"{self._lost}. {GO_ON}")
         if silent > FROZEN or (silent > HEAD and _unreachable(self._head)):
             raise ClusterLost(f"The Ray cluster's head, {self._head}, has not answered for {silent:.0f} s. {GO_ON}")
         if self._own not in self._alive:
@@ -346,6 +360,10 @@ class Machines:
         """How much of a resource they have together: it grows where a cluster does."""
         return sum(machine.get(resource, 0.0) for machine in self._alive.values())
 
+    def having(self, resource: str) -> list[str]:
+        """Ids of the machines that have any of a resource."""
+        return [key for key, machine in self._alive.items() if machine.get(resource)]
+
     def lost(self) -> bool:
         """Whether one has vanished since this was asked last."""
         before, self._known = self._known, frozenset(self._alive)
@@ -353,12 +371,25 @@ class Machines:
 
     def _ask(self) -> None:
         while not self.over.wait(BEAT):
-            with suppress(Exception):
-                self._alive = _alive()
-                self._heard = time.monotonic()
+            if self._door and isinstance(_unreachable(self._door), ConnectionRefusedError):
+                self._lost = "Ray has ended on this machine"
+            with suppress(Exception):  # no answer: the next one may come
+                try:
+                    self._alive, self._heard = _resources(_nodes()), time.monotonic()
+                except AuthenticationError:
+                    self._lost = f"The Ray cluster's head, {self._head}, was restarted and no longer knows this build"
 
 
-def _alive() -> dict[str, dict[str, float]]:
-    """The resources of every machine, by its id."""
-    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    return {node["NodeID"]: node["Resources"] for node in nodes if node["Alive"]}
+def _nodes() -> dict[str, Any]:
+    """What the head tells of every machine that is there, by its id.
+
+    `ray.nodes` ends this process where the head was restarted; what it asks raises.
+    """
+    worker: Any = ray._private.worker.global_worker
+    messages: Any = gcs_pb2
+    nodes = worker.gcs_client.get_all_node_info(timeout=HEAD).items()
+    return {key.hex(): node for key, node in nodes if node.state == messages.GcsNodeInfo.ALIVE}
+
+
+def _resources(nodes: dict[str, Any]) -> dict[str, dict[str, float]]:
+    return {key: dict(node.resources_total) for key, node in nodes.items()}

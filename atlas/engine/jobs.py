@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import tempfile
 import time
 from collections.abc import Callable
@@ -36,6 +37,8 @@ CHATTY = ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk"
 """What tells of each package that it packs and sends."""
 COMMAND = "Job entrypoint command failed"
 """How Ray begins where the job's own command failed: the end of its log follows."""
+ABSENT = re.compile(r"No module named '?atlas\b|python: (command )?not found")
+"""What a machine says that has no atlas."""
 UNKNOWN = "does not exist"
 """What Ray says of a job that it does not know."""
 UNBUFFERED = {"PYTHONUNBUFFERED": "1"}
@@ -196,7 +199,7 @@ def _checked(address: str) -> str:
             f"{parameter('address', address)}: give the address of the cluster's dashboard, http://HOST:8265. For a "
             "cluster started with `ray up`, run `ray dashboard FILE.yaml` and give http://127.0.0.1:8265"
         )
-    return address.rstrip("/")
+    return address.partition("#")[0].rstrip("/")  # a browser shows the dashboard at /#/jobs
 
 
 def _client(address: str) -> Any:
@@ -245,7 +248,8 @@ def _why(error: Exception) -> str:
 def _ended(message: str) -> str:
     """How a job ended, in one line: in the last words of its log, or, where Ray itself ended it, Ray's first."""
     words = _line(message).removeprefix("error: ") if message.startswith(COMMAND) else message.strip().splitlines()[0]
-    return brief(words, 300).rstrip(".")
+    lacking = f". Install atlas-builder {VERSION} on every machine of the cluster" if ABSENT.search(words) else ""
+    return brief(words, 300).rstrip(".") + lacking
 
 
 def _line(error: object) -> str:

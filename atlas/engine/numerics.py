@@ -31,6 +31,8 @@ class Hardware:
     """torch's version there, to the minor: it moves bits."""
     where: str = "here"
     """As a message says it."""
+    slots: int | None = None
+    """How many tasks a cluster runs side by side; None of this machine."""
 
 
 def here() -> Hardware:

@@ -128,6 +128,7 @@ class OnRay:
                     one = again.popleft() if again else _UnderWay(queue.popleft())
                     running[self._submit(job, one, put)] = one
                 ready, _ = ray.wait(list(running), num_returns=1, timeout=PATIENCE, fetch_local=False)
+                nodes.alive()
                 for stream in ready:
                     yield from self._advance(stream, running, again, nodes)
                 if time.monotonic() - looked > PATIENCE:
@@ -265,24 +266,22 @@ def _images(source: Any) -> Any:
 def each(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """`function` of every item, in their order, on the cores of the connected cluster; of dead workers once more.
 
-    Raises the `AtlasError` of a task, and one that names any other error.
+    Raises the `AtlasError` of a task, one that names any other error, and `ClusterLost`.
     """
-    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     rest, window = iter(items), deque[Any]()
-    try:
+    with machines() as nodes, _cancelled(window):
         while True:
-            free = max(1, 2 * int(resources.get("CPU", 1))) - len(window)
+            free = max(1, 2 * int(nodes.has("CPU"))) - len(window)
             window.extend(_call.remote(function, item) for item in islice(rest, free))
             if not window:
                 return
-            yield _result(window[0])
+            yield _result(window[0], nodes)
             window.popleft()
-    finally:
-        for task in window:
-            ray.cancel(task, force=True)
 
 
-def _result(task: Any) -> Any:
+def _result(task: Any, nodes: Machines) -> Any:
+    while not ray.wait([task], timeout=PATIENCE, fetch_local=False)[0]:
+        nodes.alive()
     try:
         return ray.get(task)
     except RayTaskError as error:
@@ -421,21 +420,26 @@ def slots(nodes: Machines, numerics: Numerics) -> int:
 # -- what the workers have ---------------------------------------------------------------------------------------------
 
 
-def hardware(device: str, told: Callable[[str], None]) -> Hardware:
+def hardware(device: str, told: Callable[[str], None], *, waits: bool = True) -> Hardware:
     """What the workers of the connected cluster compute on, as one of them says that has what shards are given.
 
-    Where a cluster scales from zero the question brings the first worker, which takes minutes; `told` hears why. Raises
-    `AtlasError` where none comes, where it cannot build, and where nobody says what there will be.
+    Where a cluster scales from zero the question brings the first worker, which takes minutes; `told` hears why. Where
+    it is not to wait and no worker is free, they are taken for what the cluster says it has, with the torch of here.
+    Raises `AtlasError` where none comes, where it cannot build, and where nobody says what there will be.
     """
     with machines() as nodes:
         wanted = _wanted(device, nodes)
-        found = _answer(_hardware.options(**WANTED[wanted]).remote(), wanted, nodes, told)
-    if wanted == "CPU":
-        if device == "auto":
-            ask = parameter("device", "cuda")
-            told(f"The cluster has no GPU now, so the build uses CPUs. To wait for GPUs: {ask}")
-        return replace(found, cuda=False)
-    if device == "auto" and not found.cuda:
+        if waits or _free(wanted, nodes):
+            found = _answer(_hardware.options(**_question(wanted, nodes)).remote(), wanted, nodes, told)
+        else:
+            found = replace(here(), cuda=True)
+            told(f"No {wanted} of the cluster is free to be asked: torch {found.torch} is assumed, as on this machine.")
+        cuda = wanted == "GPU" and found.cuda
+        found = replace(found, cuda=cuda, slots=int(nodes.has("GPU" if cuda else "CPU")))
+    if wanted == "CPU" and device == "auto":
+        ask = parameter("device", "cuda")
+        told(f"The cluster has no GPU now, so the build uses CPUs. To wait for GPUs: {ask}")
+    if wanted == "GPU" and device == "auto" and not cuda:
         told(f"The cluster has GPUs, but torch sees none of them {found.where}, so the build uses CPUs.")
     return found
 
@@ -450,6 +454,21 @@ def _wanted(device: str, nodes: Machines) -> str:
             f"{parameter('device', 'cuda')} or {parameter('device', 'cpu')}"
         )
     return "GPU" if nodes.has("GPU") else "CPU"
+
+
+def _question(wanted: str, nodes: Machines) -> dict[str, Any]:
+    """What the question asks for. A CPU that is there need not be free; a GPU must, or torch sees none."""
+    there = nodes.having(wanted)
+    if wanted == "CPU" and there:
+        return {"num_cpus": 0, "scheduling_strategy": NodeAffinitySchedulingStrategy(there[0], soft=True)}
+    return WANTED[wanted]
+
+
+def _free(wanted: str, nodes: Machines) -> bool:
+    """Whether the question is answered without waiting."""
+    if wanted == "CPU":
+        return bool(nodes.having(wanted))
+    return bool(ray.available_resources().get(wanted, 0) >= 1)  # type: ignore[no-untyped-call]
 
 
 def _answer(asked: Any, wanted: str, nodes: Machines, told: Callable[[str], None]) -> Hardware:

@@ -20,13 +20,17 @@ repair does, begins this anew.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from atlas.store.backends import Backend
 from atlas.store.receipts import Receipt, Stored
+from atlas.store.seals import fits, found
 
 BUNDLES = "bundles/"
+BETWEEN = b"\0"
+"""Between a receipt and the keys of what was dropped of it, where that is anything."""
 
 Objects = Mapping[str, bytes]
 """Bytes by the keys of their objects."""
@@ -60,33 +64,33 @@ class Bundle:
     """A receipt, and the objects that it names."""
 
     receipt: Receipt
-    data: tuple[bytes, ...]
-    """Of each of the receipt's objects, in their order."""
+    objects: Objects
+    dropped: tuple[str, ...] = ()
+    """Keys of objects that the receipt names and that went since, as a copy of an older store finds it."""
 
     @classmethod
-    def of(cls, receipt: Receipt, objects: Objects) -> Bundle:
-        """The bundle of `objects`, which are all that `receipt` names."""
-        return cls(receipt, tuple(objects[one.key] for one in receipt.objects))
-
-    @property
-    def objects(self) -> Objects:
-        return {one.key: data for one, data in zip(self.receipt.objects, self.data, strict=True)}
+    def of(cls, receipt: Receipt, objects: Objects, dropped: Collection[str] = ()) -> Bundle:
+        """The bundle of `objects`, which are all that `receipt` names but for what was `dropped`."""
+        kept = [one.key for one in receipt.objects if one.key not in dropped]
+        return cls(receipt, {key: objects[key] for key in kept}, tuple(sorted(dropped)))
 
     def to_bytes(self) -> bytes:
-        return b"".join([self.receipt.to_bytes(), b"\n", *self.data])
+        dropped = [BETWEEN, json.dumps(self.dropped).encode()] if self.dropped else []
+        return b"".join([self.receipt.to_bytes(), *dropped, b"\n", *self.objects.values()])
 
     @classmethod
     def parse(cls, data: bytes | None) -> Bundle | None:
         """The bundle in `data`; None where it is none, or not whole."""
         head, _, rest = (data or b"").partition(b"\n")
-        receipt = Receipt.parse(head)
-        if receipt is None:
+        told, between, last = head.partition(BETWEEN)
+        receipt, dropped = Receipt.parse(told), found(last) if between else []
+        if receipt is None or not fits(dropped, [str]):
             return None
-        objects, start = {}, 0
-        for one in receipt.objects:
+        named, objects, start = tuple(one for one in receipt.objects if one.key not in dropped), {}, 0
+        for one in named:
             objects[one.key] = rest[start : start + one.size]
             start += one.size
-        return cls.of(receipt, objects) if stored(objects) == receipt.objects and start == len(rest) else None
+        return cls.of(receipt, objects, dropped) if stored(objects) == named and start == len(rest) else None
 
 
 def commit(backend: Backend, key: str, bundle: Bundle, due: Due) -> None:
@@ -109,8 +113,8 @@ def put_receipt(backend: Backend, key: str, receipt: Receipt, due: Due = lambda:
     data = receipt.to_bytes()
     while not backend.put_new(key, data):
         there = backend.get(key)
-        found = Receipt.parse(there)
-        if (found is not None and found.plan == receipt.plan) or not due():
+        first = Receipt.parse(there)
+        if (first is not None and first.plan == receipt.plan) or not due():
             return
         if there is not None and backend.put_if(key, data, there):
             return
@@ -121,10 +125,10 @@ def _first(backend: Backend, place: str, mine: Bundle) -> Bundle | None:
     if backend.put_new(place, mine.to_bytes()):
         return mine
     there = backend.get(place)
-    found = Bundle.parse(there)
-    if found is None and there is not None and backend.put_if(place, mine.to_bytes(), there):
+    first = Bundle.parse(there)
+    if first is None and there is not None and backend.put_if(place, mine.to_bytes(), there):
         return mine  # of what a disk has damaged nothing can be put in place
-    return found
+    return first
 
 
 def _put(backend: Backend, key: str, data: bytes, due: Due) -> bool:

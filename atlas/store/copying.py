@@ -2,8 +2,9 @@
 
     Store, place -> the same store there
 
-What is copied follows the law of receipts: objects first, their receipt last. So a copy that stopped is a store of
-which less is done, a store that is built meanwhile may be copied, and a place that holds some of it gets the rest.
+What is copied follows the law of receipts: bundle, objects, receipt. So a copy that stopped is a store of which less is
+done, a store that is built meanwhile may be copied, and a place that holds some of it gets the rest; another copy, or a
+build, that writes there at the same time is one attempt more, and the first counts.
 """
 
 from __future__ import annotations
@@ -18,17 +19,16 @@ from pathlib import Path
 from atlas.plans import Plan
 from atlas.store import layout
 from atlas.store.backends import Backend, backend_at
+from atlas.store.bundles import Due, Objects
 from atlas.store.logs import LINES
-from atlas.store.receipts import Stored
+from atlas.store.receipts import Receipt, Stored
 from atlas.store.store import Store
 
 SIDE_BY_SIDE = 8
 """Receipts whose objects are copied at a time: of an object store, each waits for its answer."""
-SMALL = (layout.CLASSES, layout.PIPELINE)
-"""Objects that no receipt names, beside calibrations and logs."""
 
-Piece = tuple[list[Stored], Callable[[], None]]
-"""Objects that a receipt names, and what writes it in the copy once they are there."""
+Piece = tuple[list[Stored], Callable[[Objects], object]]
+"""Objects that a receipt names, and what puts them in their places in the copy, and then the receipt."""
 
 
 @dataclass(frozen=True)
@@ -57,36 +57,44 @@ def copy(source: Store, place: str | Path | Backend, tell: Callable[[int, int], 
 
     def carry_over(pieces: Iterable[Piece], told: Callable[[int, int], None] = lambda *_: None) -> None:
         found = list(pieces)
-        for done, (new, broken) in enumerate(pool.map(partial(_copied, source, store), found), 1):
+        for done, (new, broken) in enumerate(pool.map(partial(_copied, source), found), 1):
             written.extend(new)
             damaged.extend(broken)
             told(done, len(found))
 
+    def alone() -> bool:
+        return len(store.plans()) == len(plans)
+
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-        list(pool.map(partial(_alike, source, store), _small(source, store)))
+        list(pool.map(partial(_alike, source, store), _small(source, store, alone=alone())))
         # A reduce rests on receipts of shards or on another reduce, and what is derived on all of these.
         carry_over(_shards(source, store, plans), tell)
         for plan in plans:
             carry_over(_reduce(source, store, plan))
-        carry_over(_whole(source, store, alone=len(store.plans()) == len(plans)))
+        carry_over(_whole(source, store, alone=alone()))
     for plan in plans:
         store.fold(plan)
     return Copied(store, len(written), sum(one.size for one in written), tuple(damaged))
 
 
-def _small(source: Store, store: Store) -> Iterator[str]:
-    """Small objects that the copy lacks, or may have otherwise; parts of logs are written once."""
-    yield from SMALL
+def _small(source: Store, store: Store, *, alone: bool) -> Iterator[str]:
+    """Small objects that the copy lacks, or may have otherwise; parts of logs are written once.
+
+    What the last build was told stays where the copy was asked for more than the store.
+    """
+    yield layout.CLASSES
+    if alone or store.backend.get(layout.PIPELINE) is None:
+        yield layout.PIPELINE
     yield from source.backend.list(layout.CALIBRATIONS)
     there = set(store.backend.list(layout.LOGS))
     yield from (key for key in source.backend.list(layout.LOGS) if key not in there or not key.endswith(LINES))
 
 
 def _alike(source: Store, store: Store, key: str) -> None:
-    """Make a small object of the copy what it is in the source."""
-    data = source.backend.get(key)
-    if data is not None and store.backend.get(key) != data:
-        store.backend.put(key, data)
+    """Make a small object of the copy what it is in the source, unless somebody writes it meanwhile."""
+    data, there = source.backend.get(key), store.backend.get(key)
+    if data is not None and there != data:
+        store.backend.put_if(key, data, there)
 
 
 def _begun(source: Store, backend: Backend) -> Store:
@@ -101,18 +109,20 @@ def _shards(source: Store, store: Store, plans: Sequence[Plan]) -> Iterator[Piec
     for plan in plans:
         there = store.receipts(plan)
         # What shards wrote for a reduce alone goes once that is done.
-        dropped = {key for index in source.dropped(plan) for key in layout.scratch_objects(plan, index)}
+        gone = source.dropped(plan)
         for index, receipt in source.receipts(plan).items():
             if index not in there:
+                dropped = layout.scratch_objects(plan, index) if index in gone else []
                 objects = [one for one in receipt.objects if one.key not in dropped]
-                yield objects, partial(store.put_receipt, plan.shard(index), receipt)
+                yield objects, partial(store.commit_shard, plan, plan.shard(index), receipt=receipt, dropped=dropped)
 
 
 def _reduce(source: Store, store: Store, plan: Plan) -> Iterator[Piece]:
     """The reduce of a plan, where the copy lacks it, and has what it read."""
-    receipt = source.reduced(layout.columns_receipt(plan)) if layout.reduces(plan) else None
+    key = layout.columns_receipt(plan)
+    receipt = source.reduced(key) if layout.reduces(plan) else None
     if receipt is not None and not store.columns_done(plan) and store.digest(plan) == receipt.plan:
-        yield list(receipt.objects), partial(store.put_reduced, layout.columns_receipt(plan), receipt)
+        yield list(receipt.objects), _putting(store, key, receipt, lambda: store.digest(plan) == receipt.plan)
 
 
 def _whole(source: Store, store: Store, *, alone: bool) -> Iterator[Piece]:
@@ -121,16 +131,27 @@ def _whole(source: Store, store: Store, *, alone: bool) -> Iterator[Piece]:
     for key in (layout.LIST, layout.RELATIONS, *derived):
         receipt, there = source.reduced(key), store.reduced(key)
         if receipt is not None and (there is None or (alone and there.plan != receipt.plan)):
-            yield list(receipt.objects), partial(store.put_reduced, key, receipt)
+            yield list(receipt.objects), _putting(store, key, receipt, partial(_as_it_was, store, key, there))
 
 
-def _copied(source: Store, store: Store, piece: Piece) -> tuple[list[Stored], list[str]]:
-    """Copy what a receipt names, then the receipt; what was written, or what is damaged."""
-    objects, put = piece
-    for stored in objects:
+def _as_it_was(store: Store, key: str, there: Receipt | None) -> bool:
+    """Whether nobody has written what lies at `key` since it was looked at."""
+    return store.reduced(key) == there
+
+
+def _putting(store: Store, key: str, receipt: Receipt, current: Due) -> Callable[[Objects], object]:
+    """What puts in its place what was written whole."""
+    return lambda objects: store.commit_reduced(key, objects, receipt, current)
+
+
+def _copied(source: Store, piece: Piece) -> tuple[list[Stored], list[str]]:
+    """Copy what a receipt names, and the receipt; what was written, or what is damaged."""
+    named, put = piece
+    objects = {}
+    for stored in named:
         data = source.backend.get(stored.key)
         if data is None or hashlib.sha256(data).hexdigest() != stored.sha256:
             return [], [stored.key]
-        store.backend.put(stored.key, data)
-    put()
-    return objects, []
+        objects[stored.key] = data
+    put(objects)
+    return named, []

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -222,10 +222,13 @@ class Store:
             raise AtlasError(f"{shard}: no shard of {plan.key}. A shard is written whole.")
         return self._objects(plan, str(shard), owned, rows, data)
 
-    def commit_shard(self, plan: Plan, shard: Shard, objects: Objects, receipt: Receipt) -> Receipt:
+    def commit_shard(
+        self, plan: Plan, shard: Shard, objects: Objects, receipt: Receipt, dropped: Collection[str] = ()
+    ) -> Receipt:
         """Put the objects of a shard and their receipt in place, or those of an attempt that was first; its receipt.
 
-        Raises `PlanMismatch` where `plan` was taken out meanwhile, or another took its place: what is there stays.
+        What was `dropped` of the objects, since their reduce is done, is named in the receipt alone. Raises
+        `PlanMismatch` where `plan` was taken out meanwhile, or another took its place: what is there stays.
         """
 
         def due() -> bool:
@@ -235,7 +238,7 @@ class Store:
                 raise PlanMismatch(f"{self}: {plan.key} was {what} meanwhile; {shard} is left to who did.")
             return self.receipt(plan, shard) is None
 
-        commit(self.backend, f"receipts/{shard.key}", Bundle.of(receipt, objects), due)
+        commit(self.backend, f"receipts/{shard.key}", Bundle.of(receipt, objects, dropped), due)
         return self.receipt(plan, shard) or receipt
 
     def pick_up(self, plan: Plan, shard: Shard) -> Receipt | None:
@@ -243,7 +246,9 @@ class Store:
         as `commit_shard`.
         """
         bundle = Bundle.parse(self.backend.get(bundle_key(f"receipts/{shard.key}", plan.id)))
-        return None if bundle is None else self.commit_shard(plan, shard, bundle.objects, bundle.receipt)
+        if bundle is None:
+            return None
+        return self.commit_shard(plan, shard, bundle.objects, bundle.receipt, bundle.dropped)
 
     def commit_reduced(self, key: str, objects: Objects, receipt: Receipt, current: Due) -> None:
         """Put what was written whole and its receipt, at `key`, in place, or that of an attempt that was first.

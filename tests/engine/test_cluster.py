@@ -13,6 +13,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
+import ray
 from ray.cluster_utils import Cluster
 
 import atlas
@@ -70,6 +71,11 @@ if any("default_worker" in word for word in sys.orig_argv):
 """Lets torch see a device in Ray's workers: there is none here."""
 
 
+@ray.remote(num_cpus=1, max_retries=0)
+def occupied() -> None:
+    time.sleep(600)
+
+
 @pytest.fixture
 def headed(ray_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     """A cluster whose head computes nothing, and to which a test adds machines."""
@@ -94,7 +100,9 @@ def test_what_the_workers_have_decides_not_the_head(
             on_ray.hardware("tpu", told.append)
         headed.add_node(num_cpus=1, **SMALL)
         headed.wait_for_nodes()
-        assert on_ray.hardware("auto", told.append).cuda is False
+        busy = occupied.remote()
+        assert on_ray.hardware("auto", told.append).cuda is False, "a busy worker can be asked"
+        ray.cancel(busy, force=True)
         assert "The cluster has no GPU now, so the build uses CPUs." in told.pop()
         headed.add_node(num_cpus=1, num_gpus=1, resources={"blind": 1}, **SMALL)
         headed.wait_for_nodes()
@@ -118,6 +126,12 @@ def test_a_pipeline_is_planned_for_the_gpus_of_a_cluster_by_a_head_without(heade
     assert {(plan.numerics.device, plan.numerics.batch) for plan in ready.plans} == {("cuda", WIDTH["cuda"])}
     with computing(replace(asked, device="cpu")) as hardware:
         assert hardware.cuda is False
+    found = atlas.plan("tests.networks:tiny", tmp_path / "s", layers="head", ray=headed.address, price=2.0)
+    assert {plan.numerics.device for plan in found.plans} == {"cuda"}
+    told = str(found)
+    assert "on one GPU of the cluster" in told
+    assert "GPU-hours" in told
+    assert not (tmp_path / "s").exists()
 
 
 @pytest.mark.slow
@@ -129,6 +143,8 @@ def test_a_cluster_that_scales_from_zero_is_asked_waited_for_and_counted_as_it_g
     model, told = load_model("tests.networks:tiny"), list[str]()
     plans = tiny_plans(model)
     with connect(headed.address):
+        assert on_ray.hardware("cuda", told.append, waits=False) == replace(here(), cuda=True, slots=0)
+        assert "No GPU of the cluster is free to be asked" in told.pop()
         found: list[Hardware] = []
         asking = Thread(target=lambda: found.append(on_ray.hardware("cpu", told.append)))
         asking.start()

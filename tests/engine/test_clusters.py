@@ -48,9 +48,9 @@ def said_of_ray() -> dict[str, str]:
 
 
 @contextmanager
-def head(environment: dict[str, str], *more: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+def head(environment: dict[str, str], *more: str, port: int = 0) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """Somebody's `ray start --head`: its address and the process, with which the others of it end."""
-    port, process = started(environment, more or ("--include-dashboard=false",))
+    port, process = started(environment, more or ("--include-dashboard=false",), port)
     try:
         yield f"127.0.0.1:{port}", process
     finally:
@@ -58,11 +58,11 @@ def head(environment: dict[str, str], *more: str) -> Iterator[tuple[str, subproc
         process.wait(60)
 
 
-def started(environment: dict[str, str], more: Sequence[str]) -> tuple[int, subprocess.Popen[str]]:
+def started(environment: dict[str, str], more: Sequence[str], wanted: int = 0) -> tuple[int, subprocess.Popen[str]]:
     """The port and process of a head; a test machine may be so busy that Ray runs out of patience."""
     told: list[str] = []
     for _ in range(3):
-        port = free_port()
+        port = wanted or free_port()
         ports = [f"--port={port}", f"--ray-client-server-port={free_port()}", "--min-worker-port=0"]
         ports += ["--max-worker-port=0", f"--dashboard-agent-listen-port={free_port()}"]
         small = ["--num-cpus=1", f"--object-store-memory={80 * 2**20}"]

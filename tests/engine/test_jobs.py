@@ -18,6 +18,7 @@ import pytest
 
 import atlas
 from atlas.cli.options import as_options
+from atlas.engine import jobs
 from atlas.engine.jobs import Jobs
 from atlas.errors import AtlasError, JobFailed
 from atlas.store import Store
@@ -258,6 +259,27 @@ def test_no_cluster_is_one_line(address: str, told: str) -> None:
         Jobs(address)
     assert as_options(str(raised.value)).startswith(f"--address {address}: ")
     assert len(str(raised.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("last", "told"),
+    [
+        ("/usr/bin/python: No module named atlas", "Install atlas-builder"),
+        ("/bin/sh: 1: python: not found", "Install atlas-builder"),
+        ("ModuleNotFoundError: No module named 'helpers'", "No module named 'helpers'"),
+        ("error: --images: nothing there.", "--images: nothing there"),
+    ],
+)
+def test_how_a_job_ended_is_one_line(last: str, told: str) -> None:
+    ended = jobs._ended(f"Job entrypoint command failed with exit code 1, last available logs:\nmore\n{last}\n")
+    assert told in ended
+    assert "\n" not in ended
+    assert ("Install" in ended) == ("Install" in told)
+
+
+def test_the_address_of_a_page_of_the_dashboard_is_that_of_the_dashboard() -> None:
+    for text in ("http://a:8265", "http://a:8265/", "http://a:8265/#/jobs", "http://a:8265/#"):
+        assert jobs._checked(text) == "http://a:8265"
 
 
 def test_something_else_takes_requests_there(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import ray
 from ray.cluster_utils import Cluster
-from ray.exceptions import NodeDiedError, OutOfMemoryError, TaskCancelledError, WorkerCrashedError
+from ray.exceptions import AuthenticationError, NodeDiedError, OutOfMemoryError, TaskCancelledError, WorkerCrashedError
 
 from atlas.engine import clusters, on_ray, vitals
 from atlas.engine.clusters import connect
@@ -26,11 +26,13 @@ from atlas.engine.on_ray import OnRay
 from atlas.engine.record import Report
 from atlas.engine.run import build, describe
 from atlas.engine.vitals import Vitals
+from atlas.errors import ClusterLost
 from atlas.models import Model, load_model
 from atlas.plans import Plan
 from atlas.recipe import Recipe
 from atlas.store import LocalBackend, MemoryBackend, Store
 from tests.builds import build_in, contents, tiny_plans
+from tests.engine.test_clusters import head, ours
 
 pytestmark = pytest.mark.builder
 
@@ -191,6 +193,49 @@ def test_a_head_that_dies_is_one_line_that_says_how_to_go_on(tmp_path: Path, ray
     assert (driver.returncode, len(lines)) == (1, 1), err
     assert "run the same command to resume" in lines[0]
     assert "Traceback" not in err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lost", ["all of it", "gcs_server", "raylet"])
+def test_a_head_that_is_back_while_the_driver_asks_is_one_line_too(tmp_path: Path, ray_folder: Path, lost: str) -> None:
+    """Ray itself would end the driver, with a page of C++ or without a word."""
+    environment = ours(tmp_path, RAY_TMPDIR=str(ray_folder), RAY_memory_monitor_refresh_ms="0")
+    store = tmp_path / "tiny.atlas"
+    settings = ["--layers", "first.1,second.1", "--set=size=32", "--set=steps=3000", "--set=draws=1", "--device=cpu"]
+    command = [sys.executable, "-m", "atlas", "build", "tests.networks:tiny", *settings, "--store", str(store)]
+    with head(environment) as (address, first):
+        driver = subprocess.Popen([*command, "--ray", address], stderr=subprocess.PIPE, text=True, env=environment)
+        while not list((store / "builders").glob("*")):
+            assert driver.poll() is None, driver.communicate()
+            time.sleep(0.1)
+        time.sleep(3)  # tasks are under way
+        parts = {pid: Path(f"/proc/{pid}/comm").read_text().strip() for pid in offspring(first.pid)}
+        for pid, name in parts.items():
+            if lost in ("all of it", name):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        first.wait(60)
+        with head(environment, port=int(address.partition(":")[2])):
+            _, err = driver.communicate(timeout=100)
+        lines = err.splitlines()
+        assert (driver.returncode, lines[-1][:6]) == (1, "error:"), err
+        assert lines[-1].endswith("run the same command to resume.")
+        assert not [line for line in lines[:-1] if not line.startswith("retry")], err
+
+
+def test_who_does_not_know_us_any_more_is_known(ray_cluster: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused() -> dict[str, Any]:
+        raise AuthenticationError("WrongClusterID")
+
+    monkeypatch.setattr(clusters, "BEAT", 0.02)
+    with clusters.machines() as nodes:
+        assert nodes.alive()
+        monkeypatch.setattr(clusters, "_nodes", refused)
+        time.sleep(1)
+        with pytest.raises(ClusterLost, match=r"was restarted and no longer knows this build.*same command to resume"):
+            nodes.alive()
+    with pytest.raises(ClusterLost, match=r"is gone.*same command to resume"):
+        clusters.Machines()
 
 
 # -- what is said ------------------------------------------------------------------------------------------------------

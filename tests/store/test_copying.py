@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from atlas.catalogue import write_index, write_tables
 from atlas.errors import AtlasError, NotAStore, PlanMismatch
 from atlas.store import LocalBackend, MemoryBackend, Store, verify
 from atlas.store.copying import copy
+from atlas.store.layout import scratch_objects
 from tests.charted import chart_into
 from tests.collected import collect_into
 from tests.stores import make_store
@@ -51,14 +53,15 @@ def test_a_copy_has_every_byte(source: Store, tmp_path: Path) -> None:
 
 
 def test_a_copy_that_stopped_is_a_store_and_goes_on(source: Store) -> None:
-    for stop in (1, 7, 20, 45, 80):
+    merged = {key for plan in source.plans() for key in scratch_objects(plan, 0)}
+    for stop in (1, 7, *range(20, 200, 9)):
         backend = Stopping(stop)
         with pytest.raises(KeyboardInterrupt):
             copy(source, backend)
         backend.left = 10**9
-        # Nothing but what comes next is missing: data without a receipt, metadata of plans.
+        # Nothing but what comes next is missing: data without a receipt, metadata of plans, the merge of what went.
         found = [each for each in verify(Store.open(backend)).findings if each.kind != "unfinished"]
-        assert all(each.key.endswith("zarr.json") for each in found), stop
+        assert all(each.key.endswith("zarr.json") or each.key in merged for each in found), stop
         copied = copy(source, backend)
         write_index(copied.store)
         assert whole(copied.store) == whole(source)
@@ -83,6 +86,14 @@ class Stopping(MemoryBackend):
     def put_new(self, key: str, value: bytes) -> bool:
         self._count()
         return super().put_new(key, value)
+
+
+def test_two_copies_to_one_place_at_once_are_one(source: Store, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        both = [*pool.map(lambda place: copy(source, place), [tmp_path / "c"] * 2)]
+    assert [one.damaged for one in both] == [(), ()]
+    write_index(both[0].store)
+    assert whole(both[0].store) == whole(source)
 
 
 def test_what_is_damaged_is_left_out_and_named(source: Store, tmp_path: Path) -> None:
@@ -122,6 +133,18 @@ def test_what_changed_since_is_brought_up_to_date(source: Store, tmp_path: Path)
     newer = copy(source, tmp_path / "c").store
     write_index(newer)
     assert whole(newer) == whole(source)
+
+
+def test_what_a_copy_that_has_more_was_told_last_stays(tmp_path: Path) -> None:
+    part, more = (make_store(MemoryBackend(), layers=layers, size=16) for layers in ({"a": 40}, {"a": 40, "b": 3}))
+    part.put_pipeline({"layers": ["a"]}, [])
+    more.put_pipeline({"layers": ["a", "b"]}, [])
+    copy(part, more.backend)
+    assert (more.pipeline or {})["options"] == {"layers": ["a", "b"]}
+    fewer = copy(part, tmp_path / "c").store
+    part.put_pipeline({"layers": ["a", "a"]}, [])
+    copy(part, fewer.backend)
+    assert (fewer.pipeline or {})["options"] == {"layers": ["a", "a"]}
 
 
 def test_what_is_built_meanwhile_is_copied_as_far_as_it_is(source: Store, tmp_path: Path) -> None:

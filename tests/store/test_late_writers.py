@@ -9,7 +9,7 @@ import hashlib
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from atlas.plans import Plan
 from atlas.recipe import Collection
 from atlas.store import Backend, LocalBackend, MemoryBackend, ObjectBackend, Receipt, Store, verify
 from atlas.store.bundles import BUNDLES, stored
+from atlas.store.copying import _copied, _shards
 from atlas.store.layout import columns_receipt
 from tests.object_stores import moto
 from tests.schedules import Killed, Scheduled, carried_out
@@ -227,6 +228,27 @@ def test_in_an_object_store(plan: Plan, bucket: str) -> None:
         inner = Halting(f"{bucket}/{plan.stage}-{number}")
         spans = [(chance.randrange(2), chance.randrange(1, 8)) for _ in range(8)]
         put_in_place(inner, plan, spans, LEFT[number % len(LEFT)])
+
+
+@pytest.mark.parametrize("left", ["nothing", "theirs"])
+@pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)
+def test_a_copy_is_one_attempt_more_where_another_hardware_builds(plan: Plan, left: str) -> None:
+    """Each stops before each of its operations, and goes on when the other has ended."""
+    ours, theirs = attempts = attempts_at(plan)
+    shard, source = plan.shard(0), begun(MemoryBackend(), plan)
+    source.commit_shard(plan, shard, ours.objects, ours.receipt)
+    steps = alone(plan, left) + 4
+    for first in range(steps):
+        for second in range(steps):
+            inner = Guarded()
+            store = begun(backend := Scheduled(inner), plan)
+            leave(backend, attempts, left)
+            (piece,) = _shards(source, store, [plan])
+            (builds,) = works_of(store, plan, [theirs])
+            carried_out(backend, [partial(_copied, source, piece), builds], [(0, first), (1, second), (0, 10**6)])
+            check(inner, f"receipts/{shard.key}", attempts)
+            assert not inner.harmed
+            assert not list(inner.list(BUNDLES))
 
 
 # -- reduces -----------------------------------------------------------------------------------------------------------

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pickle
+import threading
 import uuid
 from collections.abc import Iterator
 from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import obstore
@@ -98,12 +100,51 @@ def test_a_server_that_ignores_conditions_is_refused(mocked: str, monkeypatch: p
 
 def test_what_is_denied_or_not_there_is_one_line_without_a_secret(mocked: str, monkeypatch: pytest.MonkeyPatch) -> None:
     nowhere = backend_at("s3://atlas-no-such-bucket/x")
-    for ask in (lambda: list(nowhere.list()), lambda: nowhere.put("a", b"1")):
+    asking = (lambda: list(nowhere.list()), lambda: nowhere.put("a", b"1"), lambda: Store.open(nowhere))
+    for ask in asking:
         with pytest.raises(StoreError, match=r"is not there: make the bucket first") as error:
             ask()
         assert "\n" not in str(error.value)
     with pytest.raises(NotAStore, match="atlas build"):
         Store.open(f"{mocked}/nothing")
+
+
+class Expired(BaseHTTPRequestHandler):
+    """Answers as S3 does where a session token has expired: with the token."""
+
+    def _answer(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = (
+            b'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>ExpiredToken</Code><Message>The provided token has '
+        )
+        body += b"expired.</Message><Token-0>" + self.headers["x-amz-security-token"].encode() + b"</Token-0></Error>"
+        self.send_response(400)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    do_GET = do_PUT = do_POST = do_DELETE = _answer  # noqa: N815
+
+
+def test_a_token_that_has_expired_is_said_and_not_shown() -> None:
+    token = "a-session-token-that-must-not-be-told"
+    with ThreadingHTTPServer(("127.0.0.1", 0), Expired) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        endpoint = f"http://127.0.0.1:{server.server_address[1]}"
+        with environment(AWS_ENDPOINT_URL=endpoint, AWS_SESSION_TOKEN=token, **KEYS):
+            place = backend_at(f"s3://atlas-expired-{uuid.uuid4().hex[:6]}/x")
+            for ask in (lambda: Store.open(place), lambda: list(place.list()), lambda: place.put_new("a", b"1")):
+                with pytest.raises(StoreError) as error:
+                    ask()
+                told = str(error.value)
+                assert "ExpiredToken: The provided token has expired. Credentials are taken from" in told
+                assert token not in told
+                assert "127.0.0.1" not in told
+                assert "\n" not in told
+        server.shutdown()
 
 
 def test_a_server_that_is_away_is_told_of_soon(monkeypatch: pytest.MonkeyPatch) -> None:

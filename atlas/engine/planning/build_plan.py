@@ -51,10 +51,12 @@ class BuildPlan:
     """What pictures cost on this machine, where that was measured."""
     price: float | None = None
     """What an hour of one GPU, or of one core, costs."""
+    slots: int | None = None
+    """How many tasks the cluster that builds it runs side by side; None where this machine does."""
 
     @classmethod
-    def of(cls, ready: PreparedBuild) -> BuildPlan:
-        """What was prepared, with what is left of it in the store."""
+    def of(cls, ready: PreparedBuild, slots: int | None = None) -> BuildPlan:
+        """What was prepared, with what is left of it in the store; on a cluster with as many `slots`."""
         plans, store = tuple(ready.plans), opened(ready.place)
         left = {plan: len(plan.shards) for plan in plans}
         if store is not None:
@@ -62,8 +64,9 @@ class BuildPlan:
             replaced(store, rendering)  # of images nothing can be said: they were counted, not read
             left |= {plan: len(store.todo(plan)) for plan in rendering}
         calibrated = known(store, plans[0].numerics) if store is not None and plans else None
-        price = ready.pipeline.price
-        return cls(ready.model, ready.place, plans, left, ready.others, ready.estimated, calibrated, price)
+        price, most = ready.pipeline.price, ready.pipeline.workers
+        slots = slots if slots is None or most is None else min(slots, most)
+        return cls(ready.model, ready.place, plans, left, ready.others, ready.estimated, calibrated, price, slots)
 
     @property
     def rendering(self) -> list[Plan]:
@@ -139,7 +142,7 @@ class BuildPlan:
         return row if seconds is None else (*row, f"{seconds:,.3g}")
 
     def lines(self, *, here: bool = True) -> Iterator[str]:
-        """What it makes and costs, in sentences; `here` with how long it takes on this machine."""
+        """What it makes and costs, in sentences; `here` with how long it takes on this machine or cluster."""
         if rendered := self.rendering:
             recipe = rendered[0].rendering
             yield (
@@ -188,18 +191,21 @@ class BuildPlan:
         )
 
     def _time(self, flops: float, seconds: float | None) -> str:
-        """How long it may take here, where that can be said; `seconds` as they were measured."""
+        """How long it may take there, where that can be said; `seconds` as they were measured."""
         cpu = self.plans[0].numerics.device == "cpu"
-        if seconds is None and not cpu:
+        if (seconds is None and not cpu and self.slots is None) or self.slots == 0:
             return ""
-        workers = os.cpu_count() or 1 if cpu else 1
-        whole = (flops / SPEED if seconds is None else seconds) / workers
+        workers = self.slots or (os.cpu_count() or 1 if cpu else 1)
+        whole = (flops / (SPEED if cpu else GPU) if seconds is None else seconds) / workers
         where = f"this machine's {workers} cores" if cpu else "one such device"
+        if self.slots is not None:
+            unit = "core" if cpu else "GPU"
+            where = f"the cluster's {workers} {unit}s" if workers > 1 else f"one {unit} of the cluster"
         return f", {'roughly' if seconds is None else 'about'} {duration(whole)} on {where}"
 
     def warnings(self) -> Iterator[str]:
-        """What stands in the way of it on this machine."""
-        if short := shortage():
+        """What stands in the way of it on this machine, where that builds."""
+        if self.slots is None and (short := shortage()):
             yield short
 
     def __repr__(self) -> str:

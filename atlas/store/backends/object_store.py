@@ -68,6 +68,8 @@ ABREAST = 32
 """Requests that wait for their answers at a time, where there are many."""
 NO_BUCKET = ("NoSuchBucket", "ContainerNotFound", "The specified bucket does not exist")
 """What servers say of a bucket that is not there."""
+SAID = (re.compile("Code>(.*?)<"), re.compile("Message>(.*?)<"))
+"""What of the body of an answer is told."""
 METADATA = "169.254.169.254"
 """Where a machine of a cloud is asked for the credentials of its role, when there are no others."""
 CREDENTIALS = {
@@ -137,7 +139,9 @@ class ObjectBackend(Backend):
         with self._explained(key):
             try:
                 return _repeated(lambda: _with_bytes(obstore.get(self._store, key, **options)))
-            except FileNotFoundError:
+            except FileNotFoundError as error:
+                if _lacks_bucket(error):
+                    raise  # it is a mistake, not a store that is yet to be made
                 return None
 
     def range(self, key: str, start: int, stop: int | None = None) -> bytes | None:
@@ -346,14 +350,19 @@ class ObjectBackend(Backend):
             means = CREDENTIALS[self._scheme]
             raise kind(f"{self}: access is denied to {key or 'it'}. Credentials are taken from {means}.") from None
         except (FileNotFoundError, BaseError) as error:
-            if isinstance(error, FileNotFoundError) or any(name in str(error) for name in NO_BUCKET):
+            if isinstance(error, FileNotFoundError) or _lacks_bucket(error):
                 raise kind(f"{self} is not there: make the bucket first, or name another.") from None
-            raise kind(f"{self}: {key or 'it'} cannot be reached: {_line(error)}{self._hint(error)}") from None
+            raise kind(f"{self}: {key or 'it'} cannot be reached: {_line(error)}.{self._hint(error)}") from None
 
     def _hint(self, error: Exception) -> str:
         """Where credentials are looked for, where it is their lack that an error tells of."""
         asked = any(name in str(error) for name in (METADATA, "credential", "token", "Account"))
         return f" Credentials are taken from {CREDENTIALS[self._scheme]}." if asked else ""
+
+
+def _lacks_bucket(error: Exception) -> bool:
+    """Whether it is the bucket that is not there."""
+    return any(name in str(error) for name in NO_BUCKET)
 
 
 def _repeated(ask: Callable[[], T]) -> T:
@@ -379,8 +388,13 @@ def _found(meta: Any) -> Found:
 
 
 def _line(error: Exception) -> str:
-    """What an error of the object store says, in one line."""
-    return HOST.sub("the server", " ".join(str(error).partition("\n\nDebug source")[0].split()))
+    """What an error of the object store says, in one line.
+
+    Of a server's answer only code and message: S3 repeats a session token that has expired, and what was signed.
+    """
+    text, _, body = " ".join(str(error).partition("\n\nDebug source")[0].split()).partition("<")
+    told = ": ".join(found[1] for found in (tag.search(body) for tag in SAID) if found)
+    return HOST.sub("the server", f"{text}{told}").rstrip(". ")
 
 
 @cache
