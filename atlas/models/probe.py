@@ -189,7 +189,7 @@ class _Probe:
             axes = [axis for axis in (0, 1) if axis < value.dim() and value.shape[axis] == len(images)]
             marks = {axis: mark(value, axis) for axis in axes} if value.is_floating_point() else {}
             spent = flops.get_total_flops() // len(images) if flops else 0
-            bare = replace(arrival, value=value.new_empty(0))
+            bare = replace(arrival, value=value.new_empty(0), came=None)
             done.seen[arrival.name] = _Seen(bare, tuple(value.shape), value.stride(), marks, spent)
 
         before, bounded = self._chance.told(), Bounded(self._own)
@@ -470,16 +470,18 @@ class _Probe:
     # -- where tokens lie --------------------------------------------------------------------------------------------
 
     def _prove_grids(self, first: _Pass) -> None:
-        """Keep the grids that spots of the image prove, and where they do not tell those of as many tokens before."""
+        """Keep the grids that spots of the image prove: of tokens with none of their own those of as many before."""
         tokens = {
             name: (axes, self._bare(name, first)[axes.letters.index("t")])
             for name in self._batch
             if isinstance(axes := self._axes.get(name), Axes) and len(axes.letters) == 2
         }
 
-        def moved(name: str, change: Tensor) -> Floats:
-            far: Floats = change.double().square().sum(tokens[name][0].letters.index("c") + 1).sqrt().numpy()
-            return far
+        def moved(name: str, change: Tensor) -> tuple[Floats, Floats]:
+            """How far each token moves, and how far besides what all of them do alike, as in attention."""
+            turned = change.double().movedim(tokens[name][0].letters.index("c") + 1, 2)
+            whole, own = (one.square().sum(2).sqrt().numpy() for one in (turned, turned - turned.mean(1, keepdim=True)))
+            return whole, own
 
         moves = self._changes(spotted(noise(1, self._size, 5)), tokens, moved) if tokens else {}
         proven: dict[int, tuple[tuple[int, ...], int]] = {}
@@ -490,11 +492,10 @@ class _Probe:
                 lies: bool | None = bool(size)
             else:
                 size, prefix = (axes.size, axes.prefix) if axes.size else proven.get(count, ((), 0))
-                lies = in_order(moves[name], size, prefix) if size and name in moves else None
-                # What is mixed is not told by spots. What grows as a grid does lies as the tokens before it.
-                lies = proven.get(count) == (size, prefix) if lies is None and axes.size else lies
-            if lies is not None:
-                proven[count] = (size, prefix) if lies else ((), 0)
+                answers = (in_order(one, size, prefix) for one in moves.get(name, ()) if size)
+                lies = next((answer for answer in answers if answer is not None), None)
+            if lies:
+                proven[count] = size, prefix
             if axes.size and not lies:
                 self._unplaced.add(name)
             self._axes[name] = replace(axes, size=size, prefix=prefix) if lies else replace(axes, size=(), prefix=0)
@@ -502,7 +503,8 @@ class _Probe:
     def _place_given(self, name: str, axes: Axes, first: _Pass) -> tuple[tuple[int, ...], int] | None:
         """The grid and the prefix of what a module was given that leaves each token in its place."""
         arrival = first.seen[name].arrival
-        for source in (arrival.same, arrival.source if keeps_tokens(arrival.module, axes.letters) else ""):
+        kept = arrival.source if arrival.untouched and keeps_tokens(arrival.module, axes.letters) else ""
+        for source in (arrival.same if arrival.same_untouched else "", kept):
             known = self._axes.get(source)
             if isinstance(known, Axes) and known.letters == axes.letters and self._batch[source] == self._batch[name]:
                 counts = {self._bare(one, first)[axes.letters.index("t")] for one in (name, source)}
