@@ -187,14 +187,14 @@ class _Watch:
 
     def enter(self, path: str, module: nn.Module, args: Any) -> None:
         first = args[0] if args and isinstance(args[0], Tensor) else None
-        shape, known, written = (), None, -1
-        if first is not None:
-            shape, known, written = tuple(first.shape), self._names.get(first), _written(first)
-        self._entered.append((path, module, first, shape, known, written))
+        if first is None:
+            self._entered.append((path, module, None, (), None, -1))
+        else:
+            self._entered.append((path, module, first, tuple(first.shape), self._names.get(first), _written(first)))
 
     def leave(self, place: Place, module: nn.Module, output: Any) -> None:
         *_, came, shape, source, written = self._entered.pop()
-        handed_on = source is not None and output is came and 0 <= written == _written(output)
+        handed_on = came is not None and source is not None and output is came and 0 <= written == _written(came)
         if type(module) is not nn.Sequential and not handed_on:
             for item, value in items(output):
                 name, same = str(replace(place, item=item)), self._names.get(value)
