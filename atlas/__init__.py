@@ -12,8 +12,8 @@
     copy, publish        a store -> the same elsewhere; with its page, for a static host
     load_model, render   a network to look into; pictures of some of its units, without a store
 
-`build`, `plan`, `load_model` and `render` need the extra `build`. Reading is imported at once and is light; all else is
-imported when it is first asked for.
+`build`, `plan`, `load_model` and `render` need the extra `build`. Everything is imported when it is first asked for, so
+that a command line that is stopped while it starts ends quietly; what reads a store is light.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from atlas.catalogue import Catalogue, open
-from atlas.errors import AtlasError
-from atlas.pipeline import Pipeline
-from atlas.recipe import Numerics, Recipe
-from atlas.units import Layer, Unit
 from atlas.version import VERSION
 
 if TYPE_CHECKING:
+    from atlas.catalogue import Catalogue, open
     from atlas.copying import copy, publish
     from atlas.engine.api import build, plan, retry, submit
     from atlas.engine.jobs import Submission
     from atlas.engine.planning.build_plan import BuildPlan
+    from atlas.errors import AtlasError
     from atlas.models import Model, Preprocessing, load_model
+    from atlas.pipeline import Pipeline
+    from atlas.recipe import Numerics, Recipe
     from atlas.rendering import render
     from atlas.server import serve
+    from atlas.units import Layer, Unit
     from atlas.verification import Verification, verify
 
 __version__ = VERSION
@@ -66,14 +66,22 @@ __all__ = [
 ]
 
 _LATER = {
+    "AtlasError": "atlas.errors",
     "BuildPlan": "atlas.engine.planning.build_plan",
+    "Catalogue": "atlas.catalogue",
+    "Layer": "atlas.units",
     "Model": "atlas.models",
+    "Numerics": "atlas.recipe",
+    "Pipeline": "atlas.pipeline",
     "Preprocessing": "atlas.models",
+    "Recipe": "atlas.recipe",
     "Submission": "atlas.engine.jobs",
+    "Unit": "atlas.units",
     "Verification": "atlas.verification",
     "build": "atlas.engine.api",
     "copy": "atlas.copying",
     "load_model": "atlas.models",
+    "open": "atlas.catalogue",
     "plan": "atlas.engine.api",
     "publish": "atlas.copying",
     "render": "atlas.rendering",
@@ -91,6 +99,8 @@ def __getattr__(name: str) -> Any:
     try:
         return getattr(import_module(_LATER[name]), name)
     except ModuleNotFoundError as error:
+        from atlas.errors import AtlasError
+
         missing = error.name
         raise AtlasError(f"atlas.{name} needs {missing}: pip install 'atlas-builder[build]'") from error
 

@@ -1,10 +1,16 @@
-"""`python -m atlas`: the command line."""
+"""The command line's way in: `atlas`, `python -m atlas`."""
 
 import sys
 
-try:
-    from atlas.cli import main
-except KeyboardInterrupt:  # Ctrl-C before anything has begun
-    sys.exit(130)
 
-main()
+def main() -> None:
+    """Run the command line, whose imports take a second: Ctrl-C in it ends quietly, nothing has begun."""
+    try:
+        from atlas.cli import main as command
+    except KeyboardInterrupt:
+        sys.exit(130)
+    command()
+
+
+if __name__ == "__main__":
+    main()
