@@ -41,7 +41,7 @@ BEATS = 0.05
 ACROSS = 0.45
 """How much an axis that is a side of the image may tell bands across it apart, as a part of how much it tells its own.
 
-Maps of networks do so by a quarter at most, and an axis of rows that follow each other by more than a half.
+Maps of networks do so by a third at most, and an axis of rows that follow each other by more than a half.
 """
 
 
@@ -235,11 +235,17 @@ def by_bands(one: Shape, answers: Sequence[Floats]) -> Axes | None:
     return found and replace(found, evidence="parts of the image that change")
 
 
-def agreed(found: Sequence[Axes | None]) -> Axes | None:
-    """The axes that several pictures tell alike; without a grid where they differ in that, None where in more."""
-    first, *others = found
+def by_all(one: Shape, pictures: Sequence[Sequence[Floats]]) -> Axes | None:
+    """The axes that several pictures tell alike by bands; without a grid where they differ in that, None in more.
+
+    A map's sides are sides by all pictures together.
+    """
+    first, *others = (by_bands(one, answers) for answers in pictures)
     if first is None or any(other is None or other.letters != first.letters for other in others):
         return None
+    if len(first.letters) == 3:
+        wide = [(first.letters.index(name), side) for side, name in enumerate("hw") if first.size[side] > 1]
+        return first if all(_is_side(pictures, axis, side) for axis, side in wide) else None
     return first if all(other == first for other in others) else Axes(first.letters, evidence=first.evidence)
 
 
@@ -288,26 +294,35 @@ def _map_by(one: Shape, answers: Sequence[Floats], moves: Sequence[tuple[float, 
             return None
         known[single[0]] = "w" if "h" in known.values() else "h"
         rest.remove(single[0])
-    sides = [(axis, "hw".index(name)) for axis, name in known.items() if one.shape[axis] > 1]
-    if len(rest) != 1 or not all(_is_side(answers[axis], side) for axis, side in sides):
+    if len(rest) != 1:
         return None
     return _named([known.get(axis, "c") for axis in range(3)], one.shape)
 
 
-def _is_side(answer: Floats, side: int) -> bool:
+def _is_side(pictures: Sequence[Sequence[Floats]], axis: int, side: int) -> bool:
     """Whether an axis that follows bands goes along that side of the image (0 height, 1 width), and goes so once.
 
     Where rows follow each other in it, as in windows, it goes along the width several times, and along both sides.
-    answer [2*bands,m]
     """
-    bands, count = len(answer) // 2, answer.shape[1]
-    shares = [part / np.maximum(part.sum(0), 1e-30) - 1 / bands for part in (answer[:bands], answer[bands:])]
+    shares = np.mean([_shares(answers[axis].sum(0)) for answers in pictures], axis=0)
+    bands, count = shares.shape[1], shares.shape[2]
     own, across = (np.std(shares[one], axis=1).mean() for one in (side, 1 - side))
     lengths = [length for length in range(2, count + 1) if count % length == 0]
     once, *several = (
         _cosine(shares[side], _overlap(bands, length)[:, np.arange(count) % length]) for length in lengths[::-1]
     )
     return across <= ACROSS * own and not any(other > FITS and other > once + BEATS for other in several)
+
+
+def _shares(answer: Floats) -> Floats:
+    """How each entry's answer [2*bands,m] is shared among bands from top to bottom, and from left to right.
+
+    [2,bands,m], less the mean
+    """
+    bands = len(answer) // 2
+    halves = answer.reshape(2, bands, -1)
+    found: Floats = halves / np.maximum(halves.sum(1, keepdims=True), 1e-30) - 1 / bands
+    return found
 
 
 def _cosine(shares: Floats, expected: Floats) -> float:
@@ -318,11 +333,16 @@ def _cosine(shares: Floats, expected: Floats) -> float:
 
 
 def no_sides(pictures: Sequence[Sequence[Floats]], letters: str) -> bool:
-    """Whether all pictures show that one of the axes taken for height and width follows bands, but not as a side does.
+    """Whether pictures show that one of the axes taken for height and width follows bands, but not as a side does.
 
     For the answers see `by_bands`.
     """
-    return bool(pictures) and all(any(_astray(answers, letters)) for answers in pictures)
+    if not pictures:
+        return False
+    moves = [_moves(answers) for answers in pictures]
+    sides = [(letters.index(name), side) for side, name in enumerate("hw")]
+    follow = [(axis, side) for axis, side in sides if all(each[axis][side] > CLEAR for each in moves)]
+    return not all(_is_side(pictures, axis, side) for axis, side in follow)
 
 
 def one_side(pictures: Sequence[Sequence[Floats]], letters: str) -> bool:
@@ -338,12 +358,6 @@ def one_side(pictures: Sequence[Sequence[Floats]], letters: str) -> bool:
         return (follows[0] and still[1]) or (follows[1] and still[0])
 
     return bool(pictures) and all(map(alone_in, pictures))
-
-
-def _astray(answers: Sequence[Floats], letters: str) -> Iterator[bool]:
-    moves = _moves(answers)
-    for side, axis in enumerate(letters.index(side) for side in "hw"):
-        yield moves[axis][side] > CLEAR and not _is_side(answers[axis].sum(0), side)
 
 
 def out_of_proportion(axes: Axes, size: Size) -> bool:
@@ -390,8 +404,7 @@ def _alike(answer: Floats, size: Size, bands: int) -> float:
     expected = np.full_like(answer, 1 / bands)
     expected[:bands, prefix:] = _overlap(bands, size[0])[:, rows]
     expected[bands:, prefix:] = _overlap(bands, size[1])[:, columns]
-    shares = [part / np.maximum(part.sum(0), 1e-30) for part in (answer[:bands], answer[bands:])]
-    seen = np.concatenate(shares) - 1 / bands
+    seen = _shares(answer).reshape(answer.shape)
     expected -= 1 / bands
     scale = np.sqrt((seen**2).sum() * (expected**2).sum())
     return float((seen * expected).sum() / scale) if scale > 0 else 0.0

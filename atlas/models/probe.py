@@ -28,9 +28,8 @@ from atlas.models.axes import (
     Floats,
     Shape,
     Size,
-    agreed,
     alone,
-    by_bands,
+    by_all,
     by_sizes,
     lies_turned,
     no_sides,
@@ -423,7 +422,8 @@ class _Probe:
 
     def _by_bands(self, name: str, first: _Pass, pictures: Sequence[Mapping[str, list[Floats]]]) -> Axes | None:
         """The axes by the bands of all pictures, where the module's kind leaves a doubt which are the channels."""
-        found = _by_all(self._shape(name, first), _of(pictures, name))
+        answers = _of(pictures, name)
+        found = by_all(self._shape(name, first), answers) if answers else None
         if not mixes_channels(first.seen[name].arrival.module):
             return found
         computed = self._by_module(name, first)
@@ -486,7 +486,8 @@ class _Probe:
 
     def _came_axes(self, name: str, given: tuple[int, ...]) -> Axes | None:
         """The axes of what came into a module, by bands."""
-        return _by_all(Shape(given, self._size), self._came.get(name, []))
+        answers = self._came.get(name, []) if len(given) in (2, 3) else []
+        return by_all(Shape(given, self._size), answers) if answers else None
 
     def _unlike_any(self, sides: tuple[int, ...], name: str, first: _Pass) -> bool:
         """Whether what is given to a module as a map has sides neither as those of the image nor of an earlier map."""
@@ -638,12 +639,6 @@ def _came_in(name: str) -> str:
 def _of(pictures: Sequence[Mapping[str, Measured]], name: str) -> list[Measured]:
     """What every picture says of an activation; nothing where one says nothing."""
     return [answers[name] for answers in pictures] if all(name in answers for answers in pictures) else []
-
-
-def _by_all(shape: Shape, pictures: Sequence[list[Floats]]) -> Axes | None:
-    """The axes by the bands of all pictures."""
-    known = len(shape.shape) in (2, 3) and bool(pictures)
-    return agreed([by_bands(shape, answers) for answers in pictures]) if known else None
 
 
 def _open(shape: tuple[int, ...], axis: int) -> str:
