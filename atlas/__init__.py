@@ -12,8 +12,8 @@
     copy, publish        a store -> the same elsewhere; with its page, for a static host
     load_model, render   a network to look into; pictures of some of its units, without a store
 
-`build`, `plan`, `load_model` and `render` need the extra `build`. What does something is imported when it is first
-asked for, so that the command line is there at once, and hears a Ctrl-C.
+`build`, `plan`, `load_model` and `render` need the extra `build`. Everything is imported when it is first asked for, so
+that a command line that is stopped while it starts ends quietly; what reads a store is light.
 """
 
 from __future__ import annotations
@@ -21,10 +21,6 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from atlas.errors import AtlasError
-from atlas.pipeline import Pipeline
-from atlas.recipe import Numerics, Recipe
-from atlas.units import Layer, Unit
 from atlas.version import VERSION
 
 if TYPE_CHECKING:
@@ -33,9 +29,13 @@ if TYPE_CHECKING:
     from atlas.engine.api import build, plan, retry, submit
     from atlas.engine.jobs import Submission
     from atlas.engine.planning.build_plan import BuildPlan
+    from atlas.errors import AtlasError
     from atlas.models import Model, Preprocessing, load_model
+    from atlas.pipeline import Pipeline
+    from atlas.recipe import Numerics, Recipe
     from atlas.rendering import render
     from atlas.server import serve
+    from atlas.units import Layer, Unit
     from atlas.verification import Verification, verify
 
 __version__ = VERSION
@@ -66,11 +66,17 @@ __all__ = [
 ]
 
 _LATER = {
+    "AtlasError": "atlas.errors",
     "BuildPlan": "atlas.engine.planning.build_plan",
     "Catalogue": "atlas.catalogue",
+    "Layer": "atlas.units",
     "Model": "atlas.models",
+    "Numerics": "atlas.recipe",
+    "Pipeline": "atlas.pipeline",
     "Preprocessing": "atlas.models",
+    "Recipe": "atlas.recipe",
     "Submission": "atlas.engine.jobs",
+    "Unit": "atlas.units",
     "Verification": "atlas.verification",
     "build": "atlas.engine.api",
     "copy": "atlas.copying",
@@ -93,6 +99,8 @@ def __getattr__(name: str) -> Any:
     try:
         return getattr(import_module(_LATER[name]), name)
     except ModuleNotFoundError as error:
+        from atlas.errors import AtlasError
+
         missing = error.name
         raise AtlasError(f"atlas.{name} needs {missing}: pip install 'atlas-builder[build]'") from error
 

@@ -1,16 +1,15 @@
-"""`atlas` and `python -m atlas`: the command line."""
+"""The command line's way in: `atlas`, `python -m atlas`."""
 
 import sys
 
 
 def main() -> None:
-    """Run the command in `sys.argv`."""
+    """Run the command line, whose imports take a second: Ctrl-C in it ends quietly, nothing has begun."""
     try:
-        from atlas.cli import main as run
-    except KeyboardInterrupt:  # the libraries alone take a second
-        sys.stderr.write("error: Stopped before anything was done.\n")
+        from atlas.cli import main as command
+    except KeyboardInterrupt:
         sys.exit(130)
-    run()
+    command()
 
 
 if __name__ == "__main__":

@@ -24,6 +24,8 @@ from typing import Annotated, Any
 from atlas.errors import AtlasError, UnknownName
 from atlas.words import brief, parameter, text_of
 
+MOST_OF_AN_IMAGE = 1024
+"""Crops and activations kept of one image at most: a shard of images is held in memory until it is written."""
 CROPS = 8
 """Crops of each image unless said."""
 MODEL, PICTURES, IMAGES, ATLASES, COMPUTING = "Model", "Feature visualizations", "Images", "Activation atlases", "Run"
@@ -60,6 +62,8 @@ class Option:
     """The command line takes it more than once."""
     least: float | None = None
     """The least that a number may be."""
+    most: float | None = None
+    """The most: far above what anybody needs, so that a slip of the finger is told before it is planned."""
     needs: tuple[str, str] | None = None
     """An option without which it would say nothing, and the question to ask then: that of its group unless said."""
     preset: str = ""
@@ -206,6 +210,7 @@ class Pipeline:
             "Default: 20.",
             metavar="GB",
             least=0,
+            most=1_000_000,
             local=True,
         ),
     ] = None
@@ -215,6 +220,7 @@ class Pipeline:
             IMAGES,
             f"Crops of each image: the evaluation crop first, then random ones. Default: {CROPS}.",
             least=1,
+            most=MOST_OF_AN_IMAGE,
         ),
     ] = None
     photographs: Annotated[
@@ -257,7 +263,7 @@ class Pipeline:
     ] = None
     positions: Annotated[
         int | None,
-        Option(ATLASES, "Activations sampled from each crop. Default: 1.", least=1),
+        Option(ATLASES, "Activations sampled from each crop. Default: 1.", least=1, most=MOST_OF_AN_IMAGE),
     ] = None
     atlas_recipe: Annotated[
         str, Option(ATLASES, "Recipe for the pictures of atlas cells: cell, quick, standard or fine.")
@@ -315,7 +321,12 @@ class Pipeline:
     ] = "auto"
     batch: Annotated[
         int | None,
-        Option(COMPUTING, "Batch size: pictures optimized together. Default: the calibrated one, if any.", least=2),
+        Option(
+            COMPUTING,
+            "Batch size: pictures optimized together. Default: the calibrated one, if any.",
+            least=2,
+            most=65_536,
+        ),
     ] = None
     dtype: Annotated[
         str,
@@ -327,7 +338,9 @@ class Pipeline:
     ] = "float32"
     workers: Annotated[
         int | None,
-        Option(COMPUTING, "Tasks that run in parallel. Default: one per core or GPU.", least=1, local=True),
+        Option(
+            COMPUTING, "Tasks that run in parallel. Default: one per core or GPU.", least=1, most=1_000_000, local=True
+        ),
     ] = None
     ray: Annotated[
         str | None,
@@ -349,6 +362,7 @@ class Pipeline:
             "Hours after which the build starts no new work and ends. It reports what is left; run the same command to "
             "resume.",
             least=0,
+            most=1_000_000,
             local=True,
         ),
     ] = None
@@ -358,6 +372,7 @@ class Pipeline:
             COMPUTING,
             "Price of an hour of one GPU (of one core, with `device=cpu`). Plans and summaries then show the cost.",
             least=0,
+            most=1_000_000,
             local=True,
         ),
     ] = None
@@ -466,6 +481,9 @@ def wrong(name: str, value: Any, kind: Any) -> str:
     least = option(name).least
     if least is not None and value is not None and not value >= least:  # NaN is neither
         return f"it must be at least {least:g}."
+    most = option(name).most
+    if most is not None and value is not None and value > most:
+        return f"it must be at most {most:,}."
     if isinstance(value, str | Path | Sequence) and not isinstance(value, Path) and not split(value):
         return "it is empty. Give a value, or leave it out."
     return ""

@@ -24,6 +24,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Self
 
 from atlas.errors import AtlasError, UnknownName
+from atlas.pipeline import MOST_OF_AN_IMAGE
 from atlas.words import parameter
 
 VARIANTS = ("positive", "negative")
@@ -83,7 +84,7 @@ class Knobs:
         for name, (least, most) in self.RANGES.items():
             value = getattr(self, name)
             if value is not None and not (least <= value <= most and value < math.inf):
-                upto = "up" if most == math.inf else f"to {most}"
+                upto = "up" if most == math.inf else f"to {most:,}"
                 raise AtlasError(f"{self.KIND}: {name} must be a number from {least} {upto}, not {value}.")
         for field in fields(self):
             # 1 and 1.0 are the same knob: a fingerprint must not tell them apart.
@@ -173,9 +174,10 @@ class Recipe(Knobs):
     RANGES: ClassVar = {
         **dict.fromkeys(("learning_rate", "beta1", "beta2", "decay_power", "init_std", "jitter"), (0, math.inf)),
         **dict.fromkeys(("rotation", "diversity", "cosine_power", "contrast"), (0, math.inf)),
-        **dict.fromkeys(("relu_redirect_steps", "lr_warmup_steps"), (0, math.inf)),
-        **dict.fromkeys(("steps", "eval_draws"), (1, math.inf)),
-        "size": (16, math.inf),
+        **dict.fromkeys(("relu_redirect_steps", "lr_warmup_steps"), (0, 1_000_000)),
+        "steps": (1, 1_000_000),
+        "eval_draws": (1, 65_536),
+        "size": (16, 16_384),
         "jpeg_quality": (1, 100),
         "restarts": (1, 255),
         "lr_decay_fraction": (0, 1),
@@ -370,10 +372,6 @@ class Collection(Knobs):
         return -(-self.count // self.step)
 
 
-MOST_OF_AN_IMAGE = 1024
-"""Activations kept of one image at most: a shard of images is held in memory until it is written."""
-
-
 @dataclass(frozen=True)
 class Sampling(Collection):
     """Which activations of a layer are kept for its atlas."""
@@ -413,7 +411,9 @@ class ProjectionRecipe(Knobs):
     KIND = "projection"
     EXAMPLE = "n_neighbors=20"
     RANGES: ClassVar = {
-        **dict.fromkeys(("n_neighbors", "max_samples", "pca"), (2, math.inf)),
+        "n_neighbors": (2, 1_000_000),
+        "pca": (2, math.inf),
+        "max_samples": (2, 1_000_000_000),
         "min_dist": (0, 1),
         "clip_percent": (0, 49),
         "margin": (0, 10),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,13 @@ pytestmark = pytest.mark.builder
         ({"settings": 3}, "it must be a list of texts or names with values"),
         ({"images": 3}, "it must be a text or a path or a list of texts or paths"),
         ({"device": 3}, "it must be a text"),
+        ({"crops": 99_999_999_999, "images": "x"}, "`crops=99999999999`: it must be at most 1,024"),
+        ({"positions": 10**9, "atlas": "a", "images": "x"}, "`positions=1000000000`: it must be at most 1,024"),
+        ({"batch": 10**11}, "`batch=100000000000`: it must be at most 65,536"),
+        ({"workers": 10**11}, "`workers=100000000000`: it must be at most 1,000,000"),
+        ({"cache_size": 1e300, "images": "x"}, "it must be at most 1,000,000"),
+        ({"max_hours": math.inf}, "`max_hours=inf`: it must be at most 1,000,000"),
+        ({"price": math.nan}, "`price=nan`: it must be at least 0"),
         ({"whitening": "high", "atlas": "a", "images": "x"}, "it must be a number"),
     ],
 )

@@ -102,6 +102,10 @@ def test_one_and_one_point_nought_are_the_same_knob() -> None:
         {"crop_scale": (0.0, 0.5), "parameterization": "maco"},
         {"crop_scale": (0.5, 1.5), "parameterization": "maco"},
         {"spectrum": "red", "parameterization": "maco"},
+        {"steps": 99_999_999_999},
+        {"size": 99_999_999},
+        {"eval_draws": 99_999_999_999},
+        {"relu_redirect_steps": 99_999_999_999},
     ],
 )
 def test_senseless_knobs_are_refused_in_one_line(settings: dict[str, Any]) -> None:
@@ -201,6 +205,8 @@ def test_layouts_are_known_by_their_names() -> None:
         {"min_dist": float("nan")},
         {"clip_percent": 50},
         {"margin": float("inf")},
+        {"max_samples": 10**13},
+        {"n_neighbors": 10**13},
     ],
 )
 def test_senseless_knobs_of_a_layout_are_refused_in_one_line(settings: dict[str, Any]) -> None:

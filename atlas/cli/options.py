@@ -90,7 +90,7 @@ def _parameter(name: str) -> inspect.Parameter:
     if taken is bool:
         declared = [f"{spelled(name)}/--no-{spelled(name)[2:]}"]
     elif taken in (int, float):
-        settings["min"] = known.least
+        settings |= {"min": known.least, "max": known.most}
     elif taken is not float:
         here = store_place if name in ADDRESSED else place
         settings["parser"] = here if taken is Path else str if known.several and not known.local else filled

@@ -38,6 +38,11 @@ FITS = 0.6
 """Correlation from which on tokens are believed to lie in a grid."""
 BEATS = 0.05
 """By how much the best grid must be more alike than the next."""
+ACROSS = 0.45
+"""How much an axis that is a side of the image may tell bands across it apart, as a part of how much it tells its own.
+
+Maps of networks do so by a third at most, and an axis of rows that follow each other by more than a half.
+"""
 
 
 @dataclass(frozen=True)
@@ -95,8 +100,8 @@ def by_sizes(one: Shape, other: Shape) -> Axes | str | None:
 
 
 def _map(one: Shape, other: Shape, changed: list[int]) -> Axes | str | None:
-    if not changed:
-        return _only(one.shape)
+    if len(changed) == 1 and one.shape[changed[0]] == 1:  # of one position, of which one side is too short to grow
+        changed = [axis for axis, side in enumerate(one.shape) if side == 1]
     if len(changed) != 2:
         return None
     first, second = ((one.shape[axis], other.shape[axis]) for axis in changed)
@@ -109,7 +114,8 @@ def _map(one: Shape, other: Shape, changed: list[int]) -> Axes | str | None:
     letters = ["c"] * 3
     for axis, name in zip(changed, names, strict=True):
         letters[axis] = name
-    told = min(abs(first[1] - first[0]), abs(second[1] - second[0])) >= TOLD_APART
+    alike = heights[1] * widths[0] == widths[1] * heights[0]  # as of a network of square images alone
+    told = not alike and min(abs(first[1] - first[0]), abs(second[1] - second[0])) >= TOLD_APART
     return replace(_named(letters, one.shape), told=told)
 
 
@@ -137,14 +143,21 @@ def _named(letters: Sequence[str], shape: tuple[int, ...]) -> Axes:
     return Axes("".join(letters), (shape[letters.index("h")], shape[letters.index("w")]))
 
 
-def _only(shape: tuple[int, ...]) -> Axes | None:
-    """The axes of a map of one position: the channels are the axis that is not 1."""
-    wide = [axis for axis, side in enumerate(shape) if side > 1]
-    if len(wide) > 1:
+def alone(one: Shape, pictures: Sequence[Sequence[Floats]]) -> Axes | None:
+    """The axes of what is of one shape whatever the input's size, where it is a map of one position; None where not.
+
+    Its channels are the axis that is not 1, unless that follows bands of the image, of any of `pictures`: then it is
+    a row of positions. For the answers see `by_bands`.
+    """
+    wide = [axis for axis, side in enumerate(one.shape) if side > 1]
+    if len(one.shape) != 3 or len(wide) > 1:
+        return None
+    moves = [_moves(answers) for answers in pictures]
+    if moves and any(all(each[axis][side] > CLEAR for each in moves) for axis in wide for side in (0, 1)):
         return None
     letters = ["h", "w"]
     letters.insert(wide[0] if wide else 0, "c")
-    return _named(letters, shape)
+    return replace(_named(letters, one.shape), evidence="one position whatever the input's size")
 
 
 def _grows(one: int, other: int, side: int, other_side: int) -> float:
@@ -217,22 +230,22 @@ def by_bands(one: Shape, answers: Sequence[Floats]) -> Axes | None:
     `answers` holds for each axis the size of the change [2,2*bands,m] along it, for either half of the other entries:
     first for bands that cross the image from top to bottom, then for bands that cross it from left to right.
     """
-    bands = answers[0].shape[1] // 2
-    # What follows a band by chance does not do so in both halves.
-    moves = [
-        (min(_shift(half[:bands]) for half in answer), min(_shift(half[bands:]) for half in answer))
-        for answer in answers
-    ]
-    whole = [answer.sum(0) for answer in answers]
+    moves, whole = _moves(answers), [answer.sum(0) for answer in answers]
     found = _tokens_by(one, whole, moves) if len(answers) == 2 else _map_by(one, whole, moves)
     return found and replace(found, evidence="parts of the image that change")
 
 
-def agreed(found: Sequence[Axes | None]) -> Axes | None:
-    """The axes that several pictures tell alike; without a grid where they differ in that, None where in more."""
-    first, *others = found
+def by_all(one: Shape, pictures: Sequence[Sequence[Floats]]) -> Axes | None:
+    """The axes that several pictures tell alike by bands; without a grid where they differ in that, None in more.
+
+    A map's sides are sides by all pictures together.
+    """
+    first, *others = (by_bands(one, answers) for answers in pictures)
     if first is None or any(other is None or other.letters != first.letters for other in others):
         return None
+    if len(first.letters) == 3:
+        wide = [(first.letters.index(name), side) for side, name in enumerate("hw") if first.size[side] > 1]
+        return first if all(_is_side(pictures, axis, side) for axis, side in wide) else None
     return first if all(other == first for other in others) else Axes(first.letters, evidence=first.evidence)
 
 
@@ -249,6 +262,18 @@ def _shift(answers: Floats) -> float:
     steps = np.diff(middle)
     shift = float(middle[-1] - middle[0])
     return shift if (steps >= -0.02 * abs(shift)).all() else 0.0
+
+
+def _moves(answers: Sequence[Floats]) -> list[tuple[float, float]]:
+    """How far the middle of the change moves along each axis with bands from top to bottom, and from left to right.
+
+    What follows a band by chance does not do so in both halves of the other entries.
+    """
+    bands = answers[0].shape[1] // 2
+    return [
+        (min(_shift(half[:bands]) for half in answer), min(_shift(half[bands:]) for half in answer))
+        for answer in answers
+    ]
 
 
 def _follows(moves: Sequence[float]) -> int | None:
@@ -272,6 +297,73 @@ def _map_by(one: Shape, answers: Sequence[Floats], moves: Sequence[tuple[float, 
     if len(rest) != 1:
         return None
     return _named([known.get(axis, "c") for axis in range(3)], one.shape)
+
+
+def _is_side(pictures: Sequence[Sequence[Floats]], axis: int, side: int) -> bool:
+    """Whether an axis that follows bands goes along that side of the image (0 height, 1 width), and goes so once.
+
+    Where rows follow each other in it, as in windows, it goes along the width several times, and along both sides.
+    """
+    shares = np.mean([_shares(answers[axis].sum(0)) for answers in pictures], axis=0)
+    bands, count = shares.shape[1], shares.shape[2]
+    own, across = (np.std(shares[one], axis=1).mean() for one in (side, 1 - side))
+    lengths = [length for length in range(2, count + 1) if count % length == 0]
+    once, *several = (
+        _cosine(shares[side], _overlap(bands, length)[:, np.arange(count) % length]) for length in lengths[::-1]
+    )
+    return across <= ACROSS * own and not any(other > FITS and other > once + BEATS for other in several)
+
+
+def _shares(answer: Floats) -> Floats:
+    """How each entry's answer [2*bands,m] is shared among bands from top to bottom, and from left to right.
+
+    [2,bands,m], less the mean
+    """
+    bands = len(answer) // 2
+    halves = answer.reshape(2, bands, -1)
+    found: Floats = halves / np.maximum(halves.sum(1, keepdims=True), 1e-30) - 1 / bands
+    return found
+
+
+def _cosine(shares: Floats, expected: Floats) -> float:
+    """How alike shares [bands,m], less their mean, are those expected, -1 to 1."""
+    expected = expected - 1 / len(expected)
+    scale = np.sqrt((shares**2).sum() * (expected**2).sum())
+    return float((shares * expected).sum() / scale) if scale > 0 else 0.0
+
+
+def no_sides(pictures: Sequence[Sequence[Floats]], letters: str) -> bool:
+    """Whether pictures show that one of the axes taken for height and width follows bands, but not as a side does.
+
+    For the answers see `by_bands`.
+    """
+    if not pictures:
+        return False
+    moves = [_moves(answers) for answers in pictures]
+    sides = [(letters.index(name), side) for side, name in enumerate("hw")]
+    follow = [(axis, side) for axis, side in sides if all(each[axis][side] > CLEAR for each in moves)]
+    return not all(_is_side(pictures, axis, side) for axis, side in follow)
+
+
+def one_side(pictures: Sequence[Sequence[Floats]], letters: str) -> bool:
+    """Whether all pictures show that but one of the axes taken for height and width is a side: no band moves the other.
+
+    For the answers see `by_bands`.
+    """
+
+    def alone_in(answers: Sequence[Floats]) -> bool:
+        moves, sides = _moves(answers), [letters.index(side) for side in "hw"]
+        follows = [moves[axis][side] > CLEAR for side, axis in enumerate(sides)]
+        still = [answers[axis].shape[2] > 1 and max(moves[axis]) <= 0 for axis in sides]
+        return (follows[0] and still[1]) or (follows[1] and still[0])
+
+    return bool(pictures) and all(map(alone_in, pictures))
+
+
+def out_of_proportion(axes: Axes, size: Size) -> bool:
+    """Whether a map's sides are not as those of the image, up to what borders take."""
+    (rows, columns), (height, width) = axes.size, size
+    return abs(rows * width - columns * height) > 2 * max(height, width)
 
 
 def _is_line(answer: Floats, name: str, one: Shape) -> bool:
@@ -312,8 +404,7 @@ def _alike(answer: Floats, size: Size, bands: int) -> float:
     expected = np.full_like(answer, 1 / bands)
     expected[:bands, prefix:] = _overlap(bands, size[0])[:, rows]
     expected[bands:, prefix:] = _overlap(bands, size[1])[:, columns]
-    shares = [part / np.maximum(part.sum(0), 1e-30) for part in (answer[:bands], answer[bands:])]
-    seen = np.concatenate(shares) - 1 / bands
+    seen = _shares(answer).reshape(answer.shape)
     expected -= 1 / bands
     scale = np.sqrt((seen**2).sum() * (expected**2).sum())
     return float((seen * expected).sum() / scale) if scale > 0 else 0.0

@@ -46,7 +46,13 @@ def read_checkpoint(file: Path | str, network: nn.Module | None = None) -> Mappi
     wanted = {name: value for name, value in own.items() if isinstance(value, Tensor)}
     data = read_file(path, sum(value.nbytes for value in wanted.values()))
     chosen = find(data, wanted, str(path), said)
-    beside = [*chosen.left, *unnamed(data)] if wanted else []
+    names = [str(name) for name in chosen.state]
+    if wanted and names and all(map(str.isdecimal, names)) and not chosen.state.keys() & own:
+        raise WeightsError(
+            f"{path}: its weights have numbers ({listed(names)}) in place of names. Save them with the network's own "
+            "names: torch.save(model.state_dict(), FILE)."
+        )
+    beside = [*chosen.left, *(place for place in unnamed(data) if place != chosen.name)] if wanted else []
     if beside:
         taken = f"those called {chosen.name!r}" if chosen.name else "those of the file itself"
         log.warning("%s: of its weights %s are taken. Left out: %s.", path, taken, listed(beside))

@@ -14,15 +14,15 @@ CHANNELS_FIRST = (
     *(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.PixelShuffle, nn.PixelUnshuffle, nn.LocalResponseNorm),
 )
 """Their channels are the first axis behind the images', by what they compute."""
-CHANNELS_LAST = (nn.Linear, nn.LayerNorm, nn.RNN, nn.LSTM, nn.GRU, nn.MultiheadAttention)
-"""Their channels are the last axis of their answer, of several the first."""
+CHANNELS_LAST = (nn.Linear, nn.LayerNorm, nn.RMSNorm, nn.RNN, nn.LSTM, nn.GRU, nn.MultiheadAttention)
+"""Their channels are the last axis of their answer, of several the first; of norms over that axis alone."""
 MIXES = (nn.Conv2d, nn.ConvTranspose2d)
 """Each entry of that axis is computed from all of what comes in, by weights of its own: no such axis is a side."""
 ENTRYWISE = (
     *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish, nn.Sigmoid, nn.Tanh),
     *(nn.Hardswish, nn.Hardsigmoid, nn.Hardtanh, nn.Softplus, nn.Softsign, nn.LogSigmoid, nn.Softmax, nn.RReLU),
     *(nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.AlphaDropout, nn.Identity, nn.GroupNorm, nn.LocalResponseNorm),
-    *(nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.PReLU),
+    *(nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm, nn.RMSNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.PReLU),
 )
 """The axes of their answers are those of what they were given."""
 POOLS = (
@@ -30,7 +30,7 @@ POOLS = (
     *(nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.LPPool1d, nn.LPPool2d, nn.Upsample, nn.ZeroPad2d),
 )
 """The axes of their answers are in the order of what they were given, whatever that is: they are of other lengths."""
-TOKENWISE = (nn.Linear, nn.LayerNorm)
+TOKENWISE = (nn.Linear, nn.LayerNorm, nn.RMSNorm)
 """Each entry but of the last axis is computed from that entry alone."""
 
 
@@ -43,9 +43,14 @@ def by_module(module: nn.Module, item: str, shape: tuple[int, ...]) -> Axes | No
     name = type(module).__name__
     if _is(module, CHANNELS_FIRST):
         return Axes("chw", shape[1:], evidence=name) if len(shape) == 3 else Axes("ct", evidence=name)
-    if len(shape) == 2 and item in ("", "0") and _is(module, CHANNELS_LAST):
+    if len(shape) == 2 and item in ("", "0") and _is(module, CHANNELS_LAST) and _over_last(module):
         return Axes("tc", evidence=name)
     return None
+
+
+def _over_last(module: nn.Module) -> bool:
+    """Whether what it normalises by is the last axis alone; of what is no norm True."""
+    return len(getattr(module, "normalized_shape", (1,))) == 1
 
 
 def keeps_axes(module: nn.Module) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, M
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -125,10 +125,16 @@ class Arrival:
     """Only now what it is: later modules may write into it."""
     source: str
     """The activation that its module was given, where that is one too."""
+    untouched: bool
+    """Whether nothing was written into that one since its own module gave it."""
     given: tuple[int, ...]
     """The shape of what its module was given; () where that is no tensor."""
     same: str
     """The activation whose very tensor it is: a container hands on what its last member gave."""
+    same_untouched: bool
+    """Whether nothing was written into that one since."""
+    came: Tensor | None = None
+    """What its module was given, where that is a tensor."""
 
 
 class Failed(Exception):
@@ -166,10 +172,10 @@ class _Watch:
 
     def __init__(self, take: Callable[[Arrival], None], network_input: Tensor) -> None:
         self._take = take
-        self._entered: list[tuple[str, nn.Module, tuple[int, ...], tuple[Tensor, int] | None]] = []
-        self._names: MutableMapping[Tensor, str] = WeakTensorKeyDictionary()
+        self._entered: list[tuple[str, nn.Module, Tensor | None, tuple[int, ...], _Known | None, int]] = []
+        self._names: MutableMapping[Tensor, _Known] = WeakTensorKeyDictionary()
         """Which activation a tensor is that lives."""
-        self._names[network_input] = INPUT
+        self._names[network_input] = _Known(INPUT, _written(network_input))
 
     @property
     def where(self) -> str:
@@ -181,16 +187,37 @@ class _Watch:
 
     def enter(self, path: str, module: nn.Module, args: Any) -> None:
         first = args[0] if args and isinstance(args[0], Tensor) else None
-        # Tensors of inference mode do not say whether they were written to.
-        given = None if first is None or first.is_inference() else (first, first._version)
-        self._entered.append((path, module, () if first is None else tuple(first.shape), given))
+        if first is None:
+            self._entered.append((path, module, None, (), None, -1))
+        else:
+            self._entered.append((path, module, first, tuple(first.shape), self._names.get(first), _written(first)))
 
     def leave(self, place: Place, module: nn.Module, output: Any) -> None:
-        *_, shape, given = self._entered.pop()
-        untouched = given is not None and output is given[0] and given[0]._version == given[1]
-        source = self._names.get(given[0], "") if given else ""
-        if type(module) is not nn.Sequential and not (untouched and source):
+        *_, came, shape, source, written = self._entered.pop()
+        handed_on = came is not None and source is not None and output is came and 0 <= written == _written(came)
+        if type(module) is not nn.Sequential and not handed_on:
             for item, value in items(output):
-                name = str(replace(place, item=item))
-                self._take(Arrival(name, module, value, source, shape, self._names.get(value, "")))
-                self._names[value] = name
+                name, same = str(replace(place, item=item)), self._names.get(value)
+                arrival = Arrival(
+                    *(name, module, value),
+                    source=source.name if source else "",
+                    untouched=source is not None and 0 <= written == source.written,
+                    given=shape,
+                    same=same.name if same else "",
+                    same_untouched=same is not None and 0 <= same.written == _written(value),
+                    came=came,
+                )
+                self._take(arrival)
+                self._names[value] = _Known(name, _written(value))
+
+
+class _Known(NamedTuple):
+    """An activation, and how often its tensor had been written into when its module gave it."""
+
+    name: str
+    written: int
+
+
+def _written(value: Tensor) -> int:
+    """How often a tensor was written into; tensors of inference mode do not say: -1."""
+    return -1 if value.is_inference() else value._version

@@ -14,6 +14,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from itertools import takewhile
+from math import prod
 from typing import TypeVar
 
 import torch
@@ -21,11 +22,25 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from atlas.errors import DryRunError, ModelError, UnknownName
-from atlas.models.axes import SAID, Axes, Floats, Shape, Size, agreed, by_bands, by_sizes, lies_turned, said
+from atlas.models.axes import (
+    SAID,
+    Axes,
+    Floats,
+    Shape,
+    Size,
+    alone,
+    by_all,
+    by_sizes,
+    lies_turned,
+    no_sides,
+    one_side,
+    out_of_proportion,
+    said,
+)
 from atlas.models.foreign import Bounded
 from atlas.models.kept import SEEDS, Chance, as_it_was
 from atlas.models.kinds import by_module, keeps_axes, keeps_order, keeps_tokens, mixes_channels
-from atlas.models.observe import Arrival, Failed, module_by_module, observe
+from atlas.models.observe import INPUT, Arrival, Failed, module_by_module, observe
 from atlas.models.outputs import Place
 from atlas.models.preprocessing import Preprocessing
 from atlas.models.spots import in_order, spotted
@@ -48,6 +63,10 @@ PATCH = 4
 UNPLACED = (
     "nothing shows that its tokens lie row by row in the image (after class tokens, if any), so they have no "
     f"positions. If they do, set {parameter('layout', 'LAYER=ntc+1')} for one class token in front"
+)
+NO_SIDES = (
+    "parts of the image that change show that two of its axes grow with the image but are not its height and width: "
+    "rows follow each other along one of them, as in windows"
 )
 KINDS: dict[int, Kind] = {2: "linear", 3: "tokens", 4: "conv"}
 """By how many axes an activation has."""
@@ -154,6 +173,10 @@ class _Probe:
         """What works on something else than channels, against its module's kind."""
         self._no_map: set[str] = set()
         """What grows with the image otherwise than a map, or a row of tokens, does."""
+        self._fixed: set[str] = set()
+        """What is of one shape whatever the image's size."""
+        self._came: dict[str, list[list[Floats]]] = {}
+        """How what came into modules answers to bands, picture by picture, where their answers' axes are not known."""
         self._chance = Chance(network)
         self._own: Bounded | None = None
         """What a pass over images of the network's own size does."""
@@ -189,7 +212,7 @@ class _Probe:
             axes = [axis for axis in (0, 1) if axis < value.dim() and value.shape[axis] == len(images)]
             marks = {axis: mark(value, axis) for axis in axes} if value.is_floating_point() else {}
             spent = flops.get_total_flops() // len(images) if flops else 0
-            bare = replace(arrival, value=value.new_empty(0))
+            bare = replace(arrival, value=value.new_empty(0), came=None)
             done.seen[arrival.name] = _Seen(bare, tuple(value.shape), value.stride(), marks, spent)
 
         before, bounded = self._chance.told(), Bounded(self._own)
@@ -287,12 +310,17 @@ class _Probe:
             if not other.failure or all(name in self._axes for name in names):
                 break
         self._turn([name for name, axes in self._axes.items() if isinstance(axes, Axes) and not axes.told])
-        if unknown := [name for name in names if name not in self._axes]:
-            pictures = [
-                self._changes(_banded(self._size, seed), unknown, lambda _, change: _along_axes(change))
-                for seed in BANDED
-            ]
-            self._settle(unknown, lambda name: self._inherited(name, first) or self._by_bands(name, first, pictures))
+        unknown, odd = [name for name in names if name not in self._axes], self._out_of_proportion()
+        pictures = self._answers_to_bands([*unknown, *odd], first) if unknown or odd else []
+        self._axes |= {name: NO_SIDES for name, axes in odd.items() if no_sides(_of(pictures, name), axes.letters)}
+        self._settle(
+            unknown,
+            lambda name: (
+                self._inherited(name, first)
+                or self._by_bands(name, first, pictures)
+                or self._alone(name, first, pictures)
+            ),
+        )
         self._settle(names, lambda name: self._by_module(name, first))
         self._settle(names, lambda name: self._inherited(name, first))
         self._prove_grids(first)
@@ -319,12 +347,38 @@ class _Probe:
         if seen.shape[self._batch[name]] != other.images:
             return None
         one, grown = self._shape(name, first), self._shape(name, other)
-        if one.shape == grown.shape and (told := self._by_module(name, first)):
-            return told
+        if one.shape == grown.shape:
+            self._fixed.add(name)
+            single = len(one.shape) == 3 and sum(side > 1 for side in one.shape) <= 1
+            return self._by_module(name, first) or self._inherited(name, first) if single else None
         found = by_sizes(one, grown)
-        if found is None and one.shape != grown.shape:
+        if found is None and all(a != b for a, b in zip(one.input, grown.input, strict=True)):
             self._no_map.add(name)
         return found
+
+    def _out_of_proportion(self) -> dict[str, Axes]:
+        """Maps whose sides are not as those of the image: rows may follow each other along one of them."""
+        maps = {name: axes for name, axes in self._axes.items() if isinstance(axes, Axes) and len(axes.letters) == 3}
+        return {name: axes for name, axes in maps.items() if out_of_proportion(axes, self._size)}
+
+    def _answers_to_bands(self, names: Sequence[str], first: _Pass) -> list[dict[str, list[Floats]]]:
+        """How activations answer to bands that change, for each of several pictures; of what came into modules too."""
+        given = [_came_in(name) for name in names if self._claims(name, first)]
+        pictures = [
+            self._changes(_banded(self._size, seed), [*names, *given], lambda _, change: _along_axes(change))
+            for seed in BANDED
+        ]
+        self._came = {name: _of(pictures, _came_in(name)) for name in names}
+        return pictures
+
+    def _claims(self, name: str, first: _Pass) -> Axes | None:
+        """What the kind of its module says of an activation, whatever speaks against it."""
+        if self._batch[name] > 0:
+            return None
+        return by_module(first.seen[name].arrival.module, Place.parse(name).item, self._bare(name, first))
+
+    def _alone(self, name: str, first: _Pass, pictures: Sequence[Mapping[str, list[Floats]]]) -> Axes | None:
+        return alone(self._shape(name, first), _of(pictures, name)) if name in self._fixed else None
 
     def _bare(self, name: str, done: _Pass) -> tuple[int, ...]:
         """The sides of an activation in a pass, without the axis of the images."""
@@ -354,10 +408,13 @@ class _Probe:
         found: dict[str, Measured] = {}
 
         def take(arrival: Arrival) -> None:
-            if arrival.name in names:
-                value = arrival.value.detach().movedim(self._batch[arrival.name], 0)
-                if len(value) == len(pictures):
-                    found[arrival.name] = measure(arrival.name, value[1:] - value[:1])
+            for name, value, axis in (
+                (arrival.name, arrival.value, self._batch.get(arrival.name, 0)),
+                (_came_in(arrival.name), arrival.came, 0),
+            ):
+                if name in names and value is not None and value.dim() > axis and value.shape[axis] == len(pictures):
+                    rows = value.detach().movedim(axis, 0)
+                    found[name] = measure(name, rows[1:] - rows[:1])
 
         with suppress(Failed):
             observe(self._network, self._preprocessing.normalise(pictures), take)
@@ -365,8 +422,8 @@ class _Probe:
 
     def _by_bands(self, name: str, first: _Pass, pictures: Sequence[Mapping[str, list[Floats]]]) -> Axes | None:
         """The axes by the bands of all pictures, where the module's kind leaves a doubt which are the channels."""
-        shape = self._shape(name, first)
-        found = agreed([by_bands(shape, answers[name]) if name in answers else None for answers in pictures])
+        answers = _of(pictures, name)
+        found = by_all(self._shape(name, first), answers) if answers else None
         if not mixes_channels(first.seen[name].arrival.module):
             return found
         computed = self._by_module(name, first)
@@ -376,13 +433,15 @@ class _Probe:
     def _by_module(self, name: str, first: _Pass) -> Axes | None:
         if self._batch[name] > 0:
             return None
-        arrival = first.seen[name].arrival
-        found = by_module(arrival.module, Place.parse(name).item, self._bare(name, first))
+        arrival, found = first.seen[name].arrival, self._claims(name, first)
         doubted = arrival.source in self._contradicted if found is None else self._speaks_against(name, found, first)
         if doubted and (found or keeps_order(arrival.module)):
             self._contradicted.add(name)
         elif not doubted:  # more is known by now
             self._contradicted.discard(name)
+        came = self._came_axes(name, arrival.given[1:]) if found else None
+        if found and came and came.turned.letters == found.letters:
+            found = found.turned
         return None if doubted else found
 
     def _speaks_against(self, name: str, found: Axes, first: _Pass) -> bool:
@@ -391,24 +450,50 @@ class _Probe:
         As where tokens are mixed: what comes in has the shape of a layer, but the axis that is mixed is not that of its
         channels.
         """
+        arrival, axis = first.seen[name].arrival, found.letters.index("c")
+        given = arrival.given[1:]
         if "t" not in found.letters and (name in self._no_map or self._is_of_pairs(name, first)):
             return True
-        arrival, bare = first.seen[name].arrival, self._bare(name, first)
-        given, axis = arrival.given[1:], found.letters.index("c")
+        if came := self._came_axes(name, given):
+            return len(came.letters) == len(found.letters) and came.letters.index("c") != axis
+        answers = self._came.get(name, []) if len(given) == len(found.letters) == 3 else []
+        if no_sides(answers, found.letters) or one_side(answers, found.letters):
+            return True
         square = len(set(given)) == 1 and arrival.source not in self._axes
         if "t" in found.letters and (arrival.source in self._contradicted or square):
             return True
-        same, turned = list[bool](), list[bool]()
+        shapes = list(self._by_shapes(name, found, first))
+        if not shapes and len(found.letters) == len(given) == 3:
+            return self._unlike_any(given[1:], name, first)
+        return not any(shapes or [True])
+
+    def _by_shapes(self, name: str, found: Axes, first: _Pass) -> Iterator[bool]:
+        """Whether the axis that a module's kind takes for channels is so of what came before and has the same shape.
+
+        That is the shape of what comes in or out, in that order of axes or another.
+        """
+        bare, given, axis = self._bare(name, first), first.seen[name].arrival.given[1:], found.letters.index("c")
         for other, axes in self._earlier(name, first):
             shape = self._bare(other, first)
             channels = shape[axes.letters.index("c")]
+            rows = (channels, prod(shape) // max(channels, 1))  # a map with its positions in a row
             if "t" in found.letters and sorted(shape) == sorted(bare) and bare.count(channels) == 1:
-                turned.append(bare[axis] == channels)
+                yield bare[axis] == channels
             if shape == given:
-                same.append(axes.letters.index("c") == axis % len(given))
-            elif sorted(shape) == sorted(given) and given.count(channels) == 1:
-                turned.append(given[axis] == channels)
-        return not any(same or turned or [True])
+                yield axes.letters.index("c") == axis
+            elif sorted(given) in (sorted(shape), sorted(rows)) and given.count(channels) == 1:
+                yield given[axis] == channels
+
+    def _came_axes(self, name: str, given: tuple[int, ...]) -> Axes | None:
+        """The axes of what came into a module, by bands."""
+        answers = self._came.get(name, []) if len(given) in (2, 3) else []
+        return by_all(Shape(given, self._size), answers) if answers else None
+
+    def _unlike_any(self, sides: tuple[int, ...], name: str, first: _Pass) -> bool:
+        """Whether what is given to a module as a map has sides neither as those of the image nor of an earlier map."""
+        maps = (axes.size for _, axes in self._earlier(name, first) if len(axes.letters) == 3)
+        taken = Axes("chw", sides)
+        return all(out_of_proportion(taken, (size[0], size[1])) for size in (self._size, *maps))
 
     def _is_of_pairs(self, name: str, first: _Pass) -> bool:
         """Whether what seems a map has a side of as many as there are tokens, twice: one for each pair of these."""
@@ -470,16 +555,18 @@ class _Probe:
     # -- where tokens lie --------------------------------------------------------------------------------------------
 
     def _prove_grids(self, first: _Pass) -> None:
-        """Keep the grids that spots of the image prove, and where they do not tell those of as many tokens before."""
+        """Keep the grids that spots of the image prove: of tokens with none of their own those of as many before."""
         tokens = {
             name: (axes, self._bare(name, first)[axes.letters.index("t")])
             for name in self._batch
             if isinstance(axes := self._axes.get(name), Axes) and len(axes.letters) == 2
         }
 
-        def moved(name: str, change: Tensor) -> Floats:
-            far: Floats = change.double().square().sum(tokens[name][0].letters.index("c") + 1).sqrt().numpy()
-            return far
+        def moved(name: str, change: Tensor) -> tuple[Floats, Floats]:
+            """How far each token moves, and how far besides what all of them do alike, as in attention."""
+            turned = change.double().movedim(tokens[name][0].letters.index("c") + 1, 2)
+            whole, own = (one.square().sum(2).sqrt().numpy() for one in (turned, turned - turned.mean(1, keepdim=True)))
+            return whole, own
 
         moves = self._changes(spotted(noise(1, self._size, 5)), tokens, moved) if tokens else {}
         proven: dict[int, tuple[tuple[int, ...], int]] = {}
@@ -490,11 +577,10 @@ class _Probe:
                 lies: bool | None = bool(size)
             else:
                 size, prefix = (axes.size, axes.prefix) if axes.size else proven.get(count, ((), 0))
-                lies = in_order(moves[name], size, prefix) if size and name in moves else None
-                # What is mixed is not told by spots. What grows as a grid does lies as the tokens before it.
-                lies = proven.get(count) == (size, prefix) if lies is None and axes.size else lies
-            if lies is not None:
-                proven[count] = (size, prefix) if lies else ((), 0)
+                answers = (in_order(one, size, prefix) for one in moves.get(name, ()) if size)
+                lies = next((answer for answer in answers if answer is not None), None)
+            if lies:
+                proven[count] = size, prefix
             if axes.size and not lies:
                 self._unplaced.add(name)
             self._axes[name] = replace(axes, size=size, prefix=prefix) if lies else replace(axes, size=(), prefix=0)
@@ -502,7 +588,8 @@ class _Probe:
     def _place_given(self, name: str, axes: Axes, first: _Pass) -> tuple[tuple[int, ...], int] | None:
         """The grid and the prefix of what a module was given that leaves each token in its place."""
         arrival = first.seen[name].arrival
-        for source in (arrival.same, arrival.source if keeps_tokens(arrival.module, axes.letters) else ""):
+        kept = arrival.source if arrival.untouched and keeps_tokens(arrival.module, axes.letters) else ""
+        for source in (arrival.same if arrival.same_untouched else "", kept):
             known = self._axes.get(source)
             if isinstance(known, Axes) and known.letters == axes.letters and self._batch[source] == self._batch[name]:
                 counts = {self._bare(one, first)[axes.letters.index("t")] for one in (name, source)}
@@ -542,6 +629,16 @@ class _Probe:
         if len(letters) != len(seen) or letters.find("n") != axis or not (prefix or "0").isdigit():
             return None
         return said(letters.replace("n", "", 1), self._shape(name, first), int(prefix or 0))
+
+
+def _came_in(name: str) -> str:
+    """What is asked for where what came into the module of an activation is meant."""
+    return f"{INPUT} of {name}"
+
+
+def _of(pictures: Sequence[Mapping[str, Measured]], name: str) -> list[Measured]:
+    """What every picture says of an activation; nothing where one says nothing."""
+    return [answers[name] for answers in pictures] if all(name in answers for answers in pictures) else []
 
 
 def _open(shape: tuple[int, ...], axis: int) -> str:

@@ -26,8 +26,11 @@ FAR = 2.0
 """Cells beyond which it makes no difference how far a token lies from the spot."""
 NEAR = 0.4
 """Cells that the tokens which move most may lie from their spots in the mean."""
-SHARP = 0.1
-"""The same where few tokens move, so that there is no doubt where they lie."""
+ALONE = 2.5
+"""Tokens that move for a spot, counted by how far, where each is made of its own patch: a spot may lie on an edge."""
+SHARP = {True: 0.1, False: 0.35}
+"""The same where few tokens move, so that there is no doubt where they lie: where they move alone, and where patches
+overlap, of which the nearest may be the neighbour's."""
 FEW = 1 / 4
 """Share of the tokens that move, or of the spots that one moves for, each counted by how far: more are mixed."""
 APART = 0.2
@@ -67,8 +70,9 @@ def in_order(moves: Floats, size: tuple[int, ...], prefix: int) -> bool | None:
     share = moves / (moves.mean(0) + LITTLE * moves.max())
     most = share.argmax(1)
     claimed, *others = (_distance(cells[most], size) for cells in _orders(size, prefix, moves.shape[1]))
-    sharp = bool((_counted(moves.T) < FEW * moves.shape[1]).mean() > 1 / 2)
-    if _local(moves[:, :prefix], moves) or (sharp and claimed > SHARP):
+    moved = _counted(moves.T)
+    sharp = bool((moved < FEW * moves.shape[1]).mean() > 1 / 2)
+    if _local(moves[:, :prefix], moves) or (sharp and claimed > SHARP[bool(np.median(moved) < ALONE)]):
         return False
     if claimed <= NEAR and all(other >= claimed + APART for other in others):
         return True

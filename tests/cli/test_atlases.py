@@ -104,6 +104,7 @@ def test_a_plan_says_what_it_will_do(run: Command, folder: Path, tmp_path: Path)
         (("--atlas", " "), "--atlas ' ': it is empty"),
         (("--grids", "12"), "multiple of 5"),
         (("--grids", "0"), "multiple of 5"),
+        (("--grids", "99999995"), "at most 5,120"),
         (("--grids", "5,15"), "each grid is twice the one before"),
         (("--grids", "many"), "whole numbers"),
         (("--map", "class=lion"), "no class 'lion'"),

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -120,26 +119,6 @@ def test_a_network_that_fails_on_its_dry_run(run: Command) -> None:
 
 def test_no_cluster_at_the_address(run: Command, tmp_path: Path) -> None:
     one_line(run("build", TINY, "--store", tmp_path / "s", "--ray", "127.0.0.1:9"), "127.0.0.1:9", "no Ray cluster")
-
-
-@pytest.mark.parametrize("library", ["typer", "zarr"])
-def test_ctrl_c_while_libraries_are_imported_is_a_line_too(library: str) -> None:
-    """They take seconds on a busy machine."""
-    script = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["scripts"]["atlas"]
-    assert script == "atlas.__main__:main", "what is tried below"
-    code = f"""if True:
-        import runpy, sys
-
-        class Struck:
-            def find_spec(self, name, *_):
-                if name == {library!r}:
-                    raise KeyboardInterrupt
-
-        sys.meta_path.insert(0, Struck())
-        runpy.run_module("atlas", run_name="__main__")
-    """
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (ran.returncode, ran.stderr) == (130, "error: Stopped before anything was done.\n")
 
 
 def test_ctrl_c_prints_the_line_that_goes_on(tmp_path: Path) -> None:

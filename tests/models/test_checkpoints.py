@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from atlas.errors import WeightsError
@@ -43,8 +44,6 @@ def test_a_state_dict_is_loaded(tmp_path: Path) -> None:
 
 
 def test_safetensors_are_loaded(tmp_path: Path) -> None:
-    from safetensors.torch import save_file
-
     save_file(state(), tmp_path / "weights.safetensors")
     torch.save(state(), tmp_path / "weights.pt")
     hashes = {load_model(TINY, weights=tmp_path / f"weights.{end}").weights_hash for end in ("safetensors", "pt")}
@@ -165,3 +164,32 @@ def test_broken_weights_name_the_key(tmp_path: Path, value: float) -> None:
     torch.save(broken, tmp_path / "weights.pt")
     with pytest.raises(WeightsError, match=r"weights\.pt.*'second\.0\.weight' hold NaN or infinity"):
         load_model(TINY, weights=tmp_path / "weights.pt")
+
+
+@pytest.mark.parametrize("kind", [torch.float8_e4m3fn, torch.float8_e5m2])
+@pytest.mark.parametrize("suffix", ["pt", "safetensors"])
+def test_numbers_of_eight_bits_are_refused_as_such(kind: torch.dtype, suffix: str, tmp_path: Path) -> None:
+    file, codes = tmp_path / f"weights.{suffix}", {name: value.to(kind) for name, value in state().items()}
+    if suffix == "pt":
+        torch.save(codes, file)
+    else:
+        save_file(codes, file)
+    with pytest.raises(WeightsError, match=r"another kind of number \(.* is float8_.*Codes are no weights"):
+        load_model("tests.networks:tiny", weights=file)
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_numbers_in_place_of_names_are_said(wrapped: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file, numbered = tmp_path / "weights.pt", dict(enumerate(state().values()))
+    torch.save({"state_dict": numbered} if wrapped else numbered, file)
+    with pytest.raises(WeightsError, match=r"weights.pt: its weights have numbers \(0, 1, 2, ...\) in place of names"):
+        load_model("tests.networks:tiny", weights=file)
+    assert "Left out" not in caplog.text
+
+
+def test_weights_that_are_nan_are_not_said_to_be_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "weights.pt"
+    torch.save({name: value * torch.nan for name, value in state().items()}, file)
+    with pytest.raises(WeightsError, match="hold NaN"):
+        load_model("tests.networks:tiny", weights=file)
+    assert "Left out" not in caplog.text

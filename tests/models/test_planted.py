@@ -212,8 +212,13 @@ def test_patches_of_two_sizes_are_no_class_tokens() -> None:
     assert (layer.layout, layer.size) == ("ntc", ())
 
 
-def test_a_row_of_scores_is_no_row_of_channels() -> None:
-    """Ten queries, each of one score."""
+@pytest.mark.parametrize("rows", ["tokens", "channels"])
+def test_a_row_of_scores_is_no_row_of_channels(rows: str) -> None:
+    """Ten queries, each of one score: ten patches, or ten channels of the map before, which then are channels here."""
+    whole = Fn(lambda x: x.flatten(2).transpose(1, 2) if rows == "tokens" else x)
     asked = Fn(lambda x: x.flatten(1)[:, :160].reshape(len(x), 10, 16))
-    model = looked_into(nn.Sequential(nn.Conv2d(3, 16, 8, 8), asked, nn.Linear(16, 1), nn.Flatten()))
-    assert [layer.channels for layer in model.layers if layer.name == "2"] == [1]
+    model = looked_into(
+        nn.Sequential(nn.Conv2d(3, 16, 8, 8), nn.Sequential(whole, asked), nn.Linear(16, 1), nn.Flatten())
+    )
+    found = [layer.channels for layer in model.layers if layer.name == "2"]
+    assert found == [1] if rows == "tokens" else found in ([], [10])

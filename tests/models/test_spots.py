@@ -160,3 +160,74 @@ def test_layers_without_places_are_said(caplog: pytest.LogCaptureFixture) -> Non
     assert "without places" not in caplog.text
     Model(made(before=1).eval(), ModelSource("before", square(SIDE))).select(["all"])
     assert "without places" not in caplog.text
+
+
+class Overlapping(nn.Module):
+    """Patches that overlap, as hybrids and pyramids have them, in some order."""
+
+    def __init__(self, order: str) -> None:
+        super().__init__()
+        self.patches, self.order = nn.Conv2d(3, WIDE, 7, 4, 3), ORDERS[order]
+        self.norm, self.block = nn.LayerNorm(WIDE), nn.TransformerEncoderLayer(WIDE, 2, 48, 0.0, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.block(self.norm(self.order(self.patches(x))))
+        return found
+
+
+@pytest.mark.parametrize("order", sorted(ORDERS))
+def test_patches_that_overlap_have_places_too(order: str) -> None:
+    torch.manual_seed(1)
+    found = told(Overlapping(order))
+    assert {found["norm"], found["block"]} == {((8, 8), 0) if order == "rows" else ((), 0)}
+
+
+def written(x: Tensor, y: Tensor) -> Tensor:
+    return x.copy_(y.clone())
+
+
+class Reordered(nn.Module):
+    """What attention alone gives, without what came in, in another order; `written` in place of it or not."""
+
+    def __init__(self, change: Callable[[Tensor], Tensor] | None, *, mixed: bool, in_place: bool) -> None:
+        super().__init__()
+        self.patches, self.begin = nn.Conv2d(3, WIDE, 8, 8), nn.LayerNorm(WIDE)
+        self.own = nn.Parameter(torch.ones(1, 1, WIDE))
+        self.mix = nn.MultiheadAttention(WIDE, 1, batch_first=True) if mixed else None
+        self.normed, self.after, self.last = nn.LayerNorm(WIDE), nn.LayerNorm(WIDE), nn.Linear(WIDE, WIDE)
+        self.change, self.in_place = change, in_place
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.cat([self.own.expand(len(x), -1, -1), ORDERS["rows"](self.patches(x))], 1)
+        x = self.begin(x)
+        x = self.normed(self.mix(x, x, x)[0] if self.mix else x)
+        if self.change:
+            x = written(x, self.change(x)) if self.in_place else self.change(x)
+        found: Tensor = self.last(self.after(x))
+        return found
+
+
+CHANGES: dict[str, Callable[[Tensor], Tensor]] = {
+    "backwards": lambda x: x.flip(1),
+    "one on": lambda x: x.roll(1, 1),
+    "the first behind": lambda x: torch.cat([x[:, 1:], x[:, :1]], 1),
+}
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+@pytest.mark.parametrize("mixed", [False, True])
+@pytest.mark.parametrize("change", sorted(CHANGES))
+def test_tokens_that_are_mixed_or_written_over_are_not_believed_to_lie_as_before(
+    change: str, mixed: bool, in_place: bool
+) -> None:
+    torch.manual_seed(1)
+    found = told(Reordered(CHANGES[change], mixed=mixed, in_place=in_place))
+    assert found["begin"] == ((4, 4), 1)
+    assert {found["after"], found["last"]} == {((), 0)}
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_what_attention_gives_lies_as_what_it_was_given(mixed: bool) -> None:
+    torch.manual_seed(1)
+    found = told(Reordered(None, mixed=mixed, in_place=False))
+    assert {found["normed"], found["after"], found["last"]} == {((4, 4), 1)}

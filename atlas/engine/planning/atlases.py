@@ -27,6 +27,8 @@ KINDS = {"class": "winners", "strongest": "strongest"}
 """What a map of one class is called on the command line, and in a store."""
 GRIDS = (20,)
 """Sides of the grids unless said."""
+MOST_CELLS = 5120
+"""Cells along an edge of a grid at most: 26 million of them, each with a picture."""
 WHITENING = 0.0
 """How far cells are set apart from all activations before they are rendered; see `AtlasRecipe.whitening`. Measured on
 SqueezeNet: what is set apart wholly is no longer what the cell is (docs/atlases.md)."""
@@ -121,6 +123,8 @@ def check(layers: Sequence[Layer], sampling: Sampling, recipe: Recipe, grids: Se
     for side in grids:
         if side < 5 or side % 5:
             raise AtlasError(f"{parameter('grids', side)}: a grid's side is a multiple of 5 (cells of a tile), as 20.")
+        if side > MOST_CELLS:
+            raise AtlasError(f"{parameter('grids', side)}: a grid's side has at most {MOST_CELLS:,} cells.")
     for layer in layers:
         there = inner_positions(layer)
         if 0 < there < sampling.positions:
