@@ -86,7 +86,8 @@ def about(source: ImageSource) -> int:
 
 def _may_be(source: Files, entry: Entry) -> bool:
     kind, packed = KINDS.guess_type(entry.name)
-    if kind or packed:
+    # Beside a.png macOS writes ._a.png on foreign disks, which holds no image.
+    if (kind or packed) and not entry.name.rpartition("/")[2].startswith("._"):
         return not packed and str(kind).startswith("image/")
     return is_image(source.head(entry))
 

@@ -26,6 +26,8 @@ NARROW = (torch.float16, torch.bfloat16, torch.float64)
 """What weights may be in besides float32, which everything is computed in where the network lets it."""
 MOST = 4
 """Numbers of channels that are tried."""
+SMALL = 10_000_000
+"""Entries of a tensor that are never too many: other sizes are many times that of images of a few pixels."""
 BEFORE = "Return the nn.Module itself, as it was before"
 
 
@@ -48,7 +50,7 @@ class Bounded(TorchFunctionMode):
     def __init__(self, own: Bounded | None = None) -> None:
         super().__init__()
         self.calls, self.entries = 0, 0
-        self._most = (10 * own.calls + 1000, 50 * own.entries) if own else None
+        self._most = (10 * own.calls + 1000, 50 * own.entries + SMALL) if own else None
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         found = func(*args, **(kwargs or {}))

@@ -79,9 +79,9 @@ class Prepared:
         with rectifiers or nullcontext():
             raw = self._run(network_input)
         raw_before = rectifiers.before(raw) if rectifiers and before else None
-        return Activation(
-            self._arranged(raw), None if raw_before is None else self._arranged(raw_before), self.rectified
-        )
+        kind = torch.float32 if self._narrow else x.dtype  # whatever the network computes in on its way
+        unrectified = None if raw_before is None else arranged(raw_before.to(kind), self.layer)
+        return Activation(arranged(raw.to(kind), self.layer), unrectified, self.rectified)
 
     def accepts(self, size: tuple[int, int]) -> bool:
         """Whether pictures of this height and width reach the layer; some networks take one size only."""
@@ -106,9 +106,6 @@ class Prepared:
 
     def _run(self, network_input: Tensor) -> Tensor:
         return stop_at(self.network, self.layer.name, network_input, whole=self.whole)
-
-    def _arranged(self, value: Tensor) -> Tensor:
-        return arranged(value.float() if self._narrow else value, self.layer)
 
 
 def arranged(value: Tensor, layer: Layer) -> Tensor:

@@ -129,6 +129,19 @@ def test_a_plan_counts_what_may_be_an_image(run: Command, folder: Path) -> None:
     assert "8 images (9 of the files are no images)" in ran.out, ran.out
 
 
+def test_a_plan_does_not_count_what_macos_leaves_beside_images(run: Command, folder: Path) -> None:
+    """What is hidden and a picture is one; the folder has a file more that is none."""
+    left = bytes.fromhex("0005160700020000") + b"Mac OS X        " + bytes(100)
+    for name in ("._a.png", "._b.jpg"):
+        (folder / name).write_bytes(left)
+    (folder / ".DS_Store").write_bytes(b"\0\0\0\1Bud1")
+    (folder / "._own.png").write_bytes(encoded(pixels(9)))
+    (folder / ".own.png").write_bytes(encoded(pixels(10)))
+    write_tar(folder / "s.tar", {"._1.png": left, "1.png": encoded(pixels(11))})
+    ran = run("plan", TINY, "--layers", "head", "--images", folder)
+    assert "8 images (5 of the files are no images)" in ran.out, ran.out
+
+
 def test_bad_input_is_one_line_and_writes_nothing(run: Command, folder: Path, tmp_path: Path) -> None:
     place = ("--store", tmp_path / "never", "--local", "--layers", "head")
     empty = tmp_path / "empty"

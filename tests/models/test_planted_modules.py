@@ -283,3 +283,9 @@ def test_what_is_no_function_of_one_image_shows_beside_large_numbers(odd: str) -
 
 def test_large_numbers_beside_small_ones_are_a_function_of_one_image() -> None:
     assert "both" in found(Beside(lambda x: x * 1e-3))
+
+
+def test_images_of_a_few_pixels_are_looked_into() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 8, 1), nn.ReLU(), nn.Conv2d(8, 8, 2))
+    layers = {layer.name: layer for layer in looked_into(network, 2).layers}
+    assert [(layers[name].layout, layers[name].size) for name in "012"] == [("nchw", (2, 2))] * 2 + [("nchw", (1, 1))]

@@ -164,3 +164,26 @@ def test_an_unknown_layer_is_one_line() -> None:
         prepare(model, "layer9.0")
     with pytest.raises(UnknownName, match="'layer9'"):
         stop_at(model.network, "layer9", noise(model))
+
+
+class Precise(nn.Module):
+    """Computes in other precisions on its way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.act = nn.Conv2d(3, 8, 4, 4), nn.Conv2d(8, 8, 3), nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            x = self.act(self.second(self.first(x)))
+        found: Tensor = self.act(x.double())
+        return found
+
+
+def test_values_are_in_float32_whatever_a_network_computes_in() -> None:
+    model = model_of(Precise())
+    assert [layer.name for layer in model.layers] == ["first", "second", "act", "act@2"]
+    for layer in model.layers:
+        found = prepare(model, layer).activations(torch.rand(2, 3, 32, 32))
+        assert found.value.dtype is torch.float32
+        assert found.before is None or found.before.dtype is torch.float32
