@@ -237,6 +237,8 @@ def _why(error: Exception) -> str:
         return str(error)
     if _asks(error):
         return TOKEN
+    if "Version check returned" in str(error):
+        return "what answers there takes no jobs. Give the address of the cluster's dashboard alone: http://HOST:8265"
     if isinstance(error, ConnectionError | OSError):
         return (
             "no Ray cluster takes jobs there. Check that the cluster's dashboard is running and that the address is "

@@ -22,7 +22,7 @@ from atlas.store.backends import Backend, backend_at
 from atlas.store.bundles import Due, Objects
 from atlas.store.logs import LINES
 from atlas.store.receipts import Receipt, Stored
-from atlas.store.store import Store
+from atlas.store.store import Store, first_in
 
 SIDE_BY_SIDE = 8
 """Receipts whose objects are copied at a time: of an object store, each waits for its answer."""
@@ -99,7 +99,7 @@ def _alike(source: Store, store: Store, key: str) -> None:
 
 def _begun(source: Store, backend: Backend) -> Store:
     """The store in which the copy is made, or goes on."""
-    if backend.get(layout.ROOT) is None and next(iter(backend.list()), None) is None:
+    if backend.get(layout.ROOT) is None and first_in(backend) is None:
         backend.put_new(layout.ROOT, source.backend.get(layout.ROOT) or b"")
     return Store.create(backend, source.identity, source.model)
 

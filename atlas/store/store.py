@@ -24,7 +24,7 @@ from atlas.errors import AtlasError, CannotWrite, NotAStore, PlanMismatch, Store
 from atlas.plans import STAGES, Identity, Key, Plan, Shard, differences, fingerprint, key_of
 from atlas.recipe import Recipe
 from atlas.store import layout
-from atlas.store.backends import Backend, backend_at
+from atlas.store.backends import PROBES, Backend, backend_at
 from atlas.store.bundles import Bundle, Due, Objects, bundle_key, commit, folder_of, put_receipt
 from atlas.store.plans import read as read_plan
 from atlas.store.plans import restored
@@ -96,7 +96,9 @@ class Store:
         """
         backend = backend_at(place)
         root = backend.get(layout.ROOT)
-        first = next(iter(backend.list()), None) if root is None else layout.ROOT
+        first = first_in(backend) if root is None else layout.ROOT
+        if root is None and first is not None:
+            root = backend.get(layout.ROOT)  # who makes it at the same time writes this first
         if fault := backend.fault():
             raise CannotWrite(f"{backend}: {fault}")
         attributes = attributes_in(found(root))
@@ -634,6 +636,11 @@ class Store:
         """Note what a build is told."""
         kind = {"encoding-type": "pipeline", "encoding-version": layout.VERSION}
         self.put_json(layout.PIPELINE, kind | {"options": dict(options), "without": list(without)})
+
+
+def first_in(backend: Backend) -> str | None:
+    """The first key of what lies at a place; None where that is nothing, but for what others try there just now."""
+    return next((key for key in backend.list() if not key.startswith(PROBES)), None)
 
 
 def check_version(attributes: dict[str, Any], *, where: str) -> None:

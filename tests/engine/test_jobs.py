@@ -285,6 +285,6 @@ def test_the_address_of_a_page_of_the_dashboard_is_that_of_the_dashboard() -> No
 def test_something_else_takes_requests_there(tmp_path: Path) -> None:
     from tests.hosts import static_host
 
-    with static_host(tmp_path) as address, pytest.raises(AtlasError) as raised:
+    with static_host(tmp_path) as address, pytest.raises(AtlasError, match=r"takes no jobs.*dashboard alone") as raised:
         Jobs(address)
     assert len(str(raised.value).splitlines()) == 1

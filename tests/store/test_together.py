@@ -17,6 +17,8 @@ from atlas.errors import PlanMismatch
 from atlas.plans import Plan
 from atlas.recipe import Collection
 from atlas.store import LocalBackend, MemoryBackend, Store, verify
+from atlas.store.backends import PROBES
+from tests.schedules import Scheduled, carried_out
 from tests.stores import IDENTITY, NUMERICS, made_layer, plan_of
 
 LAYER = made_layer("a", 70)
@@ -188,3 +190,24 @@ def test_what_a_driver_that_died_left_out_is_found_and_made_up_for() -> None:
     assert [(one.kind, one.key) for one in verify(store).findings] == [("torn", TOP)]
     finish(store)
     assert store.backend.get(TOP) == whole
+
+
+class Tried(Scheduled):
+    """A place in which it is tried first what it is good for, as in an object store."""
+
+    def fault(self) -> str:
+        key = f"{PROBES}{threading.get_ident()}"
+        self.put(key, b"")
+        self.delete(key)
+        return ""
+
+
+def test_two_that_make_a_store_at_the_same_time_make_one() -> None:
+    """What the other tries, or has just made, is no file of others."""
+    for first in range(12):
+        for second in range(12):
+            backend = Tried(MemoryBackend())
+            works = [lambda backend=backend: Store.create(backend, IDENTITY, {})] * 2  # type: ignore[misc]
+            made, _ = carried_out(backend, works, [(0, first), (1, second), (0, 10**6)])
+            assert [isinstance(one, Store) for one in made] == [True, True], made
+            assert [*backend.list()] == ["zarr.json"]

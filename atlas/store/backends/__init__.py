@@ -7,12 +7,12 @@ from pathlib import Path
 
 from atlas.errors import NotAStore
 from atlas.places import of_store
-from atlas.store.backends.backend import Backend
+from atlas.store.backends.backend import PROBES, Backend
 from atlas.store.backends.local import PARTIAL, LocalBackend
 from atlas.store.backends.memory import MemoryBackend
 from atlas.store.backends.object_store import ObjectBackend, Part
 
-__all__ = ["PARTIAL", "Backend", "LocalBackend", "MemoryBackend", "ObjectBackend", "Part", "backend_at"]
+__all__ = ["PARTIAL", "PROBES", "Backend", "LocalBackend", "MemoryBackend", "ObjectBackend", "Part", "backend_at"]
 
 
 def backend_at(place: str | Path | Backend) -> Backend:

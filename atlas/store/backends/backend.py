@@ -11,6 +11,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 
+PROBES = "probe/"
+"""Where it is tried what a place is good for: what lies there is nobody's."""
 OLD = 3600.0
 """Seconds after which what nobody holds is taken for a dead writer's."""
 

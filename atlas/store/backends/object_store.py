@@ -35,7 +35,7 @@ from obstore.exceptions import (
 from obstore.store import from_url
 
 from atlas.errors import CannotWrite, StoreError
-from atlas.store.backends.backend import Backend
+from atlas.store.backends.backend import PROBES, Backend
 
 T = TypeVar("T")
 # What the machine believes about file names is not asked: some believe that .js is plain text.
@@ -322,7 +322,7 @@ class ObjectBackend(Backend):
 
     def fault(self) -> str:
         """Whether one of many writers wins: on that rests that nothing is done twice or lost."""
-        key = f"probe/{uuid.uuid4().hex}"
+        key = f"{PROBES}{uuid.uuid4().hex}"
         try:
             with ThreadPoolExecutor(WRITERS) as pool:
                 won = sum(pool.map(lambda number: self.put_new(key, b"%d" % number), range(WRITERS)))
