@@ -119,6 +119,8 @@ def test_a_network_that_fails_on_its_dry_run(run: Command) -> None:
 
 def test_no_cluster_at_the_address(run: Command, tmp_path: Path) -> None:
     one_line(run("build", TINY, "--store", tmp_path / "s", "--ray", "127.0.0.1:9"), "127.0.0.1:9", "no Ray cluster")
+    one_line(run("plan", TINY, "--ray", "127.0.0.1:9"), "127.0.0.1:9", "no Ray cluster")
+    one_line(run("plan", TINY, "--ray", "127.0.0.1:9", "--calibrate"), "--calibrate with --ray 127.0.0.1:9")
 
 
 def test_ctrl_c_prints_the_line_that_goes_on(tmp_path: Path) -> None:

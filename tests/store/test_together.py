@@ -207,7 +207,7 @@ def test_two_that_make_a_store_at_the_same_time_make_one() -> None:
     for first in range(12):
         for second in range(12):
             backend = Tried(MemoryBackend())
-            works = [lambda backend=backend: Store.create(backend, IDENTITY, {})] * 2  # type: ignore[misc]
+            works = [lambda backend=backend: Store.create(backend, IDENTITY, {})] * 2
             made, _ = carried_out(backend, works, [(0, first), (1, second), (0, 10**6)])
             assert [isinstance(one, Store) for one in made] == [True, True], made
             assert [*backend.list()] == ["zarr.json"]
