@@ -323,6 +323,8 @@ class _Probe:
         )
         self._settle(names, lambda name: self._by_module(name, first))
         self._settle(names, lambda name: self._inherited(name, first))
+        self._settle(reversed(names), lambda name: self._by_takers(name, first))
+        self._settle(names, lambda name: self._inherited(name, first))
         self._prove_grids(first)
         for name in names:
             self._settle_by_user(name, first)
@@ -524,6 +526,18 @@ class _Probe:
             return found
         size = tuple(bare[found.letters.index(side)] for side in "hw") if len(bare) == 3 else ()
         return replace(found, size=size, prefix=0)
+
+    def _by_takers(self, name: str, first: _Pass) -> Axes | None:
+        """The axes of what a module makes of an activation, position by position: the norm of a sum, say."""
+        bare = self._bare(name, first)
+        for other, seen in first.seen.items() if name not in self._contradicted else ():
+            arrival, known = seen.arrival, self._axes.get(other)
+            if arrival.source != name or not arrival.untouched or not isinstance(known, Axes):
+                continue
+            alike = len(known.letters) == len(bare) and self._batch[other] == self._batch[name]
+            if alike and keeps_tokens(arrival.module, "tc" if known.letters[-1] == "c" else ""):
+                return replace(known, size=known.size if len(bare) == 3 else (), prefix=0, evidence=f"as {other}")
+        return None
 
     def _is_same(self, name: str, other: str, first: _Pass) -> bool:
         """Whether two names of one tensor are of the same numbers in the same order: it may be turned in place."""

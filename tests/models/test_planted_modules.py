@@ -289,3 +289,41 @@ def test_images_of_a_few_pixels_are_looked_into() -> None:
     network = nn.Sequential(nn.Conv2d(3, 8, 1), nn.ReLU(), nn.Conv2d(8, 8, 2))
     layers = {layer.name: layer for layer in looked_into(network, 2).layers}
     assert [(layers[name].layout, layers[name].size) for name in "012"] == [("nchw", (2, 2))] * 2 + [("nchw", (1, 1))]
+
+
+class Residual(nn.Module):
+    """Blocks whose answers are sums, which no module's kind tells of: the norm that takes them does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 24, 8, 8)
+        layers = (nn.TransformerEncoderLayer(24, 2, 48, 0.0, batch_first=True, norm_first=True) for _ in range(3))
+        self.blocks, self.norm = nn.Sequential(*layers), nn.LayerNorm(24)
+
+    def forward(self, x: Tensor) -> Tensor:
+        answer: Tensor = self.norm(self.blocks(self.stem(x).flatten(2).transpose(1, 2)))
+        return answer
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_a_norm_takes_has_its_axes(seed: int) -> None:
+    torch.manual_seed(seed)
+    layers = known(FixedSize(Residual(), 32))
+    assert {layers[name][0] for name in ("blocks.0", "blocks.1", "blocks.2", "norm")} == {"ntc"}
+
+
+def test_what_a_product_over_tokens_takes_has_not_its_axes() -> None:
+    """Of rows that are mixed before only the modules that take them could tell."""
+
+    class Taken(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.mix = nn.Conv2d(3, 16, 8, 8), nn.Parameter(torch.randn(16, 16))
+            self.rows, self.over = Fn(lambda x: x + 0), nn.Linear(16, 9)
+
+        def forward(self, x: Tensor) -> Tensor:
+            answer: Tensor = self.over(self.rows(self.stem(x).flatten(2) @ self.mix.softmax(0)))
+            return answer
+
+    layers = found(Taken())
+    assert {layers[name].layout for name in ("rows", "over") if name in layers} <= {"nct"}
