@@ -74,7 +74,7 @@ def ground(tmp_path_factory: pytest.TempPathFactory, images: Path) -> Iterator[G
             yield Ground(server.bucket, address, images, environment)
 
 
-@pytest.fixture(params=["ray", "processes"])
+@pytest.fixture(params=["ray", pytest.param("processes", marks=pytest.mark.full)])
 def how(request: pytest.FixtureRequest, ground: Ground) -> list[str]:
     """How a driver has its work done."""
     return ["--ray", ground.address] if request.param == "ray" else ["--local"]
@@ -125,6 +125,7 @@ def test_another_plan_is_refused_while_one_lives_and_takes_its_place_after_kill_
     check(ground, place, tmp_path / "quiet.atlas", "--set=steps=3")
 
 
+@pytest.mark.full
 def test_one_that_is_killed_is_made_up_for_by_the_other(ground: Ground, how: list[str], tmp_path: Path) -> None:
     place = f"{ground.bucket}/{uuid.uuid4().hex[:8]}.atlas"
     backend = backend_at(place)
