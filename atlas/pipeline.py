@@ -372,7 +372,7 @@ class Pipeline:
             COMPUTING,
             "Price of an hour of one GPU (of one core, with `device=cpu`). Plans and summaries then show the cost.",
             least=0,
-            most=1_000_000,
+            most=1_000_000_000_000,
             local=True,
         ),
     ] = None
