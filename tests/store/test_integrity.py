@@ -253,7 +253,9 @@ def hostile(change: Callable[[dict[str, Any]], Any]) -> bytes:
     plan = plan_of(made_layer("a", 40), size=16)
     told = plan.to_dict()
     change(told)
-    return json.dumps(sealed(told | {"id": Plan.from_dict(told).id})).encode()
+    with suppress(AtlasError):  # a recipe beyond all limits has no id that fits
+        told["id"] = Plan.from_dict(told).id
+    return json.dumps(sealed(told)).encode()
 
 
 @pytest.mark.parametrize("channels", [10**9, 10**12, -1])
